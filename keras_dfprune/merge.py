@@ -1,0 +1,160 @@
+"""A choice of units to remove into what the kept units take over: the unit merge.
+
+Behind a group's seam the units enter everything linearly, so a removed unit that is rebuilt as
+`h_removed ~ h_kept @ coefficients + offset` folds into the outgoing weights of the kept units and
+a constant:
+
+    kernel' = kernel[kept] + coefficients @ kernel[removed],    bias' = bias + offset @ kernel
+"""
+
+import abc
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnitMerge(abc.ABC):
+    """How each removed unit is rebuilt from the kept ones, which stay as they are.
+
+    Attributes:
+        kept: Int array, shape `(kept,)`: ascending indices of the units that stay.
+        removed: Int array, shape `(removed,)`: the other units, in the order of their removal.
+        offset: Float64 array, shape `(units,)`: a constant added to each rebuilt unit, in the
+            units' own scale; zero for the kept units.
+    """
+
+    kept: np.ndarray
+    removed: np.ndarray
+    offset: np.ndarray
+
+    def __post_init__(self):
+        object.__setattr__(self, "kept", np.asarray(self.kept, np.int64))
+        object.__setattr__(self, "removed", np.asarray(self.removed, np.int64))
+        object.__setattr__(self, "offset", np.asarray(self.offset, np.float64))
+        everything = np.sort(np.concatenate([self.kept, self.removed]))
+        if not np.array_equal(everything, np.arange(self.units)):
+            raise ValueError(
+                "A unit merge must keep or remove every unit exactly once. "
+                f"Received: {self.units} units, kept={self.kept}, removed={self.removed}"
+            )
+        if len(self.kept) == 0 or np.any(np.diff(self.kept) < 0):
+            raise ValueError(f"`kept` must be ascending, one unit at least. Received: {self.kept}")
+
+    @property
+    def units(self) -> int:
+        """Number of units before the merge."""
+        return len(self.offset)
+
+    @abc.abstractmethod
+    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
+        """What the kept rows gain: `coefficients @ kernel[removed]`.
+
+        Args:
+            kernel: Float array, shape `(units, outputs)`: the outgoing weights.
+
+        Returns:
+            Float64 array, shape `(kept, outputs)`.
+        """
+
+    def absorb(self, kernel: np.ndarray) -> np.ndarray:
+        """Folds the removed rows of `kernel`, shape `(units, outputs)`, into the kept ones."""
+        return np.asarray(kernel, np.float64)[self.kept] + self.taken_over(kernel)
+
+    def shift(self, kernel: np.ndarray) -> np.ndarray:
+        """The constant `offset @ kernel` that the merge adds to the outputs, shape `(outputs,)`."""
+        return self.offset @ np.asarray(kernel, np.float64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SurvivorMerge(UnitMerge):
+    """Each removed unit is rebuilt from one kept unit: h_j ~ scale_j * h_survivor(j) + offset_j.
+
+    Srinivas & Babu 2015, Section 3: `a_i <- a_i + (alpha_j / alpha_i) a_j`.
+
+    Attributes:
+        kept, removed, offset: As in `UnitMerge`.
+        survivor: Int array, shape `(removed,)`: positions in `kept`; -1 for a unit that nothing
+            stands in for (it only leaves its offset).
+        scale: Float64 array, shape `(removed,)`: `alpha_j / alpha_i`; ones without weight
+            normalisation.
+    """
+
+    survivor: np.ndarray
+    scale: np.ndarray
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "survivor", np.asarray(self.survivor, np.int64))
+        object.__setattr__(self, "scale", np.asarray(self.scale, np.float64))
+
+    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
+        gain = np.zeros((len(self.kept), kernel.shape[1]))
+        merged = self.survivor >= 0
+        rows = self.scale[merged, None] * np.asarray(kernel[self.removed[merged]], np.float64)
+        np.add.at(gain, self.survivor[merged], rows)
+        return gain
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearMerge(UnitMerge):
+    """Each removed unit is rebuilt from all kept ones: h_removed ~ h_kept @ coefficients + offset.
+
+    Attributes:
+        kept, removed, offset: As in `UnitMerge`.
+        coefficients: Float64 array, shape `(kept, removed)`.
+    """
+
+    coefficients: np.ndarray
+
+    def __post_init__(self):
+        super().__post_init__()
+        coefficients = np.asarray(self.coefficients, np.float64)
+        expected = (len(self.kept), len(self.removed))
+        if coefficients.shape != expected:
+            raise ValueError(
+                f"`coefficients` must have shape (kept, removed) = {expected}. "
+                f"Received: {coefficients.shape}"
+            )
+        object.__setattr__(self, "coefficients", coefficients)
+
+    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
+        return self.coefficients @ np.asarray(kernel[self.removed], np.float64)
+
+
+def follow_survivors(
+    units: int, removed: np.ndarray, survivor: np.ndarray, scale: np.ndarray, offset: np.ndarray
+) -> SurvivorMerge:
+    """Resolves merges made one after the other: a survivor may itself have been removed later.
+
+    Args:
+        units: Number of units.
+        removed: Int array, shape `(removed,)`, in the order of removal.
+        survivor: Int array, shape `(removed,)`: the *unit* that took over at that moment, or -1.
+        scale: Float array, shape `(removed,)`: the factor of that take-over.
+        offset: Float array, shape `(removed,)`: the constant of that take-over.
+
+    Returns:
+        The `SurvivorMerge` whose survivors are all kept units.
+    """
+    final = np.full(units, -1, np.int64)
+    factor = np.zeros(units)
+    constant = np.zeros(units)
+    kept = np.setdiff1d(np.arange(units), removed)
+    final[kept], factor[kept] = kept, 1.0
+    for k in range(len(removed) - 1, -1, -1):  # later removals first: their survivors are known
+        unit, heir = removed[k], survivor[k]
+        constant[unit] = offset[k]
+        if heir >= 0:
+            final[unit], factor[unit] = final[heir], scale[k] * factor[heir]
+            constant[unit] += scale[k] * constant[heir]
+    position = np.full(units, -1, np.int64)
+    position[kept] = np.arange(len(kept))
+    ends = final[removed]
+    return SurvivorMerge(
+        kept=kept,
+        removed=removed,
+        offset=constant,
+        survivor=np.where(ends >= 0, position[ends], -1),
+        scale=np.where(ends >= 0, factor[removed], 0.0),
+    )

@@ -1,0 +1,164 @@
+"""What a pruning method sees of a group of units, and what it answers: a curve of removals.
+
+No Keras layer reaches a method. It gets arrays, and says in which order the units should go, what
+each removal costs, and how the removed units are rebuilt from the kept ones.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_dfprune.activations import Activation
+from keras_dfprune.merge import UnitMerge
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Feed:
+    """Where some of a group's inputs come from.
+
+    Attributes:
+        columns: Int array, shape `(features,)`: columns of `GroupView.weight_sets`.
+        group: Name of the earlier group whose kept units arrive there, or None.
+        units: Int array, shape `(features,)`: which of that group's *kept* units (positions in
+            its `kept`) each column carries; empty where `group` is None.
+        scale: Float array, shape `(features,)`: the column carries `scale * unit + shift`.
+        shift: Float array, shape `(features,)`.
+        origin: Where `group` is None: the name of the model input, if the columns are its
+            features unchanged, else None (something that the graph can't describe).
+    """
+
+    columns: np.ndarray
+    group: str | None
+    units: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    origin: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupView:
+    """One group of units that are pruned together, as a method sees it.
+
+    Attributes:
+        name: Path of the first producer, as in `GroupPlan.layer`.
+        weight_sets: Float array, shape `(units, inputs + 1 + extra)`: each unit's incoming
+            weights, its bias (zero where the layer has none), and further coordinates that must
+            agree for two units to be copies (a PReLU's slopes). Affine layers in front of the
+            activation are folded in.
+        inputs: Number of incoming weights; column `inputs` is the bias.
+        activation: The function from `weight_set @ (x, 1)` to the unit's value, with its
+            properties. `homogeneous` is False where there are extra coordinates.
+        outgoing: One float array for each call of a consumer, shape
+            `(units, positions, outputs)`, with the scales of the carriers applied.
+        offset_allowed: Whether `UnitMerge.offset` has a bias to go to.
+        can_survive: Bool array, shape `(units,)`: False for units that reach a consumer with
+            scale 0 and so can't take over for another.
+        batch_mean: Float array, shape `(units,)`, or None: mean of the pre-activation over the
+            training data, from a BatchNormalization in front of the activation (its beta).
+        batch_std: Its standard deviation (`abs(gamma)`), or None.
+        parameters_per_unit: Parameters that the model loses with one unit, counted alone.
+        feeds: Where the inputs come from; columns in no feed are unknown.
+    """
+
+    name: str
+    weight_sets: np.ndarray
+    inputs: int
+    activation: Activation
+    outgoing: tuple[np.ndarray, ...]
+    offset_allowed: bool
+    can_survive: np.ndarray
+    batch_mean: np.ndarray | None
+    batch_std: np.ndarray | None
+    parameters_per_unit: float
+    feeds: tuple[Feed, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Number of units in the group."""
+        return len(self.weight_sets)
+
+    def outgoing_matrix(self) -> np.ndarray:
+        """All outgoing weights side by side: float64, shape `(units, sum(positions * outputs))`."""
+        flat = [block.reshape(self.units, -1) for block in self.outgoing]
+        return np.concatenate(flat, axis=1).astype(np.float64)
+
+    def outputs(self) -> int:
+        """Number of outputs over all consumer calls: what `<a_j^2>` is a mean over."""
+        return sum(block.shape[2] for block in self.outgoing)
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a method may use beside the group itself.
+
+    Attributes:
+        seed: Int: for whatever a method draws at random.
+        moments: What `Curve.moments` returned for the earlier groups, by group name.
+    """
+
+    seed: int = 0
+    moments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """The removals that a method proposes for one group, cheapest first.
+
+    Attributes:
+        order: Int array, shape `(removals,)`: units in the order of their removal, normally all
+            but one of the group; shorter where the method will not go on.
+        costs: Float array, shape `(removals,)`: the cost of each removal.
+        merge: Function from a number of removals to the `UnitMerge` of the first so many.
+        scale: What the costs are relative to when groups are compared; positive.
+        lossless: How many of the first removals change nothing.
+        automatic: How many removals the method takes when it is given no budget.
+        cutoff: The cost at which `automatic` stops, or None.
+        moments: Function from a number of removals to whatever later groups get in
+            `Context.moments`, or None.
+        note: One sentence for the report, or None.
+    """
+
+    order: np.ndarray
+    costs: np.ndarray
+    merge: Callable[[int], UnitMerge]
+    scale: float = 1.0
+    lossless: int = 0
+    automatic: int | None = None
+    cutoff: float | None = None
+    moments: Callable[[int], Any] | None = None
+    note: str | None = None
+
+
+class Method(abc.ABC):
+    """A way to choose which units go and who stands in for them.
+
+    Subclasses implement `curve`. Those whose costs are expected squared changes of the consumers'
+    outputs, so that `sum(costs) / scale` is a relative error, set `predicts_error = True`; only
+    they accept a `tolerance`.
+    """
+
+    predicts_error: bool = False
+
+    @property
+    def name(self) -> str:
+        """The method's name in plans and reports."""
+        return type(self).__name__.lower()
+
+    @abc.abstractmethod
+    def curve(self, group: GroupView, context: Context) -> Curve:
+        """Orders the units of `group` by what their removal costs.
+
+        Args:
+            group: The group, at the weights that it has after the earlier groups were cut.
+            context: Seed, and the moments of the earlier groups.
+
+        Returns:
+            A `Curve`.
+        """
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, JSON-serialisable: stored with a plan."""
+        return {}
