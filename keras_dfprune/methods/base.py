@@ -97,10 +97,14 @@ class Context:
     Attributes:
         seed: Int: for whatever a method draws at random.
         moments: What `Curve.moments` returned for the earlier groups, by group name.
+        values: With calibration data, by group name: float array, shape `(samples, units)`, the
+            units' values (behind the activation) in the model as the earlier cuts left it;
+            positions count as samples.
     """
 
     seed: int = 0
     moments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +122,10 @@ class Curve:
         cutoff: The cost at which `automatic` stops, or None.
         moments: Function from a number of removals to whatever later groups get in
             `Context.moments`, or None.
+        histogram: Counts, shape `(bins,)`, and bin edges, shape `(bins + 1,)`, of the quantity in
+            which `cutoff` was found, for plots; or None.
+        error: Function from a number of removals to the expected squared change of the merge that
+            `merge` returns for it, in the unit of `scale`; None where `sum(costs)` is all there is.
         note: One sentence for the report, or None.
     """
 
@@ -129,6 +137,8 @@ class Curve:
     automatic: int | None = None
     cutoff: float | None = None
     moments: Callable[[int], Any] | None = None
+    histogram: tuple[np.ndarray, np.ndarray] | None = None
+    error: Callable[[int], float] | None = None
     note: str | None = None
 
 
