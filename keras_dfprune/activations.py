@@ -4,16 +4,24 @@ Lemma 1 of Srinivas & Babu 2015 needs the slope: `(h(a) - h(b))^2 <= slope^2 (a 
 activations have theirs in a table; any other callable is measured by a deterministic probe.
 """
 
+import bisect
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from keras_dfprune.activation_probe import (
+    NotElementwise,
+    call,
+    check_elementwise,
+    kinks_and_pieces,
+    measure,
+)
 
-class NotElementwise(ValueError):  # noqa: N818  (a verdict, read as a clause)
-    """Not an element-wise activation; the message is a clause that says what was seen."""
+__all__ = ["LINEAR", "Activation", "NotElementwise", "compose", "describe"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,14 +63,10 @@ class Activation:
         if array.dtype.kind != "f":
             array = array.astype(np.float32)
         try:
-            result = _call(self.function, array)
+            result = call(self.function, array)
         except Exception:  # a function with float32 constants inside refuses other dtypes
-            result = _call(self.function, array.astype(np.float32))
+            result = call(self.function, array.astype(np.float32))
         return result.astype(array.dtype)
-
-
-def _call(function: Callable, array: np.ndarray) -> np.ndarray:
-    return np.asarray(function(keras.ops.convert_to_tensor(array, dtype=str(array.dtype))))
 
 
 # name: (largest slope, monotone, f(0), kinks). The slopes are exact, but for gelu, silu and mish,
@@ -114,7 +118,7 @@ def _known_straight(name: str) -> Activation:
         slope=max(abs(slope) for slope, _ in pieces) if continuous else math.inf,
         monotone=True,
         homogeneous=all(kink == 0 for kink in kinks) and all(b == 0 for _, b in pieces),
-        at_zero=_piece_at(0.0, kinks, pieces),
+        at_zero=pieces[bisect.bisect_left(kinks, 0.0)][1],
         kinks=kinks,
         linear_pieces=pieces,
     )
@@ -123,12 +127,6 @@ def _known_straight(name: str) -> Activation:
 def _known_curved(name: str) -> Activation:
     slope, monotone, at_zero, kinks = _CURVED[name]
     return Activation(name, keras.activations.get(name), slope, monotone, False, at_zero, kinks)
-
-
-def _piece_at(x, kinks: tuple, pieces: tuple):
-    slope, intercept = np.asarray(pieces)[np.searchsorted(kinks, x)].T
-    values = slope * x + intercept
-    return float(values) if np.ndim(x) == 0 else values
 
 
 _KNOWN = {keras.activations.get(name): _known_straight(name) for name in _STRAIGHT}
@@ -162,11 +160,32 @@ def describe(function: Callable | None, units: int = 8) -> Activation:
         known = reason = None
     if reason is not None:
         raise NotElementwise(reason)
-    return known if known is not None else probe(function, units)
+    return known if known is not None else _probe(function, units)
 
 
-def probe(function: Callable, units: int = 8) -> Activation:
-    raise NotElementwise("it is no known activation")
+def _probe(function: Callable, units: int) -> Activation:
+    is_layer = isinstance(function, keras.layers.Layer)
+    probed = _float32_copy(function, units) if is_layer else function
+    check_elementwise(probed, units)
+    return Activation(_name(function), probed, **vars(measure(probed, units)))
+
+
+def _float32_copy(layer: keras.layers.Layer, units: int) -> keras.layers.Layer:
+    """A layer to measure: calling the model's own could build it, or would round to its dtype."""
+    try:
+        copy = type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+        copy(np.zeros((1, units), np.float32))  # PReLU makes its variables when first called
+    except Exception:  # a custom layer without a config: measured as it is
+        copy = layer
+    if layer.variables or copy.variables:
+        raise NotElementwise("it holds variables of its own")
+    return copy
+
+
+def _name(function: Callable) -> str:
+    if isinstance(function, functools.partial):
+        return _name(function.func)
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def compose(first: Activation, second: Activation) -> Activation:
@@ -185,12 +204,21 @@ def compose(first: Activation, second: Activation) -> Activation:
     if second.linear_pieces == LINEAR.linear_pieces:
         return first
     product = 0.0 if 0.0 in (first.slope, second.slope) else first.slope * second.slope
+
+    def composed(x):
+        return second.function(first.function(x))
+
+    try:
+        kinks, pieces = kinks_and_pieces(composed)
+    except NotElementwise:  # it overflows, as exponential then exponential does
+        kinks, pieces = first.kinks, None
     return Activation(
         f"{first.name} then {second.name}",
-        lambda x: second.function(first.function(x)),
+        composed,
         slope=product,
         monotone=first.monotone and second.monotone,
         homogeneous=first.homogeneous and second.homogeneous,
-        at_zero=float(second.values(np.float32([[first.at_zero]]))[0, 0]),
-        kinks=first.kinks,
+        at_zero=float(call(composed, np.zeros((1, 1), np.float32))[0, 0]),
+        kinks=kinks,
+        linear_pieces=pieces,
     )
