@@ -1,0 +1,29 @@
+"""What every test runs on: a quiet TensorFlow on two logical CPU devices, data only if prepared."""
+
+import os
+import pathlib
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+# Two devices on one CPU, for the tests of device placement and of MirroredStrategy. It has to
+# happen before TensorFlow runs its first op, so here.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+)
+
+
+@pytest.fixture(scope="session")
+def tfds_data_dir() -> str:
+    """Folder with prepared TFDS data sets (MNIST among them), from TFDS_DATA_DIR; else a skip."""
+    folder = os.environ.get("TFDS_DATA_DIR", "")
+    if not folder:
+        pytest.skip("needs prepared data: TFDS_DATA_DIR is not set")
+    if not (pathlib.Path(folder) / "mnist").is_dir():
+        pytest.skip(f"needs prepared data: no mnist in TFDS_DATA_DIR={folder}")
+    pytest.importorskip("tensorflow_datasets")
+    return folder
