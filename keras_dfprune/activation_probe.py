@@ -136,7 +136,6 @@ def measure(function: Callable, units: int = 8) -> Measured:
         difference quotient plus 1 %; `math.inf` where it grows with the range or as the spacing
         shrinks, and for functions that overflow within [-32, 32].
     """
-
     curve, x, y, kinks, jumps, pieces = _trace(function, units)
     slope = math.inf if x[-1] < _REACH or np.any(jumps) else _largest_slope(x, y, curve)
     if pieces is not None and not np.any(jumps):
