@@ -183,13 +183,18 @@ def _coefficients(
     t = (middle + half * node).reshape(len(mean), -1)
     density = (half * weight).reshape(t.shape) * np.exp(-0.5 * t**2) / math.sqrt(2.0 * math.pi)
     value = values((mean[:, None] + std[:, None] * t).T).T  # units last: each may have its own
-    weighted = density * value
-    coefficients = np.empty((len(mean), _TERMS))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite moments are the caller's to see
+        return _project(density * value, t), np.sum(density * value**2, axis=1)
+
+
+def _project(weighted: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Sums over the nodes `t` of `weighted` times each normalised Hermite polynomial."""
+    coefficients = np.empty((len(t), _TERMS))
     before, now = np.zeros_like(t), np.ones_like(t)
     for k in range(_TERMS):
         coefficients[:, k] = np.sum(weighted * now, axis=1)
         before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1)
-    return coefficients, np.sum(weighted * value, axis=1)
+    return coefficients
 
 
 def _by_rows(rows: Callable[[int, int], tf.Tensor], units: int) -> np.ndarray:

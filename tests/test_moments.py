@@ -1,0 +1,271 @@
+"""The moment method on hand-made groups: what it predicts is what happens, exact things first."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_dfprune.activations import Activation, describe
+from keras_dfprune.methods.base import Context, Feed, GroupView
+from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
+from keras_dfprune.methods.moments import DEFAULT_TOLERANCE, Moments
+from keras_dfprune.methods.prior import PREACTIVATION_STD, preactivations, read_prior
+
+
+def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
+    generator = np.random.default_rng(seed)
+    values = dict(
+        name="fc1",
+        weight_sets=generator.normal(size=(units, inputs + 1)),
+        inputs=inputs,
+        activation=activation,
+        outgoing=(generator.normal(size=(units, positions, outputs)),),
+        offset_allowed=True,
+        can_survive=np.ones(units, bool),
+        batch_mean=None,
+        batch_std=None,
+        parameters_per_unit=float(inputs + 1 + outputs),
+    )
+    values.update(changes)
+    if isinstance(values["activation"], str):
+        values["activation"] = describe(getattr(keras.activations, values["activation"]))
+    return GroupView(**values)
+
+
+def a_feed(columns, group=None, units=(), origin=None, scale=1.0, shift=0.0):
+    columns, ones = np.asarray(columns), np.ones(len(columns))
+    return Feed(columns, group, np.asarray(units, int), scale * ones, shift * ones, origin)
+
+
+def unit_values(group, inputs):
+    return group.activation.values(
+        inputs @ group.weight_sets[:, : group.inputs].T + group.weight_sets[:, group.inputs]
+    )
+
+
+def change(group, merge, values):
+    """What the merge does to the outputs, shape `(samples, outputs)`."""
+    kernel = group.outgoing_matrix()
+    return values[:, merge.kept] @ merge.absorb(kernel) + merge.shift(kernel) - values @ kernel
+
+
+@pytest.mark.parametrize("offset_allowed", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_predicted_error_is_the_one_on_draws_from_the_prior(activation, offset_allowed):
+    group = a_group(seed=1, activation=activation, offset_allowed=offset_allowed)
+    curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
+    values = unit_values(group, np.random.default_rng(2).normal(size=(200_000, group.inputs)))
+    for count in (2, 5, 9):
+        squares = np.sum(change(group, curve.merge(count), values) ** 2, axis=1)
+        noise = 4.0 * squares.std() / math.sqrt(len(squares))
+        assert abs(curve.error(count) - squares.mean()) <= noise
+        assert np.sum(curve.costs[:count]) == pytest.approx(curve.error(count), rel=1e-3)
+        assert np.any(curve.merge(count).offset) == offset_allowed
+    if offset_allowed:
+        variance = (values @ group.outgoing_matrix()).var(axis=0).sum()
+        assert curve.scale == pytest.approx(variance, rel=0.02)
+
+
+def test_it_beats_merging_pairs_on_its_own_terms():
+    """Fewer units by least squares than the best single survivor for each."""
+    group = a_group(seed=3, units=30, inputs=4)
+    curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
+    merge = curve.merge(15)
+    moments = normal_moments(
+        group.activation, *preactivations(group, read_prior("isotropic", 1.0), Context())
+    )
+    removed, kernel = merge.removed, group.outgoing_matrix()
+    rest = moments.second[np.ix_(removed, removed)]
+    assert curve.error(15) < 0.5 * np.sum(kernel[removed] * (rest @ kernel[removed]))
+
+
+def test_linear_units_of_low_rank_go_for_nothing():
+    group = a_group(seed=4, units=10, inputs=3, activation="linear")
+    curve = Moments().curve(group, Context())
+    assert np.all(curve.costs[:7] <= 1e-5 * curve.scale)  # the ridge is 1e-6
+    inputs = np.random.default_rng(0).normal(size=(50, 3))
+    values = unit_values(group, inputs)
+    outputs = values @ group.outgoing_matrix()
+    assert np.abs(change(group, curve.merge(7), values)).max() <= 1e-3 * np.abs(outputs).max()
+
+
+def test_copies_come_out_exactly_before_anything_else():
+    """Scaled copies, whose survivors are rebuilt later on, whatever the prior."""
+    group = a_group(seed=5, units=10)
+    group.weight_sets[7] = 2.5 * group.weight_sets[2]
+    group.weight_sets[4] = 0.5 * group.weight_sets[2]
+    group.weight_sets[9] = 0.0
+    curve = Moments().curve(group, Context())
+    assert curve.lossless == 3
+    assert np.all(curve.costs[:3] == 0.0)
+    values = unit_values(group, np.random.default_rng(1).normal(size=(100, group.inputs)))
+    for count in (1, 2, 3):
+        np.testing.assert_allclose(change(group, curve.merge(count), values), 0.0, atol=1e-9)
+    # Without the copies, their share in the survivor's outgoing weights: the same answer.
+    kept = curve.merge(3).kept
+    smaller = a_group(
+        units=len(kept),
+        weight_sets=group.weight_sets[kept],
+        outgoing=(curve.merge(3).absorb(group.outgoing_matrix())[:, None, :],),
+        can_survive=np.ones(len(kept), bool),
+    )
+    scale = PREACTIVATION_STD**2  # any fixed one: the automatic one averages over the copies
+    whole = Moments(prior="isotropic", prior_scale=scale).curve(group, Context())
+    other = Moments(prior="isotropic", prior_scale=scale).curve(smaller, Context())
+    np.testing.assert_array_equal(whole.order[3:], kept[other.order])
+    for count in range(1, 7):
+        assert whole.error(3 + count) == pytest.approx(other.error(count), rel=1e-9)
+        np.testing.assert_allclose(
+            whole.merge(3 + count).absorb(group.outgoing_matrix()),
+            other.merge(count).absorb(smaller.outgoing_matrix()),
+            atol=1e-8,
+        )
+        np.testing.assert_allclose(
+            whole.merge(3 + count).shift(group.outgoing_matrix()),
+            other.merge(count).shift(smaller.outgoing_matrix()),
+            atol=1e-8,
+        )
+
+
+def test_what_may_not_survive_takes_nothing_over():
+    group = a_group(seed=6, can_survive=np.arange(12) != 3)
+    curve = Moments().curve(group, Context())
+    count = int(np.flatnonzero(curve.order == 3)[0])  # the last merge that still keeps unit 3
+    merge = curve.merge(max(count, 1))
+    if 3 in merge.kept:
+        assert not np.any(merge.coefficients[list(merge.kept).index(3)])
+    nobody = a_group(seed=6, can_survive=np.zeros(12, bool))
+    assert not np.any(Moments().curve(nobody, Context()).merge(5).coefficients)
+
+
+def test_the_automatic_scale_does_not_depend_on_the_inputs_unit_of_measure():
+    group = a_group(seed=7)
+    scaled = a_group(seed=7)
+    scaled.weight_sets[:, :6] *= 255.0
+    first, second = (Moments().curve(g, Context()) for g in (group, scaled))
+    np.testing.assert_array_equal(first.order, second.order)
+    np.testing.assert_allclose(first.costs, second.costs, rtol=1e-6)
+
+
+def test_the_weights_prior_is_half_theirs():
+    group = a_group(seed=8)
+    weights = group.weight_sets[:, :6].T
+    theirs = weights @ weights.T
+    covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * 6 / np.trace(theirs) * theirs)
+    mean, found = preactivations(group, read_prior("weights", 3.0), Context())
+    np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-10)
+    np.testing.assert_allclose(mean, group.weight_sets[:, 6])
+
+
+def test_batch_statistics_replace_the_priors():
+    beta, gamma = np.linspace(-1, 1, 12), np.linspace(0.5, 2, 12)
+    group = a_group(seed=9, batch_mean=beta, batch_std=gamma)
+    plain = preactivations(a_group(seed=9), read_prior("weights", "auto"), Context())[1]
+    mean, covariance = preactivations(group, read_prior("weights", "auto"), Context())
+    np.testing.assert_allclose(mean, beta)
+    np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), gamma)
+    assert covariance[0, 1] / (gamma[0] * gamma[1]) == pytest.approx(
+        plain[0, 1] / np.sqrt(plain[0, 0] * plain[1, 1])
+    )
+
+
+def test_earlier_groups_hand_on_their_moments():
+    """Scale and shift of the carriers included; several positions count as independent."""
+    generator = np.random.default_rng(10)
+    factor = generator.normal(size=(3, 3))
+    moments = UnitMoments(np.array([1.0, -0.5, 2.0]), factor @ factor.T + 5.0 * np.eye(3))
+    units = [0, 1, 2, 0, 1, 2]
+    group = a_group(seed=10, feeds=(a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),))
+    context = Context(moments={"before": moments})
+    mean, covariance = preactivations(group, read_prior("weights", "auto"), context)
+    weights = group.weight_sets[:, :6]
+    expected = np.kron(np.eye(2), 0.25 * moments.covariance)
+    np.testing.assert_allclose(covariance, weights @ expected @ weights.T)
+    inputs = 0.5 * moments.mean[units] + 0.25
+    np.testing.assert_allclose(mean, weights @ inputs + group.weight_sets[:, 6])
+
+
+def test_a_chain_knows_the_kept_units_of_the_layer_before():
+    group = a_group(seed=11)
+    method = Moments(prior="isotropic", prior_scale=1.0)
+    curve = method.curve(group, Context())
+    handed = curve.moments(4)
+    values = unit_values(group, np.random.default_rng(0).normal(size=(100_000, 6)))
+    sampled = sample_moments(values[:, curve.merge(4).kept])
+    np.testing.assert_allclose(handed.mean, sampled.mean, atol=0.05)
+    np.testing.assert_allclose(handed.second, sampled.second, atol=0.4)
+
+
+def test_known_inputs_are_believed():
+    columns = np.arange(4)
+    group = a_group(seed=12, feeds=(a_feed(columns, origin="pixels"),))
+    std = np.array([1.0, 2.0, 0.0, 0.5])
+    prior = read_prior({"pixels": (0.3, std)}, 1.0)
+    mean, covariance = preactivations(group, prior, Context())
+    weights = group.weight_sets[:, :4]
+    rest = a_group(seed=12, inputs=2, weight_sets=group.weight_sets[:, [4, 5, 6]])
+    unknown = preactivations(rest, read_prior("weights", 1.0), Context())[1]
+    np.testing.assert_allclose(covariance, (weights * std**2) @ weights.T + unknown)
+    np.testing.assert_allclose(mean, weights.sum(axis=1) * 0.3 + group.weight_sets[:, 6])
+    full = read_prior({"pixels": (0.3, np.diag(std**2))}, 1.0)
+    np.testing.assert_allclose(preactivations(group, full, Context())[1], covariance)
+    wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
+    with pytest.raises(ValueError, match=r"'pixels' must fit its 4 features.*\(3,\)"):
+        preactivations(group, wrong, Context())
+
+
+def test_samples_take_the_place_of_the_prior():
+    group = a_group(seed=13)
+    values = unit_values(group, np.random.default_rng(1).uniform(0, 1, size=(300, 6)))
+    curve = Moments().curve(group, Context(values={"fc1": values}))
+    squares = np.sum(change(group, curve.merge(6), values) ** 2, axis=1)
+    assert curve.error(6) == pytest.approx(squares.mean(), rel=1e-6)
+
+
+def test_the_automatic_count_is_the_largest_within_the_tolerance():
+    curve = Moments().curve(a_group(seed=14, units=60), Context())
+    total = np.cumsum(curve.costs) / curve.scale
+    assert 0 < curve.automatic < 59
+    assert total[curve.automatic - 1] <= DEFAULT_TOLERANCE < total[curve.automatic]
+
+
+def test_moments_that_are_not_finite_leave_exact_removals():
+    def steep(inputs):
+        return keras.ops.exp(inputs**2)
+
+    activation = Activation("steep", steep, math.inf, False, False, 1.0)
+    group = a_group(seed=15, activation=activation)
+    group.weight_sets[5] = group.weight_sets[2]
+    curve = Moments(prior_scale=100.0).curve(group, Context())
+    assert list(curve.order) == [2]
+    assert "steep" in curve.note
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"prior": "normal"},
+        {"prior": {"x": 3.0}},
+        {"prior": {"x": (0.0, -1.0)}},
+        {"prior": {"x": (0.0, math.nan)}},
+        {"prior_scale": 0.0},
+        {"prior_scale": True},
+        {"prior_scale": "big"},
+        {"refine_steps": -1},
+        {"refine_steps": 1.5},
+        {"seed": -1},
+    ],
+)
+def test_bad_arguments_are_named(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        Moments(**arguments)
+
+
+def test_the_configuration_makes_the_same_method():
+    prior = {"x": (0.5, np.array([0.1, 0.2]))}
+    config = Moments(prior=prior, prior_scale=2, refine_steps=7, seed=3).get_config()
+    again = Moments(**json.loads(json.dumps(config)))
+    assert again.get_config() == config
+    assert Moments().get_config()["prior_scale"] == "auto"

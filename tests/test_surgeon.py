@@ -1,0 +1,103 @@
+"""The greedy order against a refit for every candidate, and least squares with its ridge."""
+
+import numpy as np
+import pytest
+
+from keras_dfprune.methods import surgeon
+
+
+def a_layer(seed, units=9, outputs=4, samples=60):
+    """Second moments of `(h, 1)` and outgoing weights."""
+    generator = np.random.default_rng(seed)
+    mixing = np.eye(units) + 0.4 * generator.normal(size=(units, units))
+    values = np.maximum(generator.normal(size=(samples, units)) @ mixing, 0.0)
+    values = np.concatenate([values, np.ones((samples, 1))], axis=1)
+    return values.T @ values / samples, generator.normal(size=(units, outputs)), values
+
+
+def refit_error(second, removed, outgoing):
+    """Expected squared change when all that is left takes over by least squares."""
+    left = [k for k in range(len(second)) if k not in removed]
+    cross = second[np.ix_(left, removed)]
+    rest = second[np.ix_(removed, removed)]
+    rest = rest - cross.T @ np.linalg.solve(second[np.ix_(left, left)], cross)
+    return np.sum(outgoing[removed] * (rest @ outgoing[removed]))
+
+
+def brute_force(second, outgoing):
+    """Every candidate refitted at every step."""
+    left, order, errors = list(range(len(outgoing))), [], [0.0]
+    while len(left) > 1:
+        trials = [refit_error(second, order + [unit], outgoing) for unit in left]
+        order.append(left.pop(int(np.argmin(trials))))
+        errors.append(min(trials))
+    return order, np.diff(errors)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("block", [1, 3, 64])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_order_is_that_of_a_refit_for_every_candidate(seed, block, constant):
+    second, outgoing, _ = a_layer(seed)
+    second = second if constant else second[:-1, :-1]
+    greedy = surgeon.greedy_order(second, outgoing @ outgoing.T, ridge=0.0, block=block)
+    order, costs = brute_force(second, outgoing)
+    assert list(greedy.order) == order
+    np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
+
+
+def test_blocks_do_not_change_the_order():
+    second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
+    orders = [
+        surgeon.greedy_order(second, outgoing @ outgoing.T, block=block) for block in (1, 7, 64)
+    ]
+    for other in orders[1:]:
+        np.testing.assert_array_equal(orders[0].order, other.order)
+        np.testing.assert_allclose(orders[0].costs, other.costs, rtol=1e-6)
+
+
+def test_the_reported_error_is_what_happens():
+    second, outgoing, values = a_layer(seed=5)
+    removed = np.array([4, 0, 7])
+    features = np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
+    solution = surgeon.least_squares(
+        second, features, removed, centre=np.zeros((7, 3)), ridge=np.zeros(10)
+    )
+    change = (values[:, removed] - values[:, features] @ solution) @ outgoing[removed]
+    error = surgeon.rebuild_error(second, features, removed, solution, outgoing[removed])
+    assert error == pytest.approx(np.mean(np.sum(change**2, axis=1)))
+    assert error == pytest.approx(refit_error(second, list(removed), outgoing))
+
+
+def test_the_ridge_pulls_towards_its_centre_but_leaves_the_constant_free():
+    second, _, values = a_layer(seed=6)
+    removed, features = np.array([0]), np.array([3, 5, 9])
+    centre = np.array([[0.0], [2.0], [0.0]])
+    ridge = surgeon.ridge_diagonal(9, second, 1e9)
+    assert ridge[9] == 0.0
+    solution = surgeon.least_squares(second, features, removed, centre=centre, ridge=ridge)
+    np.testing.assert_allclose(solution[:2], centre[:2], atol=1e-6)
+    best_offset = np.mean(values[:, 0] - 2.0 * values[:, 5])  # what is left for the constant
+    assert solution[2, 0] == pytest.approx(best_offset, abs=1e-6)
+
+
+def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
+    """Two identical features make `second` singular; the ridge keeps the paper's merge."""
+    _, _, values = a_layer(seed=8)
+    values[:, 2] = values[:, 1]
+    values[:, 3] = values[:, 1] * (1 + 1e-9)
+    second = values.T @ values / len(values)
+    centre = np.zeros((9, 1))
+    centre[0] = 1.0
+    solution = surgeon.least_squares(
+        second,
+        np.array([1, 2, 4, 5, 6, 7, 8, 0, 9]),
+        np.array([3]),
+        centre=centre,
+        ridge=surgeon.ridge_diagonal(9, second, 1e-6),
+    )
+    assert np.max(np.abs(solution)) <= 1.0 + 1e-6
+    greedy = surgeon.greedy_order(second, np.eye(9))
+    assert np.all(np.isfinite(greedy.costs))
+    assert set(greedy.order[:2]) <= {1, 2, 3}  # two of the three copies go first
+    np.testing.assert_allclose(greedy.costs[:2], 0.0, atol=1e-5)
