@@ -1,0 +1,40 @@
+"""Data-free structured pruning for Keras 3: a trained model in, narrower layers out.
+
+>>> import keras_dfprune as dfprune
+>>> dfprune.__version__
+'0.1.0'
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "keras_dfprune works with the TensorFlow backend of Keras. Set the environment variable "
+        f"KERAS_BACKEND=tensorflow. Received: backend '{keras.backend.backend()}'"
+    )
+
+from keras_dfprune.api import apply, plan
+from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.methods import Moments, Saliency
+from keras_dfprune.methods.base import Context, Curve, GroupView, Method
+from keras_dfprune.plan import GroupPlan, PruningPlan
+from keras_dfprune.verify import VerificationError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Context",
+    "Curve",
+    "GroupPlan",
+    "GroupView",
+    "LinearMerge",
+    "Method",
+    "Moments",
+    "PruningPlan",
+    "Saliency",
+    "SurvivorMerge",
+    "UnitMerge",
+    "VerificationError",
+    "apply",
+    "plan",
+]

@@ -1,0 +1,275 @@
+"""The public functions: a model into a plan, and a model into a narrower model."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from keras_dfprune.budget import (
+    check_budget,
+    count_for_sparsity,
+    count_for_tolerance,
+    resolve,
+    share_out,
+)
+from keras_dfprune.fingerprint import layer_digests
+from keras_dfprune.graph import Graph, read_graph
+from keras_dfprune.locate import Layout, locate
+from keras_dfprune.methods import METHODS
+from keras_dfprune.methods.base import Context, Curve, Method
+from keras_dfprune.model_check import check_model
+from keras_dfprune.parameters import ParameterCount
+from keras_dfprune.plan import GroupPlan, PruningPlan
+from keras_dfprune.progress import Progress
+from keras_dfprune.states import States, absorb, view
+
+
+def apply(
+    model: keras.Model,
+    *,
+    method: str | Method = "saliency",
+    sparsity: float | Mapping[str, float] | None = None,
+    max_params: int | None = None,
+    tolerance: float | None = None,
+    layers: Sequence[str] | None = None,
+    verify: bool = True,
+    seed: int = 0,
+    verbose: int = 0,
+) -> keras.Model:
+    """Makes the layers of a trained model narrower, without data and without training.
+
+    Args:
+        model: A built Sequential or Functional `keras.Model`. It is not changed.
+        method: `"saliency"` (default; Srinivas & Babu 2015), `"moments"`, or a `Method`.
+        sparsity: Fraction of the units to remove, in [0, 1): of every prunable layer, or by
+            layer name; layers not named stay whole.
+        max_params: Largest number of parameters that the whole model may have, biases included.
+        tolerance: Largest predicted error at each group's consumers: expected squared change
+            over variance. 0: lossless removals only, with any method. Above 0: `"moments"` only.
+        layers: Names of the layers to consider; None for all.
+        verify: Whether to compare the result with the original, its removed units cut off, on
+            two random inputs.
+        seed: Seed for whatever a method draws at random.
+        verbose: 1 for a progress bar and the plan's table; 0 (default) for silence.
+
+    Returns:
+        A new Keras model of the same kind; compiled as `model` was, optimizer state included.
+        Without a budget each method decides how many units may go.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: For a model that isn't built or whose graph can't be seen, and for arguments
+            that make no sense.
+        VerificationError: If the result doesn't compute what was planned.
+
+    Example:
+
+    >>> import keras, keras_dfprune as dfprune
+    >>> model = keras.Sequential(
+    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+    ... )
+    >>> pruned = dfprune.apply(model, sparsity=0.5)
+    >>> pruned.layers[0].units
+    10
+    """
+    made = plan(
+        model,
+        method=method,
+        sparsity=sparsity,
+        max_params=max_params,
+        tolerance=tolerance,
+        layers=layers,
+        seed=seed,
+        verbose=verbose,
+    )
+    return made.apply(model, verify=verify)
+
+
+def plan(
+    model: keras.Model,
+    *,
+    method: str | Method = "saliency",
+    sparsity: float | Mapping[str, float] | None = None,
+    max_params: int | None = None,
+    tolerance: float | None = None,
+    layers: Sequence[str] | None = None,
+    verify: bool = True,
+    seed: int = 0,
+    verbose: int = 0,
+) -> PruningPlan:
+    """Decides which units to remove, to look at before anything is cut.
+
+    Args:
+        model, method, sparsity, max_params, tolerance, layers, seed, verbose: As for `apply`.
+        verify: Accepted so that both take the same arguments; `PruningPlan.apply` has its own.
+
+    Returns:
+        A `PruningPlan`; `plan.apply(model)` makes the narrow model.
+
+    Raises:
+        TypeError: As `apply`.
+        ValueError: As `apply`.
+    """
+    check_model(model)
+    method = _method(method)
+    check_budget(method, sparsity, max_params, tolerance)
+    graph = read_graph(model)
+    layout = locate(graph)
+    wanted = _wanted(graph, layout, sparsity, layers)
+    planner = _Planner(model, graph, layout, method, seed, Progress(verbose))
+    if max_params is not None:
+        counts = planner.share_out(wanted, int(max_params))
+    else:
+        counts = dict.fromkeys(wanted)
+    groups = planner.cut(counts, wanted, tolerance)
+    made = planner.finish(groups)
+    _warn(made, layout, sparsity, layers)
+    if verbose:
+        print(made)
+    return made
+
+
+def _method(method: str | Method) -> Method:
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]()
+    raise ValueError(
+        f"`method` must be one of {', '.join(map(repr, METHODS))} or a `keras_dfprune.Method`. "
+        f"Received: method={method!r}"
+    )
+
+
+def _wanted(graph: Graph, layout: Layout, sparsity, layers) -> dict[str, float | None]:
+    """The groups to cut, with the sparsity of each where one is given."""
+    refused = [refusal.layer for refusal in layout.refusals]
+    producers = [*layout.groups, *refused]
+    others = [path for path in graph.paths.values() if path not in producers]
+    if isinstance(sparsity, Mapping):
+        if layers is not None:
+            raise ValueError("Give layer names in `sparsity` or in `layers`, not in both.")
+        wanted: dict[str, float | None] = {}
+        for name, value in sparsity.items():
+            path = resolve(name, producers, others)
+            if wanted.setdefault(path, float(value)) != float(value):
+                raise ValueError(
+                    f"`sparsity` names layer '{path}' twice, with {wanted[path]} and {value}."
+                )
+    else:
+        if isinstance(layers, str):
+            layers = [layers]
+        names = producers if layers is None else layers
+        value = None if sparsity is None else float(sparsity)
+        wanted = {resolve(name, producers, others): value for name in names}
+    return {path: wanted[path] for path in layout.groups if path in wanted}
+
+
+class _Planner:
+    """Scores and cuts the groups of one model from input to output."""
+
+    def __init__(self, model, graph, layout, method, seed, progress):
+        self._model = model
+        self._graph = graph
+        self._layout = layout
+        self._method = method
+        self._seed = seed
+        self._progress = progress
+        self._count = ParameterCount(layout, model.count_params())
+
+    def share_out(self, wanted, max_params: int) -> dict[str, int]:
+        """First pass: every curve on the original weights, and the budget over all of them."""
+        states, moments, curves = States(self._layout), {}, {}
+        for name in self._progress.over("Allocating", self._layout.groups):
+            units = self._layout.groups[name].units
+            curve = self._curve(name, states, moments)
+            states.kept[name] = np.arange(units)
+            if curve.moments is not None:
+                moments[name] = curve.moments(0)
+            if name in wanted:
+                curves[name] = curve
+        units = {name: self._layout.groups[name].units for name in curves}
+        return share_out(curves, units, self._count, max_params)
+
+    def cut(self, counts, wanted, tolerance) -> list[GroupPlan]:
+        """Second pass: each group is scored on the weights that the one before left."""
+        states, moments, groups = States(self._layout), {}, []
+        relevant = self._layout.groups if self._method.predicts_error else counts
+        for name in self._progress.over("Pruning", list(relevant)):
+            curve = self._curve(name, states, moments)
+            group = self._layout.groups[name]
+            count = 0
+            if name in counts:
+                count = self._number(curve, group, counts[name], wanted[name], tolerance)
+            merge = curve.merge(count)
+            absorb(group, merge, states)
+            if curve.moments is not None:
+                moments[name] = curve.moments(count)
+            if name in counts:
+                groups.append(self._group_plan(name, curve, merge, count))
+        return groups
+
+    def finish(self, groups: list[GroupPlan]) -> PruningPlan:
+        """The plan of these groups."""
+        kept = {group.layer: len(group.kept) for group in groups}
+        before = self._model.count_params()
+        return PruningPlan(
+            groups=tuple(groups),
+            refusals=self._layout.refusals,
+            parameters=(before, self._count.total(kept)),
+            method={"name": self._method.name, **self._method.get_config()},
+            model_name=self._model.name,
+            fingerprint=layer_digests(self._graph),
+        )
+
+    def _curve(self, name, states, moments) -> Curve:
+        group = self._layout.groups[name]
+        kept = {path: len(units) for path, units in states.kept.items()}
+        seen = view(group, self._layout, states, self._count.saved_by_one(name, kept))
+        return self._method.curve(seen, Context(self._seed, moments))
+
+    def _number(self, curve, group, count, sparsity, tolerance) -> int:
+        if count is None and sparsity is not None:
+            count = count_for_sparsity(sparsity, group.units)
+        if count is None and tolerance is not None:
+            count = count_for_tolerance(curve, tolerance)
+        if count is None:
+            count = curve.automatic
+        if count is None:
+            raise ValueError(
+                f"method='{self._method.name}' has no automatic cut-off. Give `sparsity` or "
+                "`max_params`."
+            )
+        return min(count, len(curve.order), group.units - 1)
+
+    def _group_plan(self, name, curve: Curve, merge, count: int) -> GroupPlan:
+        error = None
+        if self._method.predicts_error:
+            error = float(np.sum(curve.costs[:count]) / curve.scale)
+        return GroupPlan(
+            layer=name,
+            layers=(name,),
+            units=self._layout.groups[name].units,
+            merge=merge,
+            saliency=np.asarray(curve.costs, np.float64),
+            cutoff=curve.cutoff,
+            predicted_error=error,
+            histogram=curve.histogram,
+            note=curve.note,
+        )
+
+
+def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
+    """One warning where the caller might think that more was pruned."""
+    named = list(sparsity) if isinstance(sparsity, Mapping) else layers or []
+    named = [named] if isinstance(named, str) else named
+    refused = [r for r in layout.refusals if r.layer in named or r.layer.rsplit("/")[-1] in named]
+    if refused:
+        reasons = "; ".join(f"{refusal.layer}: {refusal.reason}" for refusal in refused)
+        warnings.warn(f"Layers left whole although they were named: {reasons}", stacklevel=3)
+    elif not made.groups:
+        reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
+        warnings.warn(
+            f"Model '{made.model_name}' has nothing to prune. {reasons or 'It has no Dense layer.'}",
+            stacklevel=3,
+        )

@@ -1,0 +1,252 @@
+"""A Keras model into a flat list of calls, and a model with re-made layers out of the same walk.
+
+The only file that reads private attributes of Keras; `tests/test_graph.py` holds what it assumes
+of them. Nested models are inlined: a layer of a shared model occurs in several calls.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras.src.models.functional import Functional
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tensor:
+    """One symbolic tensor at one call site; compared by identity.
+
+    Attributes:
+        shape: Shape with the batch axis first; None for an unknown length.
+        dtype: Name of the dtype.
+        name: Name of the Keras tensor.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """One call of an operation.
+
+    Attributes:
+        operation: The `keras.Operation`, for most calls a `keras.Layer`.
+        path: Its name, with the names of the nested models around it: `inner/fc1`.
+        args, kwargs: The arguments, with a `Tensor` in place of each Keras tensor.
+        inputs: All tensors among the arguments, in order.
+        outputs: The tensors returned.
+        training: What `training=` was fixed to, here or by a model around it; else None.
+    """
+
+    operation: keras.Operation
+    path: str
+    args: tuple
+    kwargs: dict[str, Any]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    training: bool | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+    """The calls of a model in topological order, nested models inlined.
+
+    Attributes:
+        calls: The calls. An `InputLayer` of a nested model is a call that hands its input on.
+        inputs, outputs: The model's tensors.
+        paths: Path of each operation, by the operation's `id`.
+    """
+
+    calls: tuple[Call, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    paths: dict[int, str]
+
+
+def functional_core(model: keras.Operation) -> Functional | None:
+    """The functional graph that calling `model` runs, or None where there is none to see."""
+    if isinstance(model, keras.Sequential):
+        overridden = type(model).call is not keras.Sequential.call
+        return None if overridden else model._functional
+    if isinstance(model, Functional) and type(model).call is Functional.call:
+        return model
+    return None
+
+
+def read_graph(model: keras.Model) -> Graph:
+    """Reads the calls of a Sequential or Functional model.
+
+    Args:
+        model: A built model for which `functional_core` is not None.
+
+    Returns:
+        A `Graph`.
+    """
+    reader = _Reader()
+    core = functional_core(model)
+    inputs = tuple(_describe(tensor) for tensor in core.inputs)
+    for tensor in core.inputs:
+        layer = tensor._keras_history.operation
+        reader.paths.setdefault(id(layer), layer.name)
+    outputs = reader.walk(core, inputs, prefix="", training=None)
+    return Graph(tuple(reader.calls), inputs, outputs, reader.paths)
+
+
+class _Reader:
+    """Collects calls while it walks through a model and the models inside it."""
+
+    def __init__(self):
+        self.calls: list[Call] = []
+        self.paths: dict[int, str] = {}
+
+    def walk(self, core, inputs, prefix, training) -> tuple[Tensor, ...]:
+        known = {id(symbol): tensor for symbol, tensor in zip(core.inputs, inputs, strict=True)}
+        for node in _ordered_nodes(core):
+            path = self.paths.setdefault(id(node.operation), prefix + node.operation.name)
+            self._call(node, path, known, training)
+        return tuple(known[id(symbol)] for symbol in core.outputs)
+
+    def _call(self, node, path, known, training):
+        args, kwargs = node.arguments.fill_in(known)
+        inputs = tuple(known[id(symbol)] for symbol in node.input_tensors)
+        own = kwargs.get("training")
+        training = training if own is None else bool(own)
+        core = functional_core(node.operation)
+        if core is not None and len(inputs) == len(core.inputs):
+            inner = self._enter(core, inputs, path + "/")
+            outputs = self.walk(core, inner, path + "/", training)
+        else:
+            outputs = tuple(_describe(symbol) for symbol in node.outputs)
+            call = Call(node.operation, path, args, kwargs, inputs, outputs, training)
+            self.calls.append(call)
+        known.update((id(s), t) for s, t in zip(node.outputs, outputs, strict=True))
+
+    def _enter(self, core, inputs, prefix) -> tuple[Tensor, ...]:
+        inner = []
+        for symbol, tensor in zip(core.inputs, inputs, strict=True):
+            layer = symbol._keras_history.operation
+            path = self.paths.setdefault(id(layer), prefix + layer.name)
+            inner.append(_describe(symbol))
+            self.calls.append(Call(layer, path, (tensor,), {}, (tensor,), (inner[-1],), None))
+        return tuple(inner)
+
+
+def _describe(symbol: keras.KerasTensor) -> Tensor:
+    return Tensor(tuple(symbol.shape), symbol.dtype, symbol.name)
+
+
+def _ordered_nodes(core: Functional) -> list:
+    """The nodes of a functional graph, inputs left out, each after those that it needs."""
+    depths = sorted(core._nodes_by_depth, reverse=True)
+    nodes = [node for depth in depths for node in core._nodes_by_depth[depth]]
+    return [node for node in nodes if not node.is_input]
+
+
+def all_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """`layer` and every layer inside it, each once, in a fixed order."""
+    return list({id(inner): inner for inner in layer._flatten_layers()}.values())
+
+
+def detached(operation: keras.Operation) -> keras.Operation:
+    """The same operation, variables and attributes shared, with a call history of its own."""
+    twin = object.__new__(type(operation))
+    twin.__dict__.update(operation.__dict__)
+    twin.__dict__.update(_inbound_nodes=[], _outbound_nodes=[])
+    return twin
+
+
+def copy_model(
+    model: keras.Model,
+    remake: Callable[[keras.Operation], keras.Operation],
+    edit_arguments: Callable[[keras.Operation, tuple, dict], tuple[tuple, dict]] | None = None,
+) -> tuple[keras.Model, list[tuple[keras.Operation, keras.Operation]]]:
+    """Builds a new model that calls re-made operations in the way `model` calls its own.
+
+    Args:
+        model: A built Sequential or Functional model; it and its layers stay as they are.
+        remake: Function from an operation to the one that takes its place; called once for each
+            operation, `InputLayer` included, but not for nested models, which are copied.
+        edit_arguments: Function from an operation and the arguments of one call to the arguments
+            to use instead; called before the new tensors are filled in. None to keep them.
+
+    Returns:
+        The new model (a `Sequential` for a `Sequential`, else a functional `keras.Model`), and
+        pairs of each old operation with its new one, models before what is in them.
+    """
+    copier = _Copier(remake, edit_arguments or (lambda operation, args, kwargs: (args, kwargs)))
+    new = copier.copy(model)
+    models = [(old, made) for old, made in copier.pairs if isinstance(made, keras.Model)]
+    others = [(old, made) for old, made in copier.pairs if not isinstance(made, keras.Model)]
+    return new, [(model, new), *reversed(models), *others]
+
+
+class _Copier:
+    """Copies a model and the models inside it; each operation is re-made once."""
+
+    def __init__(self, remake, edit_arguments):
+        self._remake = remake
+        self._edit_arguments = edit_arguments
+        self._made: dict[int, keras.Operation] = {}
+        self.pairs: list[tuple[keras.Operation, keras.Operation]] = []
+
+    def operation(self, operation):
+        if id(operation) not in self._made:
+            nested = functional_core(operation) is not None
+            new = self.copy(operation) if nested else self._remake(operation)
+            self._made[id(operation)] = new
+            self.pairs.append((operation, new))
+        return self._made[id(operation)]
+
+    def copy(self, model):
+        if isinstance(model, keras.Sequential):
+            layers = [self.operation(layer) for layer in model._layers]
+            return keras.Sequential(layers, name=model.name)
+        known = {}
+        for symbol in model.inputs:
+            known[id(symbol)] = self.operation(symbol._keras_history.operation).output
+        for node in _ordered_nodes(model):
+            self._replay(node, known)
+        inputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], model._inputs_struct)
+        outputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], model._outputs_struct)
+        return keras.Model(inputs, outputs, name=model.name)
+
+    def _replay(self, node, known):
+        operation = self.operation(node.operation)
+        args, kwargs = self._edit_arguments(
+            node.operation, node.arguments.args, node.arguments.kwargs
+        )
+
+        def fill(value):
+            return known[id(value)] if isinstance(value, keras.KerasTensor) else value
+
+        args, kwargs = keras.tree.map_structure(fill, (args, kwargs))
+        outputs = keras.tree.flatten(operation(*args, **kwargs))
+        known.update((id(s), t) for s, t in zip(node.outputs, outputs, strict=True))
+
+
+def compile_arguments(model: keras.Model) -> dict[str, Any]:
+    """What `model.compile` was called with, as the objects themselves; empty if it wasn't."""
+    return dict(model._compile_config.config) if model.compiled else {}
+
+
+def optimizer_slots(
+    optimizer: keras.optimizers.Optimizer,
+) -> tuple[list[keras.Variable], dict[str, list]]:
+    """The variables that an optimizer trains, and its slots for them.
+
+    Returns:
+        The trained variables, and for each attribute that holds one slot for each of them
+        (momenta, moving averages, accumulated gradients) the list, by the attribute's name.
+    """
+    trained = list(optimizer._trainable_variables)
+    slots = {
+        name: list(value)
+        for name, value in vars(optimizer).items()
+        if isinstance(value, list) and name != "_trainable_variables"
+        and len(value) == len(trained)
+        and any(isinstance(slot, keras.Variable) for slot in value)
+        and name not in ("_variables",)
+    }  # fmt: skip
+    return trained, slots

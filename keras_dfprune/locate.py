@@ -1,0 +1,321 @@
+"""A graph into groups of units that can be pruned, and refusals with their reasons.
+
+Units are followed from the layer that produces them through everything on their way to the layers
+that consume them. Whatever can't be followed leaves the producer whole: default deny.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_dfprune import rules
+from keras_dfprune.activations import NotElementwise
+from keras_dfprune.barriers import explain
+from keras_dfprune.graph import Call, Graph, Tensor, all_layers
+from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, Nonlinear, Rule, UnitRule
+from keras_dfprune.streams import Piece, Stage, Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A layer left whole, and why.
+
+    Attributes:
+        layer: Path of the layer.
+        reason: A sentence without its full stop.
+    """
+
+    layer: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerFeatures:
+    """A layer whose variables, config or arguments depend on the features around it.
+
+    Attributes:
+        call: Its first call.
+        rule: Its rule.
+        inputs: Features of its input; None where they are all fixed.
+        outputs: Features of its output, for a producer.
+    """
+
+    call: Call
+    rule: Rule
+    inputs: Stream | None
+    outputs: Stream | None
+
+    @property
+    def path(self) -> str:
+        return self.call.path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inlet:
+    """One call of a consumer, as one producer's units reach it.
+
+    Attributes:
+        call: The call of the consumer.
+        rule: The consumer's rule.
+        piece: The features of its input that are the group's units.
+        order: Positions in `piece` by unit: int array, shape `(units, positions)`.
+        selected: Stages up to the seam: they are only cut.
+        carried: Stages behind the seam: affine ones that scale the outgoing weights.
+        normalization: The BatchNormalization directly behind a consumer without bias, which
+            takes an offset in its place, or None.
+    """
+
+    call: Call
+    rule: UnitRule
+    piece: Piece
+    order: np.ndarray
+    selected: tuple[Stage, ...]
+    carried: tuple[Stage, ...]
+    normalization: Call | None
+
+    @property
+    def columns(self) -> np.ndarray:
+        """The consumer's input features, by unit: int array, shape `(units, positions)`."""
+        return self.piece.columns[self.order]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnitGroup:
+    """Units that are pruned together: a producer and everything its units pass.
+
+    Attributes:
+        name: Path of the producer.
+        producer: A call of it.
+        rule: Its rule.
+        units: Number of units.
+        inlets: All calls that consume the units.
+    """
+
+    name: str
+    producer: Call
+    rule: UnitRule
+    units: int
+    inlets: tuple[Inlet, ...]
+
+    @property
+    def offset_allowed(self) -> bool:
+        """Whether a constant can be carried to every consumer."""
+        return all(inlet.piece.offset_barrier is None for inlet in self.inlets)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """What can be pruned in a model.
+
+    Attributes:
+        groups: In the order of the graph, by name.
+        refusals: All other layers that have units, with the reason.
+        layers: Everything that is cut along with a group, by path.
+    """
+
+    groups: dict[str, UnitGroup]
+    refusals: tuple[Refusal, ...]
+    layers: dict[str, LayerFeatures]
+
+
+def locate(graph: Graph) -> Layout:
+    """Finds the groups of units of a graph.
+
+    Args:
+        graph: What `graph.read_graph` returned.
+
+    Returns:
+        A `Layout`.
+    """
+    walk = _Walk(graph)
+    for call in graph.calls:
+        walk.follow(call)
+    for tensor in graph.outputs:
+        walk.refuse(walk.streams.get(tensor), "its units are an output of the model")
+    walk.check_shared_layers()
+    groups = {}
+    for path, call in walk.producers.items():
+        if path not in walk.reasons:
+            reason = _close(walk, path, call, groups)
+            if reason:
+                walk.reasons[path] = reason
+    refusals = tuple(
+        Refusal(path, walk.reasons[path]) for path in walk.producers if path in walk.reasons
+    )
+    layers = {path: records[0] for path, records in walk.records.items()}
+    return Layout(groups, refusals, layers)
+
+
+class _Walk:
+    """Follows units through the calls of a graph, one call at a time."""
+
+    def __init__(self, graph: Graph):
+        self.streams: dict[Tensor, Stream] = {}
+        self.producers: dict[str, Call] = {}
+        self.reasons: dict[str, str] = {}
+        self.arrivals: dict[str, list[tuple[Call, UnitRule, Piece]]] = {}
+        self.records: dict[str, list[LayerFeatures]] = {}
+        self.effects: dict[str, Affine | Nonlinear] = {}
+        self.users: dict[Tensor, list[Call]] = {}
+        self._tied = _tied_operations(graph)
+        for call in graph.calls:
+            for tensor in call.inputs:
+                self.users.setdefault(tensor, []).append(call)
+
+    def follow(self, call: Call) -> None:
+        """Takes the units that arrive at one call to its output."""
+        arriving = [self.streams.get(tensor) for tensor in call.inputs]
+        rule = rules.lookup(call.operation)
+        try:
+            if id(call.operation) in self._tied:
+                raise Barrier(self._tied[id(call.operation)])
+            if rule is None:
+                raise Barrier(explain(call.operation))
+            leaving = rule.carry(call, arriving)
+            if isinstance(rule, ElementwiseRule) and leaving is not None:
+                self.effects[call.path] = rule.effect(call, rule.read(call.operation))
+        except (Barrier, NotElementwise) as error:
+            for stream in arriving:
+                self.refuse(stream, f"it feeds {_title(call)}, which {error}")
+            leaving = None
+        if isinstance(rule, UnitRule):
+            leaving = self._produce(call, rule)
+            for piece in arriving[0].pieces if arriving[0] is not None else ():
+                self.arrivals.setdefault(piece.source, []).append((call, rule, piece))
+        if rule is not None and (rule.axes or rule.follows_input):
+            record = LayerFeatures(call, rule, arriving[0] if arriving else None, leaving)
+            self.records.setdefault(call.path, []).append(record)
+        if leaving is not None:
+            self.streams[call.outputs[0]] = leaving
+
+    def _produce(self, call: Call, rule: UnitRule) -> Stream | None:
+        """The fresh units of a layer, behind its own activation."""
+        self.producers.setdefault(call.path, call)
+        reason = self._tied.get(id(call.operation)) or rule.barrier(call.operation)
+        if reason:
+            self.reasons.setdefault(call.path, f"it {reason}")
+            return None
+        units = rule.unit_count(call.operation)
+        if units < 2:
+            self.reasons.setdefault(call.path, "it has fewer than two units")
+        try:
+            self.effects[call.path] = rule.effect(call, rule.read(call.operation))
+        except NotElementwise as error:
+            self.reasons.setdefault(call.path, f"its activation can't be used: {error}")
+            return None
+        stream = Stream(
+            rule.output_axis(call), units, (Piece(call.path, np.arange(units), np.arange(units)),)
+        )
+        return stream.through(rule, call)
+
+    def refuse(self, stream: Stream | None, reason: str) -> None:
+        """Leaves the producers of all units in a stream whole; the first reason stands."""
+        for piece in stream.pieces if stream is not None else ():
+            self.reasons.setdefault(piece.source, reason)
+
+    def check_shared_layers(self) -> None:
+        """A layer is cut once, so all its calls must see the same units in the same places."""
+        for path, records in self.records.items():
+            first = records[0].inputs
+            for record in records[1:]:
+                other = record.inputs
+                if first is None and other is None:
+                    continue
+                if first is None or other is None or not first.same_as(other):
+                    reason = f"it feeds {path}, a shared consumer that is called on other units too"
+                    self.refuse(first, reason)
+                    self.refuse(other, reason)
+
+
+def _close(walk: _Walk, path: str, call: Call, groups: dict[str, UnitGroup]) -> str | None:
+    """Completes the group of one producer, or returns why it has to stay whole."""
+    arrivals = walk.arrivals.get(path, [])
+    if not arrivals:
+        return "its units reach no layer that could take them over"
+    inlets = []
+    for consumer, rule, piece in arrivals:
+        try:
+            order = piece.by_unit(walk.streams[call.outputs[0]].width)
+        except ValueError as error:
+            return f"on the way to {consumer.path} {error}"
+        stages = [stage for stage in piece.stages if not _is_identity(walk.effects, stage)]
+        bends = [isinstance(walk.effects[stage.call.path], Nonlinear) for stage in stages]
+        seam = len(bends) - bends[::-1].index(True) if True in bends else 0
+        for stage in stages[:seam]:
+            own = stage.features[order]
+            affine = isinstance(walk.effects[stage.call.path], Affine)
+            if affine and np.any(own != own[:, :1]):
+                return f"{_title(stage.call)} treats each position of a unit in its own way"
+        selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
+        if carried and piece.offset_barrier:
+            return f"{piece.offset_barrier} behind {_title(carried[-1].call)}"
+        inlets.append(
+            Inlet(consumer, rule, piece, order, selected, carried, _behind(walk, consumer))
+        )
+    paths = {_seam_signature(walk.effects, inlet) for inlet in inlets}
+    if len(paths) > 1:
+        names = " and ".join(sorted({inlet.call.path for inlet in inlets}))
+        return f"its units go through different activations on their ways to {names}"
+    rule = rules.lookup(call.operation)
+    units = rule.unit_count(call.operation)
+    groups[path] = UnitGroup(path, call, rule, units, tuple(inlets))
+    return None
+
+
+def _is_identity(effects, stage: Stage) -> bool:
+    effect = effects[stage.call.path]
+    return isinstance(effect, Nonlinear) and effect.activation.name == "linear"
+
+
+# Two activations are the same function if they agree here: finely around zero, and far outside.
+_GRID = np.concatenate([np.linspace(-32, 32, 513), [-1e6, -1e3, -100, 100, 1e3, 1e6]])
+
+
+def _seam_signature(effects, inlet: Inlet) -> tuple:
+    """What happens to each unit up to the seam; equal for two inlets that see the same values."""
+    order = inlet.order
+    signature = []
+    for stage in inlet.selected:
+        effect = effects[stage.call.path]
+        own = stage.features[order]
+        if isinstance(effect, Nonlinear) and effect.coordinates is None:
+            signature.append(effect.activation.values(_GRID.astype(np.float32)).tobytes())
+        else:
+            signature.append((stage.call.path, np.unique(own, axis=1).tobytes()))
+    return tuple(signature)
+
+
+def _behind(walk: _Walk, consumer: Call) -> Call | None:
+    """The BatchNormalization that alone sees the outputs of a consumer without bias."""
+    rule = rules.lookup(consumer.operation)
+    if rule.has_bias(consumer.operation) or len(walk.records[consumer.path]) != 1:
+        return None
+    if keras.activations.get(rule.activation(consumer.operation)) is not keras.activations.linear:
+        return None
+    users = walk.users.get(consumer.outputs[0], [])
+    if len(users) != 1 or type(users[0].operation) is not keras.layers.BatchNormalization:
+        return None
+    effect = isinstance(walk.effects.get(users[0].path), Affine)
+    shared = len(walk.records[users[0].path]) != 1
+    return users[0] if effect and not shared else None
+
+
+def _tied_operations(graph: Graph) -> dict[int, str]:
+    """Operations whose variables another operation of the graph holds too, with the reason."""
+    owners: dict[int, dict[int, str]] = {}
+    for call in graph.calls:
+        if isinstance(call.operation, keras.Layer):
+            for layer in all_layers(call.operation):
+                for variable in layer.variables:
+                    owners.setdefault(id(variable), {})[id(call.operation)] = call.path
+    tied = {}
+    for holders in owners.values():
+        for holder in holders if len(holders) > 1 else ():
+            others = sorted(path for other, path in holders.items() if other != holder)
+            tied[holder] = f"shares its weights with {' and '.join(others)}"
+    return tied
+
+
+def _title(call: Call) -> str:
+    return f"{call.path} ({type(call.operation).__name__})"

@@ -1,0 +1,121 @@
+"""A group's weight-sets into the removals that change nothing: the lossless pass.
+
+Units that nothing reads, units that are constant, copies, and positive multiples behind a
+positively homogeneous activation (Srinivas & Babu 2015, Sections 3 and 3.3).
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from keras_dfprune.methods.base import GroupView
+
+# Squared distance of two unit-norm weight-sets below which they count as multiples of each other:
+# float32 weights scaled by any factor differ by about d * (6e-8)^2 / d from an exact multiple.
+_MULTIPLE = 1e-12
+# A weight-set this much smaller than the largest is zero.
+_ZERO = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Removal:
+    """One exact removal: `h_unit = scale * h_survivor + offset`, survivor -1 for a constant."""
+
+    unit: int
+    survivor: int
+    scale: float
+    offset: float
+
+
+def lossless(group: GroupView, surgery: bool = True) -> list[Removal]:
+    """Finds removals that leave the consumers' outputs as they are.
+
+    Args:
+        group: The group.
+        surgery: False to find only the units that leave without anything taking over.
+
+    Returns:
+        Removals by ascending unit; a survivor may itself be removed later in the list. One unit
+        of the group always stays.
+    """
+    found = _constants(group, surgery)
+    if surgery:
+        remaining = np.setdiff1d(np.arange(group.units), list(found))
+        found.update(_copies(group, remaining))
+    return [found[unit] for unit in sorted(found)][: group.units - 1]
+
+
+def weight_norms(group: GroupView) -> np.ndarray:
+    """`alpha_j`: the norm of each weight-set, float64, shape `(units,)`."""
+    squares = tf.reduce_sum(tf.square(tf.cast(group.weight_sets, tf.float64)), axis=1)
+    return np.sqrt(squares.numpy())
+
+
+def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
+    silent = ~np.any(group.outgoing_matrix(), axis=1)
+    found = {int(unit): Removal(int(unit), -1, 0.0, 0.0) for unit in np.flatnonzero(silent)}
+    if group.activation.homogeneous:
+        norms = weight_norms(group)
+        for unit in np.flatnonzero(norms <= _ZERO * norms.max()):
+            found.setdefault(int(unit), Removal(int(unit), -1, 0.0, 0.0))
+    idle = np.flatnonzero(~np.any(group.weight_sets[:, : group.inputs], axis=1))
+    if len(idle):
+        biases = group.weight_sets[:, group.inputs].astype(np.float64)
+        values = group.activation.values(biases[None])[0]
+        for unit in idle:
+            if values[unit] == 0 or (surgery and group.offset_allowed):
+                found.setdefault(int(unit), Removal(int(unit), -1, 0.0, float(values[unit])))
+    return found
+
+
+def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
+    """Each class of copies hands over to its next member that may survive."""
+    survives = group.can_survive
+    classes: list[list[int]] = []
+    if len(units) and group.activation.homogeneous:
+        norms = weight_norms(group)
+        classes = _multiples(group.weight_sets, norms, units)
+    else:
+        norms = np.ones(group.units)
+        by_bytes: dict[bytes, list[int]] = {}
+        for unit in units:  # adding 0 makes -0.0 and 0.0 the same bytes
+            by_bytes.setdefault((group.weight_sets[unit] + 0).tobytes(), []).append(int(unit))
+        classes = list(by_bytes.values())
+    found = {}
+    for members in classes:
+        heirs = [unit for unit in members if survives[unit]]
+        for unit in members:
+            later = [heir for heir in heirs if heir > unit] or heirs[-1:]
+            if later and later[0] != unit:
+                scale = 1.0 if norms[unit] == norms[later[0]] else norms[unit] / norms[later[0]]
+                found[unit] = Removal(unit, later[0], float(scale), 0.0)
+    return found
+
+
+def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) -> list[list[int]]:
+    """Classes of units whose weight-sets are positive multiples of each other.
+
+    Multiples have equal projections on any direction, so only units that lie next to each other
+    along a fixed random direction are compared.
+    """
+    direction = np.random.default_rng(0).standard_normal(weight_sets.shape[1])
+    projected = tf.linalg.matvec(tf.cast(weight_sets, tf.float64), direction).numpy() / norms.clip(
+        min=np.finfo(float).tiny
+    )
+    reach = np.sqrt(_MULTIPLE) * np.linalg.norm(direction)
+    classes: list[list[int]] = []
+    nearby: list[list[int]] = []
+    for unit in units[np.argsort(projected[units], kind="stable")]:
+        nearby = [some for some in nearby if projected[unit] - projected[some[0]] <= reach]
+        for members in nearby:
+            leader = members[0]
+            first = weight_sets[leader].astype(np.float64) / norms[leader]
+            other = weight_sets[unit].astype(np.float64) / norms[unit]
+            if np.sum(np.square(first - other)) <= _MULTIPLE:
+                members.append(int(unit))
+                break
+        else:
+            classes.append([int(unit)])
+            nearby.append(classes[-1])
+    return [sorted(members) for members in classes]

@@ -1,0 +1,260 @@
+"""The paper's method: remove the unit whose merge with its nearest other unit costs least.
+
+Saliency of removing j while i takes over: `s_ij = <a_j^2> ||W_i - W_j||^2` (Srinivas & Babu,
+"Data-free parameter pruning for Deep Neural Networks", BMVC 2015, Equation 4).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from keras_dfprune.merge import SurvivorMerge, follow_survivors
+from keras_dfprune.methods.base import Context, Curve, GroupView, Method
+from keras_dfprune.methods.cutoff import mode_of_saliencies
+from keras_dfprune.methods.distances import PairDistances, RatioDistances
+from keras_dfprune.methods.exact import Removal, lossless, weight_norms
+
+# Above so many units the histogram is taken over a random sample of pairs.
+_ALL_PAIRS = 2048
+
+
+class Saliency(Method):
+    """Pairwise merging by the paper's saliency.
+
+    Args:
+        surgery: Whether the survivor takes over the outgoing weights, `a_i <- a_i + a_j`. Without
+            it units are only dropped: for comparisons.
+        normalize: Whether weight-sets are compared at unit norm, with the norm moved into the
+            outgoing weights (Section 3.3). `"auto"` (default): wherever that is exact, that is
+            for positively homogeneous activations (relu, leaky_relu, linear).
+        distance: `"weights"` (default): the squared distance of Equation 4; `"ratio"`: the
+            heuristic of Section 3.4.
+        aggregate: `"mean"` (default, `<a_j^2>`) or `"max"` over the outputs.
+        cutoff_scale: Factor on the number of units that the automatic cut-off removes, in (0, 1].
+            The paper takes 0.25 to 0.75 for large nets.
+
+    Raises:
+        ValueError: For any other value.
+
+    Example:
+
+    >>> import keras_dfprune as dfprune
+    >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
+    False
+    """
+
+    def __init__(
+        self,
+        surgery: bool = True,
+        normalize: bool | str = "auto",
+        distance: str = "weights",
+        aggregate: str = "mean",
+        cutoff_scale: float = 1.0,
+    ):
+        _one_of("normalize", normalize, ("auto", True, False))
+        _one_of("distance", distance, ("weights", "ratio"))
+        _one_of("aggregate", aggregate, ("mean", "max"))
+        _one_of("surgery", surgery, (True, False))
+        number = isinstance(cutoff_scale, int | float) and not isinstance(cutoff_scale, bool)
+        if not (number and 0 < cutoff_scale <= 1):
+            raise ValueError(
+                f"`cutoff_scale` must be a number in (0, 1]. Received: cutoff_scale={cutoff_scale}"
+            )
+        self.surgery = surgery
+        self.normalize = normalize
+        self.distance = distance
+        self.aggregate = aggregate
+        self.cutoff_scale = float(cutoff_scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "surgery": self.surgery,
+            "normalize": self.normalize,
+            "distance": self.distance,
+            "aggregate": self.aggregate,
+            "cutoff_scale": self.cutoff_scale,
+        }
+
+    def curve(self, group: GroupView, context: Context) -> Curve:
+        exact = lossless(group, self.surgery)
+        merge_scale = self._merge_scale(group)
+        importance = _Importance(group, self.aggregate, merge_scale)
+        scale = float(np.sum(importance.all() * np.square(weight_norms(group) / merge_scale)))
+        scale = scale if scale > 0 else 1.0
+        if not math.isfinite(group.activation.slope):
+            return _exact_only(group, exact, scale)
+        distances = self._distances(group)
+        cutoff, histogram = mode_of_saliencies(
+            *distances.pairs(_ALL_PAIRS, context.seed), importance.all()
+        )
+        search = _Search(group, distances, importance, merge_scale, self.surgery)
+        for removal in exact:
+            search.remove_exactly(removal)
+        while len(search.removals) < group.units - 1:
+            search.remove_cheapest()
+        costs = np.array(search.costs)
+        automatic = _until(costs, cutoff, len(exact), self.cutoff_scale)
+        return Curve(
+            order=np.array([removal.unit for removal in search.removals], np.int64),
+            costs=costs,
+            merge=lambda count: merge_of(group.units, search.removals[:count]),
+            scale=scale,
+            lossless=len(exact),
+            automatic=automatic,
+            cutoff=cutoff,
+            histogram=histogram,
+        )
+
+    def _merge_scale(self, group: GroupView) -> np.ndarray:
+        """`alpha`: survivor i takes over `alpha_j / alpha_i` times the outgoing weights of j."""
+        if self.normalize is True and not group.activation.homogeneous:
+            raise ValueError(
+                f"`normalize=True` is exact only for positively homogeneous activations, and the "
+                f"units of layer '{group.name}' go through '{group.activation.name}' or have "
+                f"parameters of their own. Use normalize='auto' or name other `layers`."
+            )
+        if not (self.normalize and group.activation.homogeneous):
+            return np.ones(group.units)
+        norms = weight_norms(group) if self.distance == "weights" else _weights_only(group)
+        return np.where(norms > 0, norms, 1.0)
+
+    def _distances(self, group: GroupView) -> PairDistances:
+        if self.distance == "weights":
+            return PairDistances(group.weight_sets, self._merge_scale(group))
+        norms = _weights_only(group)
+        norms = np.where(norms > 0, norms, 1.0)
+        biases = group.weight_sets[:, group.inputs]
+        return RatioDistances(group.weight_sets[:, : group.inputs], norms, biases)
+
+
+def _one_of(name: str, value: Any, allowed: tuple) -> None:
+    if not any(value is option or value == option for option in allowed):
+        options = ", ".join(repr(option) for option in allowed)
+        raise ValueError(f"`{name}` must be one of {options}. Received: {name}={value!r}")
+
+
+def _weights_only(group: GroupView) -> np.ndarray:
+    return np.linalg.norm(group.weight_sets[:, : group.inputs].astype(np.float64), axis=1)
+
+
+def _exact_only(group: GroupView, exact: list[Removal], scale: float) -> Curve:
+    """The curve of units whose activation has no largest slope: Lemma 1 says nothing of them."""
+    return Curve(
+        order=np.array([removal.unit for removal in exact], np.int64),
+        costs=np.zeros(len(exact)),
+        merge=lambda count: merge_of(group.units, exact[:count]),
+        scale=scale,
+        lossless=len(exact),
+        automatic=len(exact),
+        note=f"exact removals only: the slope of {group.activation.name} has no bound",
+    )
+
+
+def _until(costs: np.ndarray, cutoff: float | None, exact: int, factor: float) -> int:
+    """How many removals come before the first cost that reaches the cut-off."""
+    if cutoff is None:
+        return exact
+    reached = np.flatnonzero(costs >= cutoff)
+    count = int(reached[0]) if len(reached) else len(costs)
+    return max(exact, math.floor(factor * count + 0.5))
+
+
+def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
+    """The unit merge of removals made one after the other."""
+    return follow_survivors(
+        units,
+        np.array([removal.unit for removal in removals], np.int64),
+        np.array([removal.survivor for removal in removals], np.int64),
+        np.array([removal.scale for removal in removals], np.float64),
+        np.array([removal.offset for removal in removals], np.float64),
+    )
+
+
+class _Importance:
+    """`<a_j^2>` of the outgoing weights, times `alpha_j` squared, kept up to date by merges."""
+
+    def __init__(self, group: GroupView, aggregate: str, merge_scale: np.ndarray):
+        self._outgoing = group.outgoing_matrix() * merge_scale[:, None]
+        self._blocks = [block.shape[1:] for block in group.outgoing]
+        self._outputs = group.outputs()
+        self._aggregate = aggregate
+
+    def all(self) -> np.ndarray:
+        """The importance of every unit, shape `(units,)`."""
+        return self._of(self._outgoing)
+
+    def one(self, unit: int) -> float:
+        """The importance of one unit."""
+        return float(self._of(self._outgoing[unit : unit + 1])[0])
+
+    def hand_over(self, unit: int, survivor: int) -> None:
+        """`a_i <- a_i + a_j` in the scaled weights."""
+        self._outgoing[survivor] += self._outgoing[unit]
+
+    def _of(self, rows: np.ndarray) -> np.ndarray:
+        if self._aggregate == "mean":
+            return np.einsum("ij,ij->i", rows, rows) / self._outputs
+        largest, start = np.zeros(len(rows)), 0
+        for positions, outputs in self._blocks:
+            block = rows[:, start : start + positions * outputs]
+            squares = np.square(block).reshape(len(rows), positions, outputs).sum(axis=1)
+            largest = np.maximum(largest, squares.max(axis=1))
+            start += positions * outputs
+        return largest
+
+
+class _Search:
+    """The greedy removals; only O(units) numbers are kept beside the distances."""
+
+    def __init__(self, group, distances, importance, merge_scale, surgery):
+        self._distances = distances
+        self._importance = importance
+        self._merge_scale = merge_scale
+        self._surgery = surgery
+        self._alive = np.ones(group.units, bool)
+        self._survives = group.can_survive.copy()
+        self._weight = importance.all()
+        self._nearest: np.ndarray | None = None
+        self._distance: np.ndarray | None = None
+        self.removals: list[Removal] = []
+        self.costs: list[float] = []
+
+    def remove_exactly(self, removal: Removal) -> None:
+        """Takes out a unit that the lossless pass found."""
+        self._take_out(removal, 0.0)
+
+    def remove_cheapest(self) -> None:
+        """Takes out the unit with the smallest saliency; ties go to the smallest index."""
+        if self._nearest is None:
+            self._nearest, self._distance = self._distances.nearest(self._alive & self._survives)
+        with np.errstate(invalid="ignore"):
+            costs = np.where(self._weight == 0, 0.0, self._weight * self._distance)
+        costs[~self._alive] = np.inf
+        unit = int(np.argmin(costs))
+        if not self._alive[unit]:  # every cost is infinite: any order will do
+            unit = int(np.flatnonzero(self._alive)[0])
+        survivor = int(self._nearest[unit]) if np.isfinite(self._distance[unit]) else -1
+        if not self._surgery:
+            survivor = -1
+        scale = self._merge_scale[unit] / self._merge_scale[survivor] if survivor >= 0 else 0.0
+        self._take_out(Removal(unit, survivor, float(scale), 0.0), float(costs[unit]))
+
+    def _take_out(self, removal: Removal, cost: float) -> None:
+        unit, survivor = removal.unit, removal.survivor
+        self.removals.append(removal)
+        self.costs.append(cost)
+        self._alive[unit] = False
+        if survivor >= 0:
+            self._importance.hand_over(unit, survivor)
+            self._weight[survivor] = self._importance.one(survivor)
+        if self._nearest is not None:
+            self._replace_nearest(unit)
+
+    def _replace_nearest(self, gone: int) -> None:
+        """Finds a new nearest unit for those that have lost theirs."""
+        allowed = self._alive & self._survives
+        for unit in np.flatnonzero(self._alive & (self._nearest == gone)):
+            row = np.where(allowed, self._distances.row(unit), np.inf)
+            self._nearest[unit] = np.argmin(row)
+            self._distance[unit] = row[self._nearest[unit]]

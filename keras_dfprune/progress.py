@@ -1,0 +1,35 @@
+"""A progress bar for work that takes a while, and silence otherwise."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+import keras
+
+_PATIENCE = 1.0  # seconds of work after which a bar is worth its line
+
+
+class Progress:
+    """Shows how far planning has come.
+
+    Args:
+        verbose: 0 for silence.
+    """
+
+    def __init__(self, verbose: int = 0):
+        self._verbose = verbose
+
+    def over(self, stage: str, names: Iterable[str]) -> Iterator[str]:
+        """Yields `names`; once a second has passed, a bar shows how many are done.
+
+        Args:
+            stage: What is being done, shown before the bar.
+            names: Paths of the groups.
+        """
+        names = list(names)
+        start, bar = time.monotonic(), None
+        for done, name in enumerate(names, start=1):
+            yield name
+            if self._verbose and bar is None and time.monotonic() - start > _PATIENCE:
+                bar = keras.utils.Progbar(len(names), unit_name="layer")
+            if bar is not None:
+                bar.update(done)

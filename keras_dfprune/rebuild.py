@@ -1,0 +1,137 @@
+"""A model and its cut states into a new, narrower model; nothing of the old one changes."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Graph, copy_model
+from keras_dfprune.locate import LayerFeatures, Layout
+from keras_dfprune.recreate import copy_state, is_reused, recreate, restore_settings
+from keras_dfprune.rules.base import Cut, LayerState, Rule
+from keras_dfprune.states import States
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VariablePair:
+    """A variable of the old model and the one that took its place.
+
+    Attributes:
+        old, new: The variables.
+        cut: Function from an array shaped like `old` to the part that `new` holds: for the
+            optimizer's slots.
+    """
+
+    old: keras.Variable
+    new: keras.Variable
+    cut: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rebuilt:
+    """What `rebuild` returns.
+
+    Attributes:
+        model: The new model, not compiled.
+        variables: Pairs for every variable that has a counterpart.
+        reused: Paths of layers that could not be re-made, whose contents both models share.
+    """
+
+    model: keras.Model
+    variables: tuple[VariablePair, ...]
+    reused: tuple[str, ...]
+
+
+def rebuild(model: keras.Model, graph: Graph, layout: Layout, states: States) -> Rebuilt:
+    """Builds the narrow model.
+
+    Args:
+        model: The model that `graph` was read from.
+        graph: Its graph.
+        layout: What can be cut in it.
+        states: The states after all merges, with the kept units of each group.
+
+    Returns:
+        A `Rebuilt`.
+    """
+    cuts = {path: cut_of(record, states.kept) for path, record in layout.layers.items()}
+    edits = {
+        path: record.rule.narrow(states[path], cuts[path])
+        for path, record in layout.layers.items()
+        if _is_cut(cuts[path]) or states.edited(path)
+    }
+
+    def remake(operation):
+        state = edits.get(graph.paths[id(operation)])
+        return recreate(operation, state.config if state is not None and state.config else None)
+
+    def edit_arguments(operation, args, kwargs):
+        path = graph.paths[id(operation)]
+        if path not in layout.layers:
+            return args, kwargs
+        return layout.layers[path].rule.narrow_arguments(args, kwargs, cuts[path])
+
+    new, pairs = copy_model(model, remake, edit_arguments)
+    variables: list[VariablePair] = []
+    reused = []
+    for old, made in pairs:
+        if isinstance(made, keras.Model) and old is not made and not _is_leaf(old, graph):
+            made.trainable = old.trainable
+            continue
+        path = graph.paths.get(id(old))
+        if not isinstance(old, keras.Layer):
+            continue
+        if path in edits:
+            rule = layout.layers[path].rule
+            _assign(old, made, rule, edits[path])
+            variables += _cut_pairs(old, made, rule, cuts[path])
+        elif is_reused(old, made):
+            reused += [path] if old.variables else []
+        else:
+            copy_state(old, made)
+            variables += [
+                VariablePair(a, b, lambda array: array)
+                for a, b in zip(old.variables, made.variables, strict=True)
+            ]
+    return Rebuilt(new, tuple(variables), tuple(reused))
+
+
+def cut_of(record: LayerFeatures, kept: dict[str, np.ndarray]) -> Cut:
+    """Which features of a layer stay when the groups keep these units."""
+    masks = []
+    for stream in (record.inputs, record.outputs):
+        mask = None if stream is None else stream.kept(kept)
+        masks.append(None if mask is None or mask.all() else mask)
+    return Cut(masks[0], masks[1], 0 if record.inputs is None else record.inputs.axis)
+
+
+def _is_cut(cut: Cut) -> bool:
+    return cut.inputs is not None or cut.outputs is not None
+
+
+def _is_leaf(operation: keras.Operation, graph: Graph) -> bool:
+    """Whether a model is called as one opaque operation."""
+    return any(call.operation is operation for call in graph.calls)
+
+
+def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -> None:
+    for name, variable in rule.targets(new).items():
+        variable.assign(state.variables[name])
+    restore_settings(old, new)
+
+
+def _cut_pairs(
+    old: keras.Layer, new: keras.Layer, rule: Rule, cut: Cut
+) -> list[VariablePair]:
+    before, after = rule.targets(old), rule.targets(new)
+    config = rule.read(old).config
+
+    def cutter(name):
+        return lambda array: rule.narrow(LayerState(config, {name: array}), cut).variables[name]
+
+    return [
+        VariablePair(variable, after[name], cutter(name))
+        for name, variable in before.items()
+        if name in after and isinstance(variable, keras.Variable)
+    ]

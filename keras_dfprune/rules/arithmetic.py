@@ -1,0 +1,94 @@
+"""Keras operations on one tensor: element-wise functions, and arithmetic with constants."""
+
+import keras
+import numpy as np
+
+from keras_dfprune.activations import describe
+from keras_dfprune.graph import Call, Tensor
+from keras_dfprune.rules.base import (
+    Affine,
+    Barrier,
+    Cut,
+    ElementwiseRule,
+    LayerState,
+    Nonlinear,
+)
+from keras_dfprune.streams import Stream
+
+
+class ElementwiseOperationRule(ElementwiseRule):
+    """Unary operations such as `keras.ops.relu(x)`; each is judged by what it computes."""
+
+    names = (
+        "Abs", "Absolute", "Arctan", "Arcsinh", "Celu", "Cos", "Elu", "Erf", "Exp", "Expm1",
+        "Exponential", "Gelu", "HardShrink", "HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu",
+        "LogSigmoid", "Mish", "Negative", "Relu", "Relu6", "Selu", "Sigmoid", "Silu", "Sin",
+        "Sinh", "SoftShrink", "Softplus", "Softsign", "SparsePlus", "SparseSigmoid", "Square",
+        "Squareplus", "Tanh", "TanhShrink", "Threshold", "Clip", "Softmax", "LogSoftmax",
+        "Sparsemax",
+    )  # fmt: skip
+
+    def read(self, operation: keras.Operation) -> LayerState:
+        return LayerState({}, {})
+
+    def effect(self, call: Call, state: LayerState) -> Nonlinear:
+        width = call.inputs[0].shape[-1] or 8
+
+        def function(x):
+            args, kwargs = keras.tree.map_structure(
+                lambda value: x if isinstance(value, Tensor) else value, (call.args, call.kwargs)
+            )
+            return call.operation.call(*args, **kwargs)
+
+        return Nonlinear(describe(function, width))
+
+
+class ArithmeticRule(ElementwiseRule):
+    """`x + c`, `x - c`, `c - x`, `x * c` and `x / c` with a number, or one number a feature."""
+
+    names = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
+    follows_input = True
+
+    def read(self, operation: keras.Operation) -> LayerState:
+        return LayerState({}, {})
+
+    def check(self, call: Call, stream: Stream) -> None:
+        if not isinstance(call.args[0], Tensor) and _kind(call) in ("Divide", "TrueDivide"):
+            raise Barrier("divides a constant by the units")
+        shape = np.shape(_constant(call))
+        rank = len(call.inputs[0].shape)
+        last = stream.axis == rank - 1
+        if np.prod(shape) != 1 and not (last and shape[-1:] == (np.prod(shape),)):
+            raise Barrier("combines the units with a constant that differs between positions")
+        if len(shape) > rank or tuple(call.outputs[0].shape) != tuple(call.inputs[0].shape):
+            raise Barrier("changes the tensor's shape")
+
+    def effect(self, call: Call, state: LayerState) -> Affine:
+        constant = np.asarray(_constant(call), np.float64).reshape(-1)
+        kind, first = _kind(call), isinstance(call.args[0], Tensor)
+        one, zero = np.ones_like(constant), np.zeros_like(constant)
+        if kind == "Add":
+            return Affine(one, constant)
+        if kind == "Subtract":
+            return Affine(one, -constant) if first else Affine(-one, constant)
+        return Affine(constant if kind == "Multiply" else 1 / constant, zero)
+
+    def narrow_arguments(self, args: tuple, kwargs: dict, cut: Cut) -> tuple[tuple, dict]:
+        def narrow(value):
+            symbolic = isinstance(value, keras.KerasTensor)
+            if cut.inputs is None or symbolic or np.shape(value)[-1:] != (len(cut.inputs),):
+                return value
+            return np.compress(cut.inputs, np.asarray(value), axis=-1)
+
+        return tuple(narrow(value) for value in args), kwargs
+
+
+def _kind(call: Call) -> str:
+    return type(call.operation).__name__
+
+
+def _constant(call: Call):
+    constants = [value for value in call.args if not isinstance(value, Tensor)]
+    if len(call.args) != 2 or len(constants) != 1 or call.kwargs:
+        raise Barrier("combines the units with another tensor, feature by feature")
+    return constants[0]

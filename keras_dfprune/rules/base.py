@@ -1,0 +1,244 @@
+"""The roles that a layer type can play around a group of units.
+
+A rule is pure: it turns a layer's state (config and arrays) into another state. It knows no graph
+and no model. A type without a rule is a barrier: what flows into it stays whole.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+import keras
+import numpy as np
+
+from keras_dfprune.activations import Activation, describe
+from keras_dfprune.graph import Call
+from keras_dfprune.streams import Stream
+
+
+class Barrier(Exception):
+    """Raised by a rule for a call that units can't pass; the message completes "it feeds x, ..."."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerState:
+    """A layer as arrays.
+
+    Attributes:
+        config: What `from_config` would take.
+        variables: Arrays by the name of the attribute: `kernel`, `bias`, `gamma`, ...
+    """
+
+    config: dict
+    variables: dict[str, np.ndarray]
+
+    def with_variable(self, name: str, value: np.ndarray) -> "LayerState":
+        """This state with one array replaced or added."""
+        return dataclasses.replace(self, variables={**self.variables, name: value})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cut:
+    """Which features of a layer stay.
+
+    Attributes:
+        inputs: Bool array, shape `(features,)`, for the features of the input; None for all.
+        outputs: The same for the features of the output.
+        axis: Feature axis of the input, the batch axis counted.
+    """
+
+    inputs: np.ndarray | None
+    outputs: np.ndarray | None
+    axis: int
+
+
+class Rule(abc.ABC):
+    """What is known of one operation type.
+
+    Attributes:
+        types: The exact layer types that it speaks for.
+        names: Names of Keras operation classes that it speaks for (`keras.ops.relu` is a call of
+            a `Relu` operation).
+        follows_input: Whether its config depends on the width of its input.
+        axes: For each variable that grows with the features, what its axes count: "in" (features
+            of the input), "out" (features of the output) or None (anything else); a leading
+            `...` stands for any number of None.
+    """
+
+    types: ClassVar[tuple[type, ...]] = ()
+    names: ClassVar[tuple[str, ...]] = ()
+    follows_input: ClassVar[bool] = False
+    axes: ClassVar[Mapping[str, tuple]] = {}
+
+    @abc.abstractmethod
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        """What the call's output carries of the units that arrive.
+
+        Args:
+            call: The call.
+            streams: One for each tensor of `call.inputs`; None where nothing is known.
+
+        Returns:
+            The `Stream` of the only output, or None where no unit passes (a consumer, or nothing
+            arrived).
+
+        Raises:
+            Barrier: If units arrive that can't pass.
+        """
+
+    def read(self, operation: keras.Operation) -> LayerState:
+        """Config and arrays of a built layer."""
+        values = {name: getattr(operation, name, None) for name in self.axes}
+        arrays = {name: as_array(value) for name, value in values.items() if value is not None}
+        return LayerState(operation.get_config(), arrays)
+
+    def narrow(self, state: LayerState, cut: Cut) -> LayerState:
+        """The state with every axis named in `axes` cut, and the config that goes with it."""
+        masks = {"in": cut.inputs, "out": cut.outputs}
+        variables = dict(state.variables)
+        for name in variables:
+            for axis, role in self.variable_axes(name, variables[name].ndim):
+                mask = masks[role]
+                # a variable may share one entry among all features (a PReLU's shared axes)
+                if mask is not None and variables[name].shape[axis] == len(mask):
+                    variables[name] = np.compress(mask, variables[name], axis=axis)
+        return LayerState(self.narrow_config(dict(state.config), cut), variables)
+
+    def variable_axes(self, name: str, rank: int) -> list[tuple[int, str]]:
+        """The axes of a variable that count features, with their roles."""
+        axes = self.axes[name]
+        if axes[0] is ...:
+            axes = (None,) * (rank - len(axes) + 1) + axes[1:]
+        return [(axis, role) for axis, role in enumerate(axes) if role is not None]
+
+    def narrow_config(self, config: dict, cut: Cut) -> dict:
+        """The config for fewer features; most layers read their widths off their inputs."""
+        return config
+
+    def narrow_arguments(self, args: tuple, kwargs: dict, cut: Cut) -> tuple[tuple, dict]:
+        """The arguments of a call for fewer features; only constants among them ever change."""
+        return args, kwargs
+
+    def targets(self, operation: keras.Operation) -> dict[str, keras.Variable]:
+        """The variables of a built layer that hold the arrays of its state, by name."""
+        found = {name: getattr(operation, name, None) for name in self.axes}
+        return {name: variable for name, variable in found.items() if variable is not None}
+
+
+class UnitRule(Rule):
+    """Dense and its kin: produces units, and consumes those that arrive."""
+
+    @abc.abstractmethod
+    def barrier(self, operation: keras.Operation) -> str | None:
+        """Why this layer can neither produce nor consume units, or None."""
+
+    @abc.abstractmethod
+    def unit_count(self, operation: keras.Operation) -> int:
+        """Number of units of a built layer."""
+
+    @abc.abstractmethod
+    def output_axis(self, call: Call) -> int:
+        """Feature axis of the output."""
+
+    @abc.abstractmethod
+    def activation(self, operation: keras.Operation) -> Callable | None:
+        """The layer's own activation function."""
+
+    def effect(self, call: Call, state: LayerState) -> "Nonlinear":
+        """The layer's own activation, as the first stage behind its units."""
+        operation = call.operation
+        return Nonlinear(describe(self.activation(operation), self.unit_count(operation)))
+
+    @abc.abstractmethod
+    def weight_sets(self, state: LayerState) -> np.ndarray:
+        """Incoming weights and bias of each unit: shape `(units, inputs + 1)`."""
+
+    @abc.abstractmethod
+    def outgoing(self, state: LayerState) -> np.ndarray:
+        """Outgoing weights of each input feature: shape `(features, outputs)`."""
+
+    @abc.abstractmethod
+    def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
+        """The state with other outgoing weights, shape `(features, outputs)`."""
+
+    @abc.abstractmethod
+    def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
+        """The state with a constant added to its pre-activations, shape `(units,)`."""
+
+    def has_bias(self, operation: keras.Operation) -> bool:
+        """Whether the layer has a bias for an offset to go to."""
+        return bool(operation.use_bias)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine:
+    """Feature by feature `scale * x + shift`; both of shape `(features,)`."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Nonlinear:
+    """Feature by feature an activation.
+
+    Attributes:
+        activation: The function with its properties.
+        coordinates: Float array, shape `(features, k)`: parameters that each feature has for
+            itself (the slopes of a PReLU); two units are copies only if these agree too. None
+            where all features go through the same function.
+        function_of: Function from coordinates, shape `(units, k)`, to the activation function of
+            those units; needed with coordinates.
+    """
+
+    activation: Activation
+    coordinates: np.ndarray | None = None
+    function_of: Callable[[np.ndarray], Callable] | None = None
+
+
+class ElementwiseRule(Rule):
+    """A layer that treats feature by feature: an activation, or a scale and shift."""
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(streams)
+        if stream is None:
+            return None
+        self.check(call, stream)
+        return stream.through(self, call)
+
+    def check(self, call: Call, stream: Stream) -> None:
+        """Raises `Barrier` if this call doesn't treat each of the stream's features alike."""
+
+    @abc.abstractmethod
+    def effect(self, call: Call, state: LayerState) -> "Affine | Nonlinear":
+        """What it does to each of its features, in the given state.
+
+        Raises:
+            NotElementwise: If it is an activation that mixes features.
+        """
+
+
+class PassRule(Rule):
+    """A layer that changes nothing about the features at inference: Dropout, identity."""
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        return single(streams)
+
+
+def single(streams: list[Stream | None]) -> Stream | None:
+    """The stream of a layer with one input.
+
+    Raises:
+        Barrier: If units arrive by further inputs (a mask computed from them, say).
+    """
+    if len(streams) > 1 and any(stream is not None for stream in streams):
+        raise Barrier("called with several tensors")
+    return streams[0]
+
+
+def as_array(value: keras.Variable) -> np.ndarray:
+    """A variable's value; half precision is scored in single."""
+    if keras.backend.standardize_dtype(value.dtype) != "float64":
+        value = keras.ops.cast(value, "float32")
+    return np.asarray(value)

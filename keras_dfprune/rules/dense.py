@@ -1,0 +1,113 @@
+"""Dense: its units are produced by the columns of the kernel and consumed by the rows.
+
+Unit j: `h_j = activation(kernel[:, j] . x + bias_j)`; also `TimeDistributed(Dense)`.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Call
+from keras_dfprune.rules.base import Barrier, Cut, LayerState, UnitRule, as_array, single
+from keras_dfprune.streams import Stream
+
+
+class DenseRule(UnitRule):
+    """`keras.layers.Dense` on inputs of any rank; the last axis holds the features."""
+
+    types = (keras.layers.Dense,)
+    axes = {"kernel": ("in", "out"), "bias": ("out",)}
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> None:
+        stream = single(streams)
+        if stream is None:
+            return
+        reason = self.barrier(call.operation)
+        if reason:
+            raise Barrier(reason)
+        if stream.axis != len(call.inputs[0].shape) - 1:
+            raise Barrier("works along another axis than the units'")
+
+    def barrier(self, operation: keras.Operation) -> str | None:
+        dense = self.dense(operation)
+        if dense is None:
+            return "wraps a layer other than Dense"
+        if dense.quantization_mode is not None:
+            return "is quantized; prune first, then quantize"
+        if not all(np.isfinite(value).all() for value in self.read(operation).variables.values()):
+            return "has weights that are not finite (NaN or infinite)"
+        if isinstance(dense.activation, keras.Layer) and dense.activation.variables:
+            return "has an activation with variables of its own; make it a layer behind it"
+        return None
+
+    def dense(self, operation: keras.Operation) -> keras.layers.Dense | None:
+        """The Dense layer itself."""
+        return operation
+
+    def read(self, operation: keras.Operation) -> LayerState:
+        dense = self.dense(operation)
+        values = {"kernel": dense.kernel, "bias": dense.bias}  # a LoRA kernel comes folded
+        arrays = {name: as_array(value) for name, value in values.items() if value is not None}
+        config = operation.get_config()
+        config.pop("lora_rank", None)
+        config.pop("lora_alpha", None)
+        return LayerState(config, arrays)
+
+    def targets(self, operation: keras.Operation) -> dict[str, keras.Variable]:
+        dense = self.dense(operation)
+        return {"kernel": dense.kernel} | ({"bias": dense.bias} if dense.use_bias else {})
+
+    def unit_count(self, operation: keras.Operation) -> int:
+        return int(self.dense(operation).units)
+
+    def output_axis(self, call: Call) -> int:
+        return len(call.outputs[0].shape) - 1
+
+    def activation(self, operation: keras.Operation) -> Callable | None:
+        return self.dense(operation).activation
+
+    def has_bias(self, operation: keras.Operation) -> bool:
+        return bool(self.dense(operation).use_bias)
+
+    def weight_sets(self, state: LayerState) -> np.ndarray:
+        kernel = state.variables["kernel"]
+        bias = state.variables.get("bias", np.zeros(kernel.shape[1], kernel.dtype))
+        return np.concatenate([kernel.T, bias[:, None]], axis=1)
+
+    def outgoing(self, state: LayerState) -> np.ndarray:
+        return state.variables["kernel"]
+
+    def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
+        return state.with_variable("kernel", outgoing)
+
+    def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
+        units = state.variables["kernel"].shape[1]
+        bias = state.variables.get("bias", np.zeros(units)) + offset
+        config = self.edit_config(dict(state.config), use_bias=True)
+        return LayerState(config, {**state.variables, "bias": bias})
+
+    def narrow_config(self, config: dict, cut: Cut) -> dict:
+        if cut.outputs is None:
+            return config
+        return self.edit_config(config, units=int(cut.outputs.sum()))
+
+    def edit_config(self, config: dict, **changes) -> dict:
+        """The layer's config with entries of the Dense replaced."""
+        return {**config, **changes}
+
+
+class TimeDistributedRule(DenseRule):
+    """`keras.layers.TimeDistributed` around a Dense layer."""
+
+    types = (keras.layers.TimeDistributed,)
+
+    def dense(self, operation: keras.Operation) -> keras.layers.Dense | None:
+        return operation.layer if type(operation.layer) is keras.layers.Dense else None
+
+    def edit_config(self, config: dict, **changes) -> dict:
+        inner = dict(config["layer"])
+        inner["config"] = {**inner["config"], **changes}
+        inner.pop("build_config", None)  # it names the old shapes
+        return {**config, "layer": inner}
+

@@ -1,0 +1,46 @@
+"""BatchNormalization at inference: `y = gamma (x - mean) / sqrt(variance + epsilon) + beta`."""
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Call
+from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, LayerState
+from keras_dfprune.streams import Stream
+
+
+class BatchNormalizationRule(ElementwiseRule):
+    """Before the activation it is folded into the weight-sets; behind it, it scales the units."""
+
+    types = (keras.layers.BatchNormalization,)
+    axes = {
+        "gamma": ("in",),
+        "beta": ("in",),
+        "moving_mean": ("in",),
+        "moving_variance": ("in",),
+    }
+
+    def check(self, call: Call, stream: Stream) -> None:
+        if call.training:
+            raise Barrier("is called with training=True and so mixes the examples of a batch")
+        axis = call.operation.axis % len(call.inputs[0].shape)
+        if axis != stream.axis:
+            raise Barrier("normalizes another axis than the units'")
+        values = self.read(call.operation).variables.values()
+        if not all(np.isfinite(value).all() for value in values):
+            raise Barrier("has weights that are not finite (NaN or infinite)")
+
+    def effect(self, call: Call, state: LayerState) -> Affine:
+        arrays = state.variables
+        variance = arrays["moving_variance"].astype(np.float64)
+        scale = arrays.get("gamma", 1.0) / np.sqrt(variance + state.config["epsilon"])
+        return Affine(scale, arrays.get("beta", 0.0) - scale * arrays["moving_mean"])
+
+    def statistics(self, state: LayerState) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of its outputs over the training data: beta and |gamma|."""
+        features = len(state.variables["moving_mean"])
+        gamma = state.variables.get("gamma", np.ones(features))
+        return state.variables.get("beta", np.zeros(features)), np.abs(gamma)
+
+    def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
+        """The state that sees its inputs without `offset`, shape `(features,)`, as it saw them."""
+        return state.with_variable("moving_mean", state.variables["moving_mean"] - offset)

@@ -1,0 +1,127 @@
+"""Layers that copy, reorder or average features without changing what a feature is."""
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Call
+from keras_dfprune.rules.base import Barrier, Cut, PassRule, Rule, single
+from keras_dfprune.streams import Stream
+
+
+class IdentityRule(PassRule):
+    """Layers that hand their input on at inference."""
+
+    types = (
+        keras.layers.Identity,
+        keras.layers.ActivityRegularization,
+        keras.layers.Dropout,
+        keras.layers.SpatialDropout1D,
+        keras.layers.SpatialDropout2D,
+        keras.layers.SpatialDropout3D,
+        keras.layers.GaussianDropout,
+        keras.layers.GaussianNoise,
+        keras.layers.AlphaDropout,
+    )
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(streams)
+        if stream is not None and call.training:
+            raise Barrier("is called with training=True and so stays random")
+        return stream
+
+
+class CastRule(PassRule):
+    """The dtype conversions that mixed precision puts into a graph."""
+
+    names = ("Cast",)
+
+
+class InputRule(Rule):
+    """`keras.layers.InputLayer` of a nested model: its shape follows what flows in."""
+
+    types = (keras.layers.InputLayer,)
+    follows_input = True
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(streams)
+        if stream is not None and len(call.inputs[0].shape) != len(call.outputs[0].shape):
+            raise Barrier("expects another number of axes than it gets")
+        return stream
+
+    def narrow_config(self, config: dict, cut: Cut) -> dict:
+        shape = list(config["batch_shape"])
+        shape[cut.axis] = int(cut.inputs.sum())
+        return {**config, "batch_shape": tuple(shape)}
+
+
+class FlattenRule(Rule):
+    """`keras.layers.Flatten`: each unit occurs once for each position."""
+
+    types = (keras.layers.Flatten,)
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(streams)
+        if stream is None:
+            return None
+        shape = call.inputs[0].shape[1:]
+        if None in shape:
+            raise Barrier("flattens an axis of unknown length")
+        index = np.arange(stream.width).reshape([-1] + [1] * (len(shape) - stream.axis))
+        index = np.broadcast_to(index, shape)
+        if call.operation.data_format == "channels_first" and len(shape) > 1:
+            index = np.moveaxis(index, 0, -1)
+        return stream.take(index.reshape(-1), axis=1)
+
+
+class RepeatVectorRule(Rule):
+    """`keras.layers.RepeatVector`: a new axis in front of the features."""
+
+    types = (keras.layers.RepeatVector,)
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(streams)
+        return None if stream is None else Stream(2, stream.width, stream.pieces)
+
+
+class ConcatenateRule(Rule):
+    """Concatenation along the features; the same tensor may occur twice."""
+
+    types = (keras.layers.Concatenate,)
+    names = ("Concatenate",)
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        if all(stream is None for stream in streams):
+            return None
+        axis = call.operation.axis % len(call.outputs[0].shape)
+        if any(stream is not None and stream.axis != axis for stream in streams):
+            raise Barrier("concatenates along another axis than the units'")
+        start, pieces = 0, []
+        for tensor, stream in zip(call.inputs, streams, strict=True):
+            for piece in stream.pieces if stream is not None else ():
+                pieces.append(piece.take(np.arange(len(piece.units)), piece.columns + start))
+            start += tensor.shape[axis]
+        return Stream(axis, start, tuple(pieces))
+
+
+class AveragePoolingRule(Rule):
+    """Average pooling over positions: linear, the same for every unit, constants stay."""
+
+    types = (
+        keras.layers.AveragePooling1D,
+        keras.layers.AveragePooling2D,
+        keras.layers.AveragePooling3D,
+        keras.layers.GlobalAveragePooling1D,
+        keras.layers.GlobalAveragePooling2D,
+        keras.layers.GlobalAveragePooling3D,
+    )
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(streams)
+        if stream is None:
+            return None
+        rank = len(call.inputs[0].shape)
+        features = 1 if call.operation.data_format == "channels_first" else rank - 1
+        if stream.axis != features:
+            raise Barrier("pools over the units' axis")
+        axis = stream.axis if len(call.outputs[0].shape) == rank else 1
+        return Stream(axis, stream.width, stream.pieces)

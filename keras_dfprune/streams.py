@@ -1,0 +1,139 @@
+"""What is known of the features of a tensor: which unit each of them is, and how it got there.
+
+Every feature along one axis of a tensor is traced back to the unit that produced it. A carrier
+that copies, repeats or reorders features (Flatten, Concatenate) is one index array.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """One layer that features went through one by one, with parameters for each.
+
+    Attributes:
+        rule: Its rule, which knows the stage's effect.
+        call: The call.
+        features: Int array, shape `(features,)`: which of the layer's own features each one was.
+    """
+
+    rule: Any
+    call: Any
+    features: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """Features of one tensor that are units of one producer.
+
+    Attributes:
+        source: Path of the producer.
+        columns: Int array, shape `(features,)`: positions along the tensor's feature axis.
+        units: Int array, shape `(features,)`: the producer's unit at each of them.
+        stages: The layers in between, from the producer on.
+        offset_barrier: Why a constant can't be carried along with the units (zero padding on the
+            way), or None.
+    """
+
+    source: str
+    columns: np.ndarray
+    units: np.ndarray
+    stages: tuple[Stage, ...] = ()
+    offset_barrier: str | None = None
+
+    def take(self, features: np.ndarray, columns: np.ndarray) -> "Piece":
+        """The chosen features of this piece, at new columns."""
+        stages = tuple(
+            dataclasses.replace(stage, features=stage.features[features]) for stage in self.stages
+        )
+        return dataclasses.replace(
+            self, columns=columns, units=self.units[features], stages=stages
+        )
+
+    def through(self, rule: Any, call: Any) -> "Piece":
+        """This piece behind one more stage, whose features are the tensor's columns."""
+        stage = Stage(rule, call, self.columns)
+        return dataclasses.replace(self, stages=(*self.stages, stage))
+
+    def by_unit(self, units: int) -> np.ndarray:
+        """Positions in `columns` sorted by unit: int array, shape `(units, positions)`.
+
+        Args:
+            units: Number of units that the producer has.
+
+        Raises:
+            ValueError: Where they don't all occur, and equally often.
+        """
+        order = np.argsort(self.units, kind="stable")
+        counts = np.bincount(self.units, minlength=units)
+        if np.any(counts != counts[0]) or counts[0] == 0:
+            raise ValueError("some of its units are left out")
+        return order.reshape(units, counts[0])
+
+    def same_as(self, other: "Piece") -> bool:
+        """Whether both pieces carry the same units in the same places through the same stages."""
+        return (
+            self.source == other.source
+            and np.array_equal(self.columns, other.columns)
+            and np.array_equal(self.units, other.units)
+            and len(self.stages) == len(other.stages)
+            and all(
+                a.call.path == b.call.path and np.array_equal(a.features, b.features)
+                for a, b in zip(self.stages, other.stages, strict=True)
+            )
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+    """The features of one tensor.
+
+    Attributes:
+        axis: Index of the feature axis, the batch axis counted: 1 or more.
+        width: Number of features along it.
+        pieces: The features that are units of some producer; all others stay as they are.
+    """
+
+    axis: int
+    width: int
+    pieces: tuple[Piece, ...] = ()
+
+    def take(self, source: np.ndarray, axis: int) -> "Stream":
+        """The stream whose feature `i` is this one's feature `source[i]`."""
+        pieces = []
+        for piece in self.pieces:
+            lookup = np.full(self.width, -1)
+            lookup[piece.columns] = np.arange(len(piece.columns))
+            found = lookup[source]
+            columns = np.flatnonzero(found >= 0)
+            pieces.append(piece.take(found[columns], columns))
+        return Stream(axis, len(source), tuple(pieces))
+
+    def through(self, rule: Any, call: Any) -> "Stream":
+        """This stream behind a layer that treats feature by feature."""
+        pieces = tuple(piece.through(rule, call) for piece in self.pieces)
+        return dataclasses.replace(self, pieces=pieces)
+
+    def same_as(self, other: "Stream") -> bool:
+        """Whether both streams have the same pieces along the same axis."""
+        return (
+            self.axis == other.axis
+            and self.width == other.width
+            and len(self.pieces) == len(other.pieces)
+            and all(a.same_as(b) for a, b in zip(self.pieces, other.pieces, strict=True))
+        )
+
+    def kept(self, kept_units: dict[str, np.ndarray]) -> np.ndarray:
+        """Which features stay: bool array, shape `(width,)`.
+
+        Args:
+            kept_units: Indices of the kept units by producer; producers not named stay whole.
+        """
+        stays = np.ones(self.width, bool)
+        for piece in self.pieces:
+            if piece.source in kept_units:
+                stays[piece.columns] = np.isin(piece.units, kept_units[piece.source])
+        return stays

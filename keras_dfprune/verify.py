@@ -1,0 +1,220 @@
+"""A narrow model against its wide twin: both must compute the same.
+
+The twin is the original at its original widths. Its removed units are cut off by zeros in the
+consumers, and what stands in for them is worked out here once more, by substitution: with
+`h = R h + o` and `y = scale h + shift`, `kernel' = (R^T (scale kernel)) / scale`.
+"""
+
+import warnings
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Graph, copy_model, read_graph
+from keras_dfprune.locate import Inlet, Layout, UnitGroup
+from keras_dfprune.merge import SurvivorMerge, UnitMerge
+from keras_dfprune.recreate import copy_state, is_reused, recreate
+from keras_dfprune.rules.normalization import BatchNormalizationRule
+from keras_dfprune.samples import accepted_inputs
+from keras_dfprune.states import consumers
+
+# Largest difference allowed, relative to the largest output, by the width of the dtype in which
+# some layer computes. Half precision rounds in another order in a narrower sum.
+_TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+# The same for a plain copy, which repeats the very same operations.
+_COPY_TOLERANCE = {"float64": 1e-6, "float32": 1e-6, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+class VerificationError(RuntimeError):
+    """The narrow model doesn't compute what the plan says; it must not be used."""
+
+
+def verify(
+    model: keras.Model,
+    narrow: keras.Model,
+    graph: Graph,
+    layout: Layout,
+    merges: dict[str, UnitMerge],
+) -> None:
+    """Compares a pruned model with the wide twin on two random examples.
+
+    Args:
+        model: The original.
+        narrow: What was rebuilt from it.
+        graph: The graph of `model`.
+        layout: Its layout.
+        merges: The merge of each pruned group, in the order in which they were made.
+
+    Raises:
+        VerificationError: If their outputs differ by more than 1e-4 of the largest one in
+            float32, or a plain copy of the model doesn't compute what the model does.
+    """
+    try:
+        inputs = accepted_inputs(model)
+    except ValueError as error:
+        warnings.warn(
+            f"The pruned model could not be verified: {error} ({error.__cause__}). Compare the "
+            "outputs of both models on inputs of your own.",
+            stacklevel=2,
+        )
+        return
+    twin, operations = wide_copy(model, graph, layout)
+    reference = _run(model, inputs)
+    if _difference(reference, _run(model, inputs)) > 0:
+        warnings.warn(
+            "The pruned model could not be verified: the model answers differently each time it "
+            "is called on the same inputs.",
+            stacklevel=2,
+        )
+        return
+    precision = _precision(model)
+    copied = _difference(reference, _run(twin, inputs))
+    if not copied <= _COPY_TOLERANCE[precision]:
+        raise VerificationError(
+            f"A plain copy of model '{model.name}', made layer by layer from their configs, "
+            f"differs from it by {copied:.1e} of the largest output. A custom layer's "
+            "`get_config()` probably leaves out something that its outputs depend on."
+        )
+    edit_twin(graph, layout, merges, operations)
+    apart = _difference(_run(twin, inputs), _run(narrow, inputs))
+    if not apart <= _TOLERANCE[precision]:
+        raise VerificationError(
+            f"The pruned model of '{model.name}' differs by {apart:.1e} of the largest output "
+            f"from the original with the same units cut off. Nothing was changed; please report "
+            "this as a bug of keras_dfprune, with the model's summary."
+        )
+
+
+def wide_copy(
+    model: keras.Model, graph: Graph, layout: Layout
+) -> tuple[keras.Model, dict[str, keras.Operation]]:
+    """A copy at full width, consumers with a bias to edit, and its operations by path."""
+    consuming = {}
+    for group in layout.groups.values():
+        for inlet in group.inlets:
+            if inlet.normalization is None:
+                consuming[inlet.call.path] = inlet.rule
+
+    def remake(operation):
+        rule = consuming.get(graph.paths[id(operation)])
+        if rule is None or rule.has_bias(operation):
+            return recreate(operation)
+        state = rule.with_offset(rule.read(operation), np.zeros(1))
+        return recreate(operation, state.config)
+
+    twin, pairs = copy_model(model, remake)
+    operations = {}
+    for old, new in pairs:
+        path = graph.paths.get(id(old))
+        operations[path] = new
+        if not isinstance(old, keras.Layer) or isinstance(new, keras.Model):
+            continue
+        if path in consuming and not is_reused(old, new):
+            rule = consuming[path]
+            for name, value in rule.read(old).variables.items():
+                rule.targets(new)[name].assign(value)
+        elif not is_reused(old, new):
+            copy_state(old, new)
+    return twin, operations
+
+
+def edit_twin(
+    graph: Graph,
+    layout: Layout,
+    merges: dict[str, UnitMerge],
+    operations: dict[str, keras.Operation],
+) -> None:
+    """Cuts the removed units off in a wide copy and puts their replacements in."""
+    for name, merge in merges.items():
+        group = layout.groups[name]
+        for inlet in consumers(group):
+            _edit_consumer(group, inlet, merge, operations)
+
+
+def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations) -> None:
+    layer = operations[inlet.call.path]
+    state = inlet.rule.read(layer)
+    kernel = inlet.rule.outgoing(state).astype(np.float64)
+    scale, shift = _carried(inlet, operations)
+    constant = np.zeros(kernel.shape[1])
+    for position in range(inlet.columns.shape[1]):
+        rows = inlet.columns[:, position]
+        factor, extra = scale[:, position][:, None], shift[:, position]
+        before = kernel[rows]
+        constant += extra @ before + merge.offset @ (factor * before)
+        substituted = _substitute(merge, factor * before)
+        after = np.where(factor != 0, substituted / np.where(factor != 0, factor, 1), before)
+        after[merge.removed] = 0
+        constant -= extra @ after
+        kernel[rows] = after
+    targets = inlet.rule.targets(layer)
+    for name, value in inlet.rule.with_outgoing(state, kernel).variables.items():
+        targets[name].assign(value)
+    if inlet.normalization is not None:
+        mean = operations[inlet.normalization.path].moving_mean
+        mean.assign(mean.numpy() - constant)
+    elif np.any(constant):
+        bias = targets["bias"]
+        bias.assign(np.asarray(bias.numpy(), np.float64) + constant)
+
+
+def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:
+    """`R^T outgoing`, where `h = R h + o` writes every unit in terms of the kept ones."""
+    result = np.zeros_like(outgoing)
+    result[merge.kept] = outgoing[merge.kept]
+    if isinstance(merge, SurvivorMerge):
+        for unit, position, factor in zip(merge.removed, merge.survivor, merge.scale, strict=True):
+            if position >= 0:
+                result[merge.kept[position]] += factor * outgoing[unit]
+        return result
+    substitution = np.zeros((len(outgoing), len(outgoing)))
+    substitution[np.ix_(merge.removed, merge.kept)] = merge.coefficients.T
+    return result + substitution.T @ outgoing
+
+
+def _carried(inlet: Inlet, operations) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift behind the seam, measured by sending 0 and 1 through the layers."""
+    scale, shift = np.ones(inlet.order.shape), np.zeros(inlet.order.shape)
+    for stage in inlet.carried:
+        features = stage.features[inlet.order]
+        layer = operations[stage.call.path]
+        if isinstance(stage.rule, BatchNormalizationRule):
+            gamma = 1.0 if layer.gamma is None else layer.gamma.numpy()[features]
+            beta = 0.0 if layer.beta is None else layer.beta.numpy()[features]
+            spread = np.sqrt(layer.moving_variance.numpy().astype(np.float64) + layer.epsilon)
+            slope = gamma / spread[features]
+            at_zero = beta - slope * layer.moving_mean.numpy()[features]
+        else:
+            effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
+            slope = np.broadcast_to(effect.scale, max(effect.scale.size, features.max() + 1))
+            at_zero = np.broadcast_to(effect.shift, len(slope))[features]
+            slope = slope[features]
+        scale, shift = scale * slope, shift * slope + at_zero
+    return scale, shift
+
+
+def _run(model: keras.Model, inputs) -> list[np.ndarray]:
+    outputs = model(inputs, training=False)
+    return [np.asarray(keras.ops.cast(value, "float32")) for value in keras.tree.flatten(outputs)]
+
+
+def _difference(expected: list[np.ndarray], received: list[np.ndarray]) -> float:
+    """Largest difference over the largest value, of all outputs; infinite where shapes differ."""
+    worst = 0.0
+    for a, b in zip(expected, received, strict=True):
+        if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
+            return float("inf")
+        a, b = np.nan_to_num(a, posinf=0, neginf=0), np.nan_to_num(b, posinf=0, neginf=0)
+        scale = np.abs(a).max(initial=0.0)
+        apart = np.abs(a - b).max(initial=0.0)
+        worst = max(worst, float(apart / scale) if scale > 0 else float(apart))
+    return worst
+
+
+def _precision(model: keras.Model) -> str:
+    found = {call.operation.compute_dtype for call in read_graph(model).calls
+             if isinstance(call.operation, keras.Layer)}  # fmt: skip
+    for name in ("bfloat16", "float16"):
+        if name in found:
+            return name
+    return "float32"
