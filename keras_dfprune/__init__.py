@@ -14,6 +14,8 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from keras_dfprune.api import apply, plan
+from keras_dfprune.callbacks import PostTrainPrune
+from keras_dfprune.export import ExportError, ExportResult, export
 from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.methods import Moments, Saliency
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
@@ -25,16 +27,20 @@ __version__ = "0.1.0"
 __all__ = [
     "Context",
     "Curve",
+    "ExportError",
+    "ExportResult",
     "GroupPlan",
     "GroupView",
     "LinearMerge",
     "Method",
     "Moments",
+    "PostTrainPrune",
     "PruningPlan",
     "Saliency",
     "SurvivorMerge",
     "UnitMerge",
     "VerificationError",
     "apply",
+    "export",
     "plan",
 ]

@@ -19,6 +19,7 @@ from keras_dfprune.locate import Layout, locate
 from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.model_check import check_model
+from keras_dfprune.notes import notes
 from keras_dfprune.parameters import ParameterCount
 from keras_dfprune.plan import GroupPlan, PruningPlan
 from keras_dfprune.progress import Progress
@@ -64,7 +65,6 @@ def apply(
         VerificationError: If the result doesn't compute what was planned.
 
     Example:
-
     >>> import keras, keras_dfprune as dfprune
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
@@ -80,10 +80,11 @@ def apply(
         max_params=max_params,
         tolerance=tolerance,
         layers=layers,
+        verify=verify,
         seed=seed,
         verbose=verbose,
     )
-    return made.apply(model, verify=verify)
+    return made.apply(model)
 
 
 def plan(
@@ -101,8 +102,15 @@ def plan(
     """Decides which units to remove, to look at before anything is cut.
 
     Args:
-        model, method, sparsity, max_params, tolerance, layers, seed, verbose: As for `apply`.
-        verify: Accepted so that both take the same arguments; `PruningPlan.apply` has its own.
+        model: As for `apply`, like all other arguments.
+        method: As for `apply`.
+        sparsity: As for `apply`.
+        max_params: As for `apply`.
+        tolerance: As for `apply`.
+        layers: As for `apply`.
+        verify: What `PruningPlan.apply` does by default.
+        seed: As for `apply`.
+        verbose: As for `apply`.
 
     Returns:
         A `PruningPlan`; `plan.apply(model)` makes the narrow model.
@@ -123,10 +131,10 @@ def plan(
     else:
         counts = dict.fromkeys(wanted)
     groups = planner.cut(counts, wanted, tolerance)
-    made = planner.finish(groups)
+    made = planner.finish(groups, verify)
     _warn(made, layout, sparsity, layers)
     if verbose:
-        print(made)
+        print(made)  # noqa: T201 - it was asked for
     return made
 
 
@@ -175,6 +183,7 @@ class _Planner:
         self._method = method
         self._seed = seed
         self._progress = progress
+        self._states = States(layout)
         self._count = ParameterCount(layout, model.count_params())
 
     def share_out(self, wanted, max_params: int) -> dict[str, int]:
@@ -194,6 +203,7 @@ class _Planner:
     def cut(self, counts, wanted, tolerance) -> list[GroupPlan]:
         """Second pass: each group is scored on the weights that the one before left."""
         states, moments, groups = States(self._layout), {}, []
+        self._states = states
         relevant = self._layout.groups if self._method.predicts_error else counts
         for name in self._progress.over("Pruning", list(relevant)):
             curve = self._curve(name, states, moments)
@@ -209,7 +219,7 @@ class _Planner:
                 groups.append(self._group_plan(name, curve, merge, count))
         return groups
 
-    def finish(self, groups: list[GroupPlan]) -> PruningPlan:
+    def finish(self, groups: list[GroupPlan], verify: bool) -> PruningPlan:
         """The plan of these groups."""
         kept = {group.layer: len(group.kept) for group in groups}
         before = self._model.count_params()
@@ -220,6 +230,8 @@ class _Planner:
             method={"name": self._method.name, **self._method.get_config()},
             model_name=self._model.name,
             fingerprint=layer_digests(self._graph),
+            notes=notes(self._graph, self._layout, self._states),
+            verify=verify,
         )
 
     def _curve(self, name, states, moments) -> Curve:
@@ -269,7 +281,8 @@ def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
         warnings.warn(f"Layers left whole although they were named: {reasons}", stacklevel=3)
     elif not made.groups:
         reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
+        reasons = reasons or "It has no Dense layer"
         warnings.warn(
-            f"Model '{made.model_name}' has nothing to prune. {reasons or 'It has no Dense layer.'}",
+            f"Model '{made.model_name}' has nothing to prune. {reasons}",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""What a caller passed as a model into a built Keras 3 model, or an error that says how to fix it."""
+"""What a caller passed as a model into a built Keras 3 model, or an error with its remedy."""
 
 import keras
 

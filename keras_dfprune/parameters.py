@@ -78,6 +78,5 @@ class ParameterCount:
 def _shapes(record: LayerFeatures) -> list[tuple[tuple[int, ...], list[tuple[int, str]]]]:
     arrays = record.rule.read(record.call.operation).variables
     return [
-        (array.shape, record.rule.variable_axes(name, array.ndim))
-        for name, array in arrays.items()
+        (array.shape, record.rule.variable_axes(name, array.ndim)) for name, array in arrays.items()
     ]

@@ -86,6 +86,7 @@ class PruningPlan:
         fingerprint: Digests of the model's weights by layer.
         notes: Further sentences for the report.
         refinement: Settings for the refinement behind the merge, or None.
+        verify: Whether `apply` compares its result with the wide twin; not saved.
     """
 
     groups: tuple[GroupPlan, ...]
@@ -96,16 +97,17 @@ class PruningPlan:
     fingerprint: dict[str, list]
     notes: tuple[str, ...] = ()
     refinement: dict[str, Any] | None = None
+    verify: bool = True
 
     def __str__(self) -> str:
         return report.render(self)
 
-    def apply(self, model: keras.Model, *, verify: bool = True) -> keras.Model:
+    def apply(self, model: keras.Model, *, verify: bool | None = None) -> keras.Model:
         """Makes the narrow model.
 
         Args:
             model: The model that was planned for; it is not changed.
-            verify: Whether to compare the result with the wide twin.
+            verify: Whether to compare the result with the wide twin; None: as planned.
 
         Returns:
             A new model of the same kind, compiled as `model` was.
@@ -129,7 +131,7 @@ class PruningPlan:
             absorb(layout.groups[group.layer], group.merge, states)
         rebuilt = rebuild(model, graph, layout, states)
         merges = {group.layer: group.merge for group in self.groups}
-        if verify:
+        if self.verify if verify is None else verify:
             verify_model(model, rebuilt.model, graph, layout, merges)
         carry_compile_state(model, rebuilt.model, rebuilt.variables)
         return rebuilt.model

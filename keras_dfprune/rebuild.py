@@ -121,9 +121,7 @@ def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -
     restore_settings(old, new)
 
 
-def _cut_pairs(
-    old: keras.Layer, new: keras.Layer, rule: Rule, cut: Cut
-) -> list[VariablePair]:
+def _cut_pairs(old: keras.Layer, new: keras.Layer, rule: Rule, cut: Cut) -> list[VariablePair]:
     before, after = rule.targets(old), rule.targets(new)
     config = rule.read(old).config
 

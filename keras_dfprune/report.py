@@ -1,4 +1,4 @@
-"""A plan into a table to read: units, parameters, predicted error; then what was refused, and why."""
+"""A plan into a table to read: units, parameters, predicted errors, refusals and their reasons."""
 
 
 def render(plan) -> str:

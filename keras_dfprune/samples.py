@@ -19,8 +19,8 @@ def sample_inputs(model: keras.Model, batch: int = 2, seed: int = 0, length: int
         length: What an axis of unknown length gets.
 
     Returns:
-        Tensors in the structure of the model's inputs: standard normal floats, integers 0 and 1 (valid
-        indices of every table), booleans, one-letter strings.
+        Tensors in the structure of the model's inputs: standard normal floats, integers 0 and 1
+        (valid indices of every table), booleans, one-letter strings.
     """
     generator = np.random.default_rng(seed)
 

@@ -121,9 +121,7 @@ def _place(inlet: Inlet, constant: np.ndarray, states: States) -> None:
         states.edit(path, inlet.rule.with_offset(states[path], constant))
 
 
-def view(
-    group: UnitGroup, layout: Layout, states: States, parameters_per_unit: float
-) -> GroupView:
+def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: float) -> GroupView:
     """Shows a group as a method sees it.
 
     Args:
@@ -220,9 +218,7 @@ def _affine(scale: np.ndarray, shift: np.ndarray) -> Activation:
     )
 
 
-def _feeds(
-    group: UnitGroup, layout: Layout, states: States, stays: np.ndarray
-) -> tuple[Feed, ...]:
+def _feeds(group: UnitGroup, layout: Layout, states: States, stays: np.ndarray) -> tuple[Feed, ...]:
     """Which of the remaining input columns carry kept units of earlier groups."""
     position = np.cumsum(stays) - 1
     feeds = []

@@ -49,9 +49,7 @@ class Piece:
         stages = tuple(
             dataclasses.replace(stage, features=stage.features[features]) for stage in self.stages
         )
-        return dataclasses.replace(
-            self, columns=columns, units=self.units[features], stages=stages
-        )
+        return dataclasses.replace(self, columns=columns, units=self.units[features], stages=stages)
 
     def through(self, rule: Any, call: Any) -> "Piece":
         """This piece behind one more stage, whose features are the tensor's columns."""

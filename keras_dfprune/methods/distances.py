@@ -89,9 +89,10 @@ class PairDistances:
 
 
 class RatioDistances(PairDistances):
-    """The heuristic of Section 3.4: `||W'_i - W'_j|| / ||W'_i + W'_j|| + |b_i - b_j| / |b_i + b_j|`.
+    """Section 3.4: `||W'_i - W'_j|| / ||W'_i + W'_j|| + |b_i - b_j| / |b_i + b_j|`.
 
-    Squared, as it takes the place of a norm. W' has unit norm; 0/0 counts as 0, x/0 as infinite.
+    A heuristic; squared, as it takes the place of a norm. W' has unit norm; 0/0 counts as 0, x/0
+    as infinite.
 
     Args:
         weights: Float array, shape `(units, inputs)`: the weight-sets without their biases.

@@ -38,7 +38,6 @@ class Saliency(Method):
         ValueError: For any other value.
 
     Example:
-
     >>> import keras_dfprune as dfprune
     >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
     False

@@ -77,6 +77,6 @@ class PReLURule(ElementwiseRule):
 def _prelu(slopes: np.ndarray) -> Callable:
     """A PReLU with the slopes of some units, the mean over positions where they differ."""
     mean = slopes.mean(axis=1).astype(np.float32)
-    return lambda x: keras.ops.maximum(x, 0) + keras.ops.cast(mean, x.dtype) * keras.ops.minimum(
-        x, 0
+    return lambda x: (
+        keras.ops.maximum(x, 0) + keras.ops.cast(mean, x.dtype) * keras.ops.minimum(x, 0)
     )

@@ -18,7 +18,7 @@ from keras_dfprune.streams import Stream
 
 
 class Barrier(Exception):
-    """Raised by a rule for a call that units can't pass; the message completes "it feeds x, ..."."""
+    """Raised for a call that units can't pass; the message completes "it feeds x, which ..."."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -110,4 +110,3 @@ class TimeDistributedRule(DenseRule):
         inner["config"] = {**inner["config"], **changes}
         inner.pop("build_config", None)  # it names the old shapes
         return {**config, "layer": inner}
-

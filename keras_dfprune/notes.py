@@ -1,0 +1,54 @@
+"""A finished cut into the sentences that its plan adds: what else changes beside the widths."""
+
+import keras
+
+from keras_dfprune.graph import Graph
+from keras_dfprune.locate import Layout
+from keras_dfprune.recreate import is_reused, recreate
+from keras_dfprune.states import States
+
+
+def notes(graph: Graph, layout: Layout, states: States) -> tuple[str, ...]:
+    """Sentences for the report of a plan.
+
+    Args:
+        graph: The model's graph.
+        layout: What can be cut in it.
+        states: The states after all merges.
+    """
+    return (*_new_biases(layout, states), *_folded_adapters(layout, states), *_shared(graph))
+
+
+def _new_biases(layout: Layout, states: States) -> list[str]:
+    inlets = {
+        inlet.call.path: inlet
+        for group in layout.groups.values()
+        for inlet in group.inlets
+        if states.edited(inlet.call.path) and not inlet.rule.has_bias(inlet.call.operation)
+    }
+    return [
+        f"{path} gets a bias, for the constant part of what was removed"
+        for path, inlet in inlets.items()
+        if inlet.normalization is None and "bias" in states[path].variables
+    ]
+
+
+def _folded_adapters(layout: Layout, states: States) -> list[str]:
+    found = []
+    for path, record in layout.layers.items():
+        adapted = getattr(record.call.operation, "lora_enabled", False)
+        touched = states.edited(path) or path in states.kept
+        if adapted and touched:
+            found.append(f"the LoRA weights of {path} are folded into its kernel")
+    return found
+
+
+def _shared(graph: Graph) -> list[str]:
+    """Only layers beyond Keras' own, lookups and Lambdas can fail to be re-made."""
+    found = {}
+    for call in graph.calls:
+        operation = call.operation
+        if isinstance(operation, keras.Layer) and is_reused(operation, recreate(operation)):
+            owns = " and its variables" if operation.variables else ""
+            found[call.path] = f"{call.path} can't be re-made: both models share it{owns}"
+    return list(found.values())
