@@ -183,6 +183,11 @@ def _rounding(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 4 * _EPS * np.maximum(1.0, np.maximum(np.abs(x), np.abs(y)))
 
 
+def _off_grid(count: int) -> np.ndarray:
+    """Random points: on the grid alone, an oscillation in step with it would go unseen."""
+    return np.random.default_rng(0).uniform(-_CHECKED, _CHECKED, count).astype(np.float32)
+
+
 def _largest_slope(x: np.ndarray, y: np.ndarray, curve: Callable) -> float:
     step = round(_COARSE / _FINE)
     quotients = np.abs(np.diff(y)) / _FINE
@@ -195,10 +200,8 @@ def _largest_slope(x: np.ndarray, y: np.ndarray, curve: Callable) -> float:
     zoomed = np.abs(np.diff(curve(around))) / _ZOOM
     if zoomed.max() > _GROWTH * fine + noise[top] * _FINE / _ZOOM:
         return math.inf
-    # Points off the grid, or an oscillation in step with it would go unseen.
-    generator = np.random.default_rng(0)
-    start = generator.uniform(-_CHECKED, _CHECKED, 2048).astype(np.float32)
-    end = (start + np.exp2(generator.uniform(-9, -3, 2048))).astype(np.float32)
+    start = _off_grid(2048)
+    end = (start + np.exp2(np.linspace(-9, -3, 2048))).astype(np.float32)
     gap = end.astype(np.float64) - start
     before, after = np.split(curve(np.concatenate([start, end])), 2)
     if np.any(np.abs(after - before) > _GROWTH * fine * gap + 2 * _rounding(end, after)):
@@ -294,11 +297,10 @@ def _straight_pieces(
     for i, ((s, b), (t, c)) in enumerate(itertools.pairwise(lines)):
         if not jumps[i] and s != t:
             meeting[i] = _snap((b - c) / (t - s), 1e-6)
-    if np.any(np.abs(meeting - kinks) > 2 * _FINE):
-        return kinks, None
     # Far and near zero too: a clip at 100 is no relu, and 1e-3 tanh(1000 x) is no sign.
     wide = np.exp2(np.arange(-20, 17)) * 1.37
-    points = np.concatenate([x, wide, -wide])
+    between = _off_grid(512)
+    points = np.concatenate([x, wide, -wide, between])
     slopes, intercepts = np.array(lines)[np.searchsorted(meeting, points)].T
     size = np.abs(slopes * points) + np.abs(intercepts)
     with np.errstate(invalid="ignore"):
