@@ -165,7 +165,7 @@ def test_probing_a_layer_builds_nothing_in_it():
         ),
         lambda x: tf.cast(tf.cast(x, tf.float16), tf.float32),
     ],
-    ids="exp square sign round threshold hard_shrink jump sqrt power root xlog step saw half".split(),
+    ids="exp square sign round threshold shrink jump sqrt power root xlog step saw half".split(),
 )
 def test_an_unbounded_or_jumping_slope_is_infinite_and_no_refusal(function):
     assert describe(function).slope == math.inf
