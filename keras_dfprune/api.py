@@ -19,11 +19,11 @@ from keras_dfprune.locate import Layout, locate
 from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.model_check import check_model
-from keras_dfprune.notes import notes
+from keras_dfprune.notes import new_biases, notes
 from keras_dfprune.parameters import ParameterCount
 from keras_dfprune.plan import GroupPlan, PruningPlan
 from keras_dfprune.progress import Progress
-from keras_dfprune.states import States, absorb, view
+from keras_dfprune.states import States, absorb, view, without_bias
 
 
 def apply(
@@ -198,7 +198,10 @@ class _Planner:
             if name in wanted:
                 curves[name] = curve
         units = {name: self._layout.groups[name].units for name in curves}
-        return share_out(curves, units, self._count, max_params)
+        # the biases that some consumers may get are paid for in advance
+        reserve = sum(self._count.outputs(path, {}) for path in without_bias(self._layout))
+        count = ParameterCount(self._layout, self._model.count_params() + reserve)
+        return share_out(curves, units, count, max_params)
 
     def cut(self, counts, wanted, tolerance) -> list[GroupPlan]:
         """Second pass: each group is scored on the weights that the one before left."""
@@ -223,10 +226,12 @@ class _Planner:
         """The plan of these groups."""
         kept = {group.layer: len(group.kept) for group in groups}
         before = self._model.count_params()
+        biases = new_biases(self._layout, self._states)
+        added = sum(self._count.outputs(path, kept) for path in biases)
         return PruningPlan(
             groups=tuple(groups),
             refusals=self._layout.refusals,
-            parameters=(before, self._count.total(kept)),
+            parameters=(before, self._count.total(kept) + added),
             method={"name": self._method.name, **self._method.get_config()},
             model_name=self._model.name,
             fingerprint=layer_digests(self._graph),

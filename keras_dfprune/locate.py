@@ -112,11 +112,14 @@ class Layout:
         groups: In the order of the graph, by name.
         refusals: All other layers that have units, with the reason.
         layers: Everything that is cut along with a group, by path.
+        origins: Name of the model input that a producer sees unchanged (flattened at most), by
+            the producer's path.
     """
 
     groups: dict[str, UnitGroup]
     refusals: tuple[Refusal, ...]
     layers: dict[str, LayerFeatures]
+    origins: dict[str, str]
 
 
 def locate(graph: Graph) -> Layout:
@@ -144,7 +147,12 @@ def locate(graph: Graph) -> Layout:
         Refusal(path, walk.reasons[path]) for path in walk.producers if path in walk.reasons
     )
     layers = {path: records[0] for path, records in walk.records.items()}
-    return Layout(groups, refusals, layers)
+    origins = {
+        path: walk.origins[call.inputs[0]]
+        for path, call in walk.producers.items()
+        if call.inputs[0] in walk.origins
+    }
+    return Layout(groups, refusals, layers, origins)
 
 
 class _Walk:
@@ -152,6 +160,7 @@ class _Walk:
 
     def __init__(self, graph: Graph):
         self.streams: dict[Tensor, Stream] = {}
+        self.origins = {tensor: tensor.name for tensor in graph.inputs}
         self.producers: dict[str, Call] = {}
         self.reasons: dict[str, str] = {}
         self.arrivals: dict[str, list[tuple[Call, UnitRule, Piece]]] = {}
@@ -188,6 +197,8 @@ class _Walk:
             self.records.setdefault(call.path, []).append(record)
         if leaving is not None:
             self.streams[call.outputs[0]] = leaving
+        if rule is not None and rule.keeps_values(call) and call.inputs[0] in self.origins:
+            self.origins[call.outputs[0]] = self.origins[call.inputs[0]]
 
     def _produce(self, call: Call, rule: UnitRule) -> Stream | None:
         """The fresh units of a layer, behind its own activation."""

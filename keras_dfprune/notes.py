@@ -5,7 +5,7 @@ import keras
 from keras_dfprune.graph import Graph
 from keras_dfprune.locate import Layout
 from keras_dfprune.recreate import is_reused, recreate
-from keras_dfprune.states import States
+from keras_dfprune.states import States, without_bias
 
 
 def notes(graph: Graph, layout: Layout, states: States) -> tuple[str, ...]:
@@ -20,16 +20,18 @@ def notes(graph: Graph, layout: Layout, states: States) -> tuple[str, ...]:
 
 
 def _new_biases(layout: Layout, states: States) -> list[str]:
-    inlets = {
-        inlet.call.path: inlet
-        for group in layout.groups.values()
-        for inlet in group.inlets
-        if states.edited(inlet.call.path) and not inlet.rule.has_bias(inlet.call.operation)
-    }
     return [
         f"{path} gets a bias, for the constant part of what was removed"
-        for path, inlet in inlets.items()
-        if inlet.normalization is None and "bias" in states[path].variables
+        for path in new_biases(layout, states)
+    ]
+
+
+def new_biases(layout: Layout, states: States) -> list[str]:
+    """Paths of consumers that had no bias and got one for an offset."""
+    return [
+        path
+        for path in without_bias(layout)
+        if states.edited(path) and "bias" in states[path].variables
     ]
 
 

@@ -46,6 +46,13 @@ class ParameterCount:
         touching = self._touching[name]
         return sum(self._of(record, widths) - self._of(record, fewer) for record in touching)
 
+    def outputs(self, path: str, kept: Mapping[str, int]) -> int:
+        """Output features of a layer: the size of a bias that it gets."""
+        record = next(record for record in self._layers if record.path == path)
+        if record.outputs is None:
+            return record.rule.unit_count(record.call.operation)
+        return self._length(record.outputs, {**self._widths, **kept})
+
     def _sources(self, record: LayerFeatures) -> set[str]:
         streams = [stream for stream in (record.inputs, record.outputs) if stream is not None]
         sources = {piece.source for stream in streams for piece in stream.pieces}

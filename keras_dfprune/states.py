@@ -13,7 +13,7 @@ from keras_dfprune.activations import LINEAR, Activation, compose
 from keras_dfprune.locate import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods.base import Feed, GroupView
-from keras_dfprune.rules.base import Affine, LayerState, Nonlinear
+from keras_dfprune.rules.base import Affine, LayerState, Nonlinear, UnitRule
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.streams import Stage
 
@@ -110,6 +110,16 @@ def consumers(group: UnitGroup) -> list[Inlet]:
     for inlet in group.inlets:
         first.setdefault(inlet.call.path, inlet.call)
     return [inlet for inlet in group.inlets if first[inlet.call.path] is inlet.call]
+
+
+def without_bias(layout: Layout) -> dict[str, UnitRule]:
+    """Rules, by path, of consumers that an offset would give a bias which they don't have."""
+    return {
+        inlet.call.path: inlet.rule
+        for group in layout.groups.values()
+        for inlet in group.inlets
+        if inlet.normalization is None and not inlet.rule.has_bias(inlet.call.operation)
+    }
 
 
 def _place(inlet: Inlet, constant: np.ndarray, states: States) -> None:
@@ -222,6 +232,10 @@ def _feeds(group: UnitGroup, layout: Layout, states: States, stays: np.ndarray) 
     """Which of the remaining input columns carry kept units of earlier groups."""
     position = np.cumsum(stays) - 1
     feeds = []
+    if group.name in layout.origins:
+        every = np.arange(int(stays.sum()))
+        one, zero = np.ones(len(every)), np.zeros(len(every))
+        feeds.append(Feed(every, None, every[:0], one, zero, layout.origins[group.name]))
     for name, units in states.kept.items():
         for inlet in layout.groups[name].inlets:
             if inlet.call is not group.producer:

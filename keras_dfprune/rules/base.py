@@ -87,6 +87,10 @@ class Rule(abc.ABC):
             Barrier: If units arrive that can't pass.
         """
 
+    def keeps_values(self, call: Call) -> bool:
+        """Whether the output holds the values of the input in the same order."""
+        return False
+
     def read(self, operation: keras.Operation) -> LayerState:
         """Config and arrays of a built layer."""
         values = {name: getattr(operation, name, None) for name in self.axes}
@@ -224,6 +228,9 @@ class PassRule(Rule):
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         return single(streams)
+
+    def keeps_values(self, call: Call) -> bool:
+        return True
 
 
 def single(streams: list[Stream | None]) -> Stream | None:

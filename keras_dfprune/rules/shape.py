@@ -53,6 +53,9 @@ class InputRule(Rule):
         shape[cut.axis] = int(cut.inputs.sum())
         return {**config, "batch_shape": tuple(shape)}
 
+    def keeps_values(self, call: Call) -> bool:
+        return True
+
 
 class FlattenRule(Rule):
     """`keras.layers.Flatten`: each unit occurs once for each position."""
@@ -71,6 +74,9 @@ class FlattenRule(Rule):
         if call.operation.data_format == "channels_first" and len(shape) > 1:
             index = np.moveaxis(index, 0, -1)
         return stream.take(index.reshape(-1), axis=1)
+
+    def keeps_values(self, call: Call) -> bool:
+        return call.operation.data_format != "channels_first"
 
 
 class RepeatVectorRule(Rule):
