@@ -79,7 +79,6 @@ class PostTrainPrune(keras.callbacks.Callback):
         self.export_path = export_path
         self.validation_data = validation_data
         self.strict = strict
-        self.verify = verify
         if export_path is not None:
             check_target(export_path)  # rather now than after hours of training
         self._arguments = {
@@ -88,6 +87,7 @@ class PostTrainPrune(keras.callbacks.Callback):
             "max_params": max_params,
             "tolerance": tolerance,
             "layers": layers,
+            "verify": verify,
             "seed": seed,
             "verbose": verbose,
         }
@@ -141,7 +141,7 @@ class PostTrainPrune(keras.callbacks.Callback):
     def _prune(self) -> None:
         self._digest = weights_digest(self.model)
         self.plan = api.plan(self.model, **self._arguments)
-        self._pruned_model = self.plan.apply(self.model, verify=self.verify)
+        self._pruned_model = self.plan.apply(self.model)
 
     def _score(self) -> None:
         state = [(variable, variable.numpy()) for variable in self.model.metrics_variables]

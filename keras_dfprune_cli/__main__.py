@@ -1,0 +1,7 @@
+"""`python -m keras_dfprune_cli` is the command `keras-dfprune`."""
+
+import sys
+
+from keras_dfprune_cli import main
+
+sys.exit(main())

@@ -1,0 +1,54 @@
+import importlib.util
+import pathlib
+
+import keras
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def run(name, *arguments):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main(["--quick", *map(str, arguments)])
+
+
+def test_every_example_is_run_here():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist"}
+
+
+def test_quickstart(capsys):
+    run("quickstart")
+    out = capsys.readouterr().out
+    assert "256 -> 77" in out
+    assert "pruned: accuracy" in out
+    assert "trained on: accuracy" in out
+
+
+def test_callback(tmp_path, capsys):
+    run("callback", "--output", tmp_path / "pruned.keras")
+    pruned = keras.saving.load_model(tmp_path / "pruned.keras")
+    assert pruned.get_layer("fc1").units == 128
+    assert f"{pruned.count_params():,} parameters" in capsys.readouterr().out
+
+
+def test_export_tflite(tmp_path, capsys):
+    pytest.importorskip("ai_edge_litert")
+    run("export_tflite", "--output", tmp_path)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert len(sizes) == 8
+    for kind in ("float32", "dynamic", "float16", "int8"):
+        assert sizes[f"pruned-{kind}.tflite"] < sizes[f"trained-{kind}.tflite"] / 2
+    assert capsys.readouterr().out.count("accuracy") == 8
+
+
+def test_lenet_mnist(tfds_data_dir, tmp_path, capsys):
+    file = tmp_path / "lenet.keras"
+    rows = run("lenet_mnist", "--data-dir", tfds_data_dir, "--model", file)
+    assert [row[0] for row in rows] == [0, 200, 400, 490]
+    assert rows[0][1] == rows[0][2] > 0.5
+    assert keras.saving.load_model(file).count_params() == 431_080
+    again = run("lenet_mnist", "--data-dir", tfds_data_dir, "--model", file)
+    assert again == rows
