@@ -62,8 +62,9 @@ class Inlet:
         order: Positions in `piece` by unit: int array, shape `(units, positions)`.
         selected: Stages up to the seam: they are only cut.
         carried: Stages behind the seam: affine ones that scale the outgoing weights.
-        normalization: The BatchNormalization directly behind a consumer without bias, which
-            takes an offset in its place, or None.
+        normalization: The BatchNormalization directly behind a consumer that has no bias, or
+            pads with zeros: it takes an offset in the consumer's place. Else None.
+        padded: Whether zeros stand beside the units, where an offset isn't constant.
     """
 
     call: Call
@@ -73,6 +74,7 @@ class Inlet:
     selected: tuple[Stage, ...]
     carried: tuple[Stage, ...]
     normalization: Call | None
+    padded: bool
 
     @property
     def columns(self) -> np.ndarray:
@@ -100,8 +102,14 @@ class UnitGroup:
 
     @property
     def offset_allowed(self) -> bool:
-        """Whether a constant can be carried to every consumer."""
-        return all(inlet.piece.offset_barrier is None for inlet in self.inlets)
+        """Whether a constant can be carried to every consumer, beside padding only nearly so."""
+        return all(not inlet.padded or inlet.normalization for inlet in self.inlets)
+
+    @property
+    def offset_exact(self) -> bool:
+        """Whether a constant stays one at every position."""
+        spatial = any(stage.rule.spatial for inlet in self.inlets for stage in inlet.selected)
+        return not spatial and not any(inlet.padded for inlet in self.inlets)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -259,11 +267,11 @@ def _close(walk: _Walk, path: str, call: Call, groups: dict[str, UnitGroup]) -> 
             if affine and np.any(own != own[:, :1]):
                 return f"{_title(stage.call)} treats each position of a unit in its own way"
         selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
-        if carried and piece.offset_barrier:
-            return f"{piece.offset_barrier} behind {_title(carried[-1].call)}"
-        inlets.append(
-            Inlet(consumer, rule, piece, order, selected, carried, _behind(walk, consumer))
-        )
+        padded = piece.padded or rule.pads(consumer.operation)
+        if padded and any(np.any(walk.effects[stage.call.path].shift) for stage in carried):
+            return f"zero padding stands behind {_title(carried[-1].call)}, which adds a constant"
+        behind = _behind(walk, consumer, padded)
+        inlets.append(Inlet(consumer, rule, piece, order, selected, carried, behind, padded))
     paths = {_seam_signature(walk.effects, inlet) for inlet in inlets}
     if len(paths) > 1:
         names = " and ".join(sorted({inlet.call.path for inlet in inlets}))
@@ -297,10 +305,11 @@ def _seam_signature(effects, inlet: Inlet) -> tuple:
     return tuple(signature)
 
 
-def _behind(walk: _Walk, consumer: Call) -> Call | None:
-    """The BatchNormalization that alone sees the outputs of a consumer without bias."""
+def _behind(walk: _Walk, consumer: Call, padded: bool) -> Call | None:
+    """The BatchNormalization that alone sees a consumer's outputs and takes an offset for it."""
     rule = rules.lookup(consumer.operation)
-    if rule.has_bias(consumer.operation) or len(walk.records[consumer.path]) != 1:
+    needed = padded or not rule.has_bias(consumer.operation)
+    if not needed or len(walk.records[consumer.path]) != 1:
         return None
     if keras.activations.get(rule.activation(consumer.operation)) is not keras.activations.linear:
         return None

@@ -116,7 +116,15 @@ def _is_leaf(operation: keras.Operation, graph: Graph) -> bool:
 
 
 def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -> None:
-    for name, variable in rule.targets(new).items():
+    targets = rule.targets(new)
+    held = {id(variable) for variable in targets.values()}
+    forgotten = [variable.path for variable in new.weights if id(variable) not in held]
+    if forgotten:
+        raise RuntimeError(
+            f"{type(rule).__name__} must name every variable of {type(old).__name__} in `axes`. "
+            f"It leaves out {', '.join(forgotten)}"
+        )
+    for name, variable in targets.items():
         variable.assign(state.variables[name])
     restore_settings(old, new)
 

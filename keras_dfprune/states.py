@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -85,20 +86,22 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
     """
     for inlet in consumers(group):
         path = inlet.call.path
-        kernel = np.array(inlet.rule.outgoing(states[path]), np.float64)
+        outgoing = inlet.rule.outgoing(states[path])
+        kernel = np.array(outgoing, np.float64).reshape(len(outgoing), -1)
         scale, shift = states.carried(inlet)
         constant = np.zeros(kernel.shape[1])
         for rows, factor, extra in zip(inlet.columns.T, scale.T, shift.T, strict=True):
-            outgoing = kernel[rows]
-            scaled = factor[:, None] * outgoing
+            before = kernel[rows]
+            scaled = factor[:, None] * before
             gain = merge.taken_over(scaled)
             alive = factor[merge.kept] != 0  # a method never lets the others survive for a unit
             gain[alive] /= factor[merge.kept][alive, None]
             gain[~alive] = 0
-            constant += merge.shift(scaled) + extra[merge.removed] @ outgoing[merge.removed]
+            constant += merge.shift(scaled) + extra[merge.removed] @ before[merge.removed]
             constant -= extra[merge.kept] @ gain
             kernel[rows[merge.kept]] += gain
-        states.edit(path, inlet.rule.with_outgoing(states[path], kernel))
+        states.edit(path, inlet.rule.with_outgoing(states[path], kernel.reshape(outgoing.shape)))
+        constant = constant.reshape(outgoing.shape[1:]).sum(axis=0)
         if np.any(constant):
             _place(inlet, constant, states)
     states.kept[group.name] = merge.kept
@@ -144,18 +147,22 @@ def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: 
         A `GroupView`.
     """
     record = layout.layers[group.name]
-    sets = group.rule.weight_sets(states[group.name])
-    inputs = sets.shape[1] - 1
-    stays = np.ones(inputs, bool) if record.inputs is None else record.inputs.kept(states.kept)
-    sets = np.compress(np.append(stays, True), sets, axis=1)
-    selected = _Selection(sets)
+    incoming = group.rule.incoming(states[group.name])
+    stays = np.ones(incoming.shape[1], bool)
+    if record.inputs is not None:
+        stays = record.inputs.kept(states.kept)
+        incoming = np.compress(stays, incoming, axis=1)
+    incoming = incoming.reshape(group.units, -1)
+    bias = group.rule.bias(states[group.name])
+    selected = _Selection(np.concatenate([incoming, bias[:, None]], axis=1))
     for stage in group.inlets[0].selected:
         selected.through(stage, group.inlets[0].order, states)
     blocks, survives = [], np.ones(group.units, bool)
     for inlet in group.inlets:
         scale, _ = states.carried(inlet)
         rows = inlet.rule.outgoing(states[inlet.call.path])[inlet.columns]
-        blocks.append(rows * scale[:, :, None] if inlet.carried else rows)
+        rows = rows * scale[:, :, None, None] if inlet.carried else rows
+        blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
         survives &= np.all(scale != 0, axis=1)
     activation = selected.activation
     if selected.extra:  # a scaled unit is no copy where the other coordinates don't scale along
@@ -163,15 +170,17 @@ def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: 
     return GroupView(
         name=group.name,
         weight_sets=np.concatenate([selected.sets, *selected.extra], axis=1),
-        inputs=int(stays.sum()),
+        inputs=incoming.shape[1],
         activation=activation,
         outgoing=tuple(blocks),
         offset_allowed=group.offset_allowed,
+        offset_exact=group.offset_exact,
         can_survive=survives,
         batch_mean=selected.batch_mean,
         batch_std=selected.batch_std,
         parameters_per_unit=parameters_per_unit,
         feeds=_feeds(group, layout, states, stays),
+        taps=group.rule.taps(group.producer.operation),
     )
 
 
@@ -184,6 +193,7 @@ class _Selection:
         self.activation = LINEAR
         self.batch_mean = self.batch_std = None
         self._bent = False
+        self._differs = False  # whether the units' functions have parameters of their own
 
     def through(self, stage: Stage, order: np.ndarray, states: States) -> None:
         effect = states.effect(stage)
@@ -196,13 +206,15 @@ class _Selection:
                 self._append(coordinates)
                 function = effect.function_of(coordinates)
                 activation = dataclasses.replace(activation, function=function)
-            self.activation = compose(self.activation, activation)
+                self._differs = True
+            self._behind(activation)
             return
         scale = _of_features(effect.scale, own[:, 0])
         shift = _of_features(effect.shift, own[:, 0])
         if self._bent:
             self._append(np.stack([scale, shift], axis=1))
-            self.activation = compose(self.activation, _affine(scale, shift))
+            self._differs = True
+            self._behind(_affine(scale, shift))
             return
         self.sets = self.sets * scale[:, None]
         self.sets[:, -1] += shift
@@ -210,6 +222,22 @@ class _Selection:
         if isinstance(stage.rule, BatchNormalizationRule):
             mean, std = stage.rule.statistics(states[stage.call.path])
             self.batch_mean, self.batch_std = mean[own[:, 0]], std[own[:, 0]]
+
+    def _behind(self, activation: Activation) -> None:
+        """Composes what the units have gone through so far with one more activation."""
+        if not self._differs:
+            self.activation = compose(self.activation, activation)
+            return
+        first = self.activation
+        self.activation = Activation(
+            name=activation.name if first is LINEAR else f"{first.name} then {activation.name}",
+            function=lambda x: activation.function(first.function(x)),
+            slope=first.slope * activation.slope,
+            monotone=first.monotone and activation.monotone,
+            homogeneous=first.homogeneous and activation.homogeneous,
+            at_zero=math.nan,  # each unit has its own
+            kinks=first.kinks,
+        )
 
     def _append(self, coordinates: np.ndarray) -> None:
         if np.ptp(coordinates, axis=0).any():
@@ -230,10 +258,11 @@ def _affine(scale: np.ndarray, shift: np.ndarray) -> Activation:
 
 def _feeds(group: UnitGroup, layout: Layout, states: States, stays: np.ndarray) -> tuple[Feed, ...]:
     """Which of the remaining input columns carry kept units of earlier groups."""
-    position = np.cumsum(stays) - 1
+    taps = math.prod(group.rule.taps(group.producer.operation))
+    first = (np.cumsum(stays) - 1) * taps  # column of a feature's first tap
     feeds = []
     if group.name in layout.origins:
-        every = np.arange(int(stays.sum()))
+        every = np.arange(int(stays.sum()) * taps)
         one, zero = np.ones(len(every)), np.zeros(len(every))
         feeds.append(Feed(every, None, every[:0], one, zero, layout.origins[group.name]))
     for name, units in states.kept.items():
@@ -241,14 +270,14 @@ def _feeds(group: UnitGroup, layout: Layout, states: States, stays: np.ndarray) 
             if inlet.call is not group.producer:
                 continue
             scale, shift = states.carried(inlet)
-            shape = inlet.columns[units].shape
+            columns = first[inlet.columns[units]][:, :, None] + np.arange(taps)
             feeds.append(
                 Feed(
-                    columns=position[inlet.columns[units]].reshape(-1),
+                    columns=columns.reshape(-1),
                     group=name,
-                    units=np.repeat(np.arange(len(units)), shape[1]),
-                    scale=scale[units].reshape(-1),
-                    shift=shift[units].reshape(-1),
+                    units=np.repeat(np.arange(len(units)), columns[0].size),
+                    scale=np.repeat(scale[units].reshape(-1), taps),
+                    shift=np.repeat(shift[units].reshape(-1), taps),
                 )
             )
     return tuple(feeds)

@@ -34,15 +34,14 @@ class Piece:
         columns: Int array, shape `(features,)`: positions along the tensor's feature axis.
         units: Int array, shape `(features,)`: the producer's unit at each of them.
         stages: The layers in between, from the producer on.
-        offset_barrier: Why a constant can't be carried along with the units (zero padding on the
-            way), or None.
+        padded: Whether zeros were put beside the units on the way.
     """
 
     source: str
     columns: np.ndarray
     units: np.ndarray
     stages: tuple[Stage, ...] = ()
-    offset_barrier: str | None = None
+    padded: bool = False
 
     def take(self, features: np.ndarray, columns: np.ndarray) -> "Piece":
         """The chosen features of this piece, at new columns."""
@@ -113,6 +112,11 @@ class Stream:
     def through(self, rule: Any, call: Any) -> "Stream":
         """This stream behind a layer that treats feature by feature."""
         pieces = tuple(piece.through(rule, call) for piece in self.pieces)
+        return dataclasses.replace(self, pieces=pieces)
+
+    def beside_zeros(self) -> "Stream":
+        """This stream with zeros put beside its positions."""
+        pieces = tuple(dataclasses.replace(piece, padded=True) for piece in self.pieces)
         return dataclasses.replace(self, pieces=pieces)
 
     def same_as(self, other: "Stream") -> bool:

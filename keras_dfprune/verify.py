@@ -134,7 +134,8 @@ def edit_twin(
 def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations) -> None:
     layer = operations[inlet.call.path]
     state = inlet.rule.read(layer)
-    kernel = inlet.rule.outgoing(state).astype(np.float64)
+    outgoing = inlet.rule.outgoing(state)
+    kernel = outgoing.astype(np.float64).reshape(len(outgoing), -1)
     scale, shift = _carried(inlet, operations)
     constant = np.zeros(kernel.shape[1])
     for position in range(inlet.columns.shape[1]):
@@ -147,6 +148,8 @@ def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations)
         after[merge.removed] = 0
         constant -= extra @ after
         kernel[rows] = after
+    kernel, constant = kernel.reshape(outgoing.shape), constant.reshape(outgoing.shape[1:])
+    constant = constant.sum(axis=0)
     targets = inlet.rule.targets(layer)
     for name, value in inlet.rule.with_outgoing(state, kernel).variables.items():
         targets[name].assign(value)

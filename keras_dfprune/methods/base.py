@@ -54,6 +54,8 @@ class GroupView:
         outgoing: One float array for each call of a consumer, shape
             `(units, positions, outputs)`, with the scales of the carriers applied.
         offset_allowed: Whether `UnitMerge.offset` has a bias to go to.
+        offset_exact: Whether an offset is a constant for the consumers at every position; not so
+            at the edges of a convolution that pads with zeros.
         can_survive: Bool array, shape `(units,)`: False for units that reach a consumer with
             scale 0 and so can't take over for another.
         batch_mean: Float array, shape `(units,)`, or None: mean of the pre-activation over the
@@ -61,6 +63,8 @@ class GroupView:
         batch_std: Its standard deviation (`abs(gamma)`), or None.
         parameters_per_unit: Parameters that the model loses with one unit, counted alone.
         feeds: Where the inputs come from; columns in no feed are unknown.
+        taps: Spatial shape of a convolution's kernel; column `feature * prod(taps) + tap` of
+            `weight_sets` is one tap of one input feature. Empty for a Dense layer.
     """
 
     name: str
@@ -74,6 +78,8 @@ class GroupView:
     batch_std: np.ndarray | None
     parameters_per_unit: float
     feeds: tuple[Feed, ...] = ()
+    taps: tuple[int, ...] = ()
+    offset_exact: bool = True
 
     @property
     def units(self) -> int:

@@ -59,6 +59,8 @@ def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
         norms = weight_norms(group)
         for unit in np.flatnonzero(norms <= _ZERO * norms.max()):
             found.setdefault(int(unit), Removal(int(unit), -1, 0.0, 0.0))
+    if not group.offset_exact:  # beside zero padding no unit is constant
+        return found
     idle = np.flatnonzero(~np.any(group.weight_sets[:, : group.inputs], axis=1))
     if len(idle):
         biases = group.weight_sets[:, group.inputs].astype(np.float64)

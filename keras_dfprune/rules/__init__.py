@@ -9,10 +9,10 @@ import keras
 from keras_dfprune.rules.activation import ActivationRule, PReLURule
 from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationRule
 from keras_dfprune.rules.base import Rule
+from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutionRule
 from keras_dfprune.rules.dense import DenseRule, TimeDistributedRule
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.rules.shape import (
-    AveragePoolingRule,
     CastRule,
     ConcatenateRule,
     FlattenRule,
@@ -20,10 +20,18 @@ from keras_dfprune.rules.shape import (
     InputRule,
     RepeatVectorRule,
 )
+from keras_dfprune.rules.spatial import (
+    DepthwiseConvolutionRule,
+    MaxPoolingRule,
+    PositionRule,
+    ZeroPaddingRule,
+)
 
 RULES: tuple[Rule, ...] = (
     DenseRule(),
     TimeDistributedRule(),
+    ConvolutionRule(),
+    SeparableConvolutionRule(),
     ActivationRule(),
     PReLURule(),
     ElementwiseOperationRule(),
@@ -35,7 +43,10 @@ RULES: tuple[Rule, ...] = (
     FlattenRule(),
     RepeatVectorRule(),
     ConcatenateRule(),
-    AveragePoolingRule(),
+    PositionRule(),
+    ZeroPaddingRule(),
+    MaxPoolingRule(),
+    DepthwiseConvolutionRule(),
 )
 _BY_TYPE = {kind: rule for rule in RULES for kind in rule.types}
 _BY_NAME = {name: rule for rule in RULES for name in rule.names}

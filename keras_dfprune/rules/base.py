@@ -60,6 +60,7 @@ class Rule(abc.ABC):
         types: The exact layer types that it speaks for.
         names: Names of Keras operation classes that it speaks for (`keras.ops.relu` is a call of
             a `Relu` operation).
+        spatial: Whether it treats positions next to an edge unlike others.
         follows_input: Whether its config depends on the width of its input.
         axes: For each variable that grows with the features, what its axes count: "in" (features
             of the input), "out" (features of the output) or None (anything else); a leading
@@ -68,6 +69,7 @@ class Rule(abc.ABC):
 
     types: ClassVar[tuple[type, ...]] = ()
     names: ClassVar[tuple[str, ...]] = ()
+    spatial: ClassVar[bool] = False
     follows_input: ClassVar[bool] = False
     axes: ClassVar[Mapping[str, tuple]] = {}
 
@@ -155,20 +157,36 @@ class UnitRule(Rule):
         return Nonlinear(describe(self.activation(operation), self.unit_count(operation)))
 
     @abc.abstractmethod
-    def weight_sets(self, state: LayerState) -> np.ndarray:
-        """Incoming weights and bias of each unit: shape `(units, inputs + 1)`."""
+    def incoming(self, state: LayerState) -> np.ndarray:
+        """Incoming weights of each unit: shape `(units, features, taps)`.
+
+        Taps are the positions of a convolution's kernel; a Dense layer has one.
+        """
 
     @abc.abstractmethod
     def outgoing(self, state: LayerState) -> np.ndarray:
-        """Outgoing weights of each input feature: shape `(features, outputs)`."""
+        """Outgoing weights of each input feature: shape `(features, taps, outputs)`."""
 
     @abc.abstractmethod
     def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
-        """The state with other outgoing weights, shape `(features, outputs)`."""
+        """The state with other outgoing weights, shape `(features, taps, outputs)`."""
+
+    def taps(self, operation: keras.Operation) -> tuple[int, ...]:
+        """Spatial shape of the kernel; empty for a Dense layer."""
+        return ()
+
+    def pads(self, operation: keras.Operation) -> bool:
+        """Whether it reads zeros beyond the edges, where a constant input isn't constant."""
+        return False
 
     @abc.abstractmethod
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
         """The state with a constant added to its pre-activations, shape `(units,)`."""
+
+    def bias(self, state: LayerState) -> np.ndarray:
+        """Bias of each unit, shape `(units,)`; zeros where there is none."""
+        incoming = self.incoming(state)
+        return state.variables.get("bias", np.zeros(len(incoming), incoming.dtype))
 
     def has_bias(self, operation: keras.Operation) -> bool:
         """Whether the layer has a bias for an offset to go to."""

@@ -70,16 +70,14 @@ class DenseRule(UnitRule):
     def has_bias(self, operation: keras.Operation) -> bool:
         return bool(self.dense(operation).use_bias)
 
-    def weight_sets(self, state: LayerState) -> np.ndarray:
-        kernel = state.variables["kernel"]
-        bias = state.variables.get("bias", np.zeros(kernel.shape[1], kernel.dtype))
-        return np.concatenate([kernel.T, bias[:, None]], axis=1)
+    def incoming(self, state: LayerState) -> np.ndarray:
+        return state.variables["kernel"].T[:, :, None]
 
     def outgoing(self, state: LayerState) -> np.ndarray:
-        return state.variables["kernel"]
+        return state.variables["kernel"][:, None, :]
 
     def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
-        return state.with_variable("kernel", outgoing)
+        return state.with_variable("kernel", outgoing[:, 0, :])
 
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
         units = state.variables["kernel"].shape[1]

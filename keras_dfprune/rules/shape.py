@@ -107,27 +107,3 @@ class ConcatenateRule(Rule):
                 pieces.append(piece.take(np.arange(len(piece.units)), piece.columns + start))
             start += tensor.shape[axis]
         return Stream(axis, start, tuple(pieces))
-
-
-class AveragePoolingRule(Rule):
-    """Average pooling over positions: linear, the same for every unit, constants stay."""
-
-    types = (
-        keras.layers.AveragePooling1D,
-        keras.layers.AveragePooling2D,
-        keras.layers.AveragePooling3D,
-        keras.layers.GlobalAveragePooling1D,
-        keras.layers.GlobalAveragePooling2D,
-        keras.layers.GlobalAveragePooling3D,
-    )
-
-    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
-        if stream is None:
-            return None
-        rank = len(call.inputs[0].shape)
-        features = 1 if call.operation.data_format == "channels_first" else rank - 1
-        if stream.axis != features:
-            raise Barrier("pools over the units' axis")
-        axis = stream.axis if len(call.outputs[0].shape) == rank else 1
-        return Stream(axis, stream.width, stream.pieces)
