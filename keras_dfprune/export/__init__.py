@@ -42,8 +42,8 @@ def export(
         path: Where to write. The suffix chooses the format: `.keras`, `.tflite` (LiteRT), `.onnx`
             (needs the extra `onnx`), none for a SavedModel folder.
         quantize: For `.tflite` only. `"dynamic"`: weights in 8 bits, needs no data; `"float16"`:
-            weights in 16 bits; `"int8"`: weights and activations in 8 bits, inputs and outputs
-            stay as they are. None (default): float32.
+            weights in 16 bits; `"int8"`: weights and activations in 8 bits (inputs, outputs and
+            the few operations that LiteRT has in float alone stay float). None (default): float32.
         representative_data: For `quantize="int8"` only, and needed there: typical inputs, from
             which the ranges of the activations are read. An array; a dict of arrays by input
             name; a list or tuple of one array for each input; a `tf.data.Dataset`, a generator or

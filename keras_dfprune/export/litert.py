@@ -63,7 +63,7 @@ def write(
         with quiet():
             content = _converter(model, folder, quantize, rows).convert()
     except Exception as error:
-        raise ExportError(_explain(model, quantize, error)) from error
+        raise ExportError(_explain(model, error)) from error
     path.write_bytes(content)
     if quantize == "int8":
         _refuse_empty_ranges(model, path)
@@ -76,7 +76,9 @@ def _refuse_empty_ranges(model: keras.Model, path: Path) -> None:
     empty = []
     for tensor in tensors:
         scales = tensor["quantization_parameters"]["scales"]
-        if len(scales) == 1 and scales[0] <= _EMPTY_SCALE:
+        # A scalar is a constant of the model's own (the 0 in selu) and does no harm.
+        activation = tensor["dtype"] is np.int8 and len(tensor["shape"]) > 0
+        if activation and len(scales) == 1 and scales[0] <= _EMPTY_SCALE:
             empty += [
                 name for part in tensor["name"].split(";") for name in _layers_in(model, part)
             ]
@@ -117,7 +119,6 @@ def _converter(model, folder, quantize, rows) -> tf.lite.TFLiteConverter:
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: _batches(model, rows)
     return converter
 
@@ -131,7 +132,7 @@ def _batches(model: keras.Model, rows: Samples) -> Iterator[Samples]:
         yield hand_over({name: array[places] for name, array in rows.items()}, model)
 
 
-def _explain(model: keras.Model, quantize: str | None, error: Exception) -> str:
+def _explain(model: keras.Model, error: Exception) -> str:
     """The converter's message as one sentence that names layers and operations."""
     message = str(error)
     located = [(op, scope) for op, scope in _LOCATION.findall(message) if "/" in scope]
@@ -139,11 +140,6 @@ def _explain(model: keras.Model, quantize: str | None, error: Exception) -> str:
     layers = sorted({name for _, scope in located for name in _layers_in(model, scope)})
     named = f"layer {', '.join(map(repr, layers))}" if layers else f"model '{model.name}'"
     received = f"Received: {named}, operation {', '.join(operations) or 'unknown'}"
-    if quantize == "int8" and "quantiz" in message.lower():
-        return (
-            "The model can't be converted to integers alone. Use quantize='dynamic' or "
-            f"'float16'. {received}. The converter said: {first_line(error)}"
-        )
     if "TensorList" in message:
         return (
             "LiteRT can't run a recurrent loop over a batch of unknown size. Build the layer with "
