@@ -131,10 +131,10 @@ def test_copies_come_out_exactly_before_anything_else():
 
 def test_what_may_not_survive_takes_nothing_over():
     group = a_group(seed=6, can_survive=np.arange(12) != 3)
-    curve = Moments().curve(group, Context())
-    count = int(np.flatnonzero(curve.order == 3)[0])  # the last merge that still keeps unit 3
-    merge = curve.merge(max(count, 1))
-    if 3 in merge.kept:
+    merges = [Moments().curve(group, Context()).merge(count) for count in range(1, 11)]
+    merges = [merge for merge in merges if 3 in merge.kept]
+    assert merges
+    for merge in merges:
         assert not np.any(merge.coefficients[list(merge.kept).index(3)])
     nobody = a_group(seed=6, can_survive=np.zeros(12, bool))
     assert not np.any(Moments().curve(nobody, Context()).merge(5).coefficients)
@@ -149,11 +149,19 @@ def test_the_automatic_scale_does_not_depend_on_the_inputs_unit_of_measure():
     np.testing.assert_allclose(first.costs, second.costs, rtol=1e-6)
 
 
-def test_the_weights_prior_is_half_theirs():
+def test_the_automatic_scale_is_ten_times_the_biases_but_half_a_unit_at_least():
+    for bias, expected in ((0.2, 2.0), (0.01, 0.5)):
+        group = a_group(seed=7)
+        group.weight_sets[:, 6] = bias
+        covariance = preactivations(group, read_prior("weights", "auto"), Context())[1]
+        assert np.sqrt(np.mean(np.diagonal(covariance))) == pytest.approx(expected)
+
+
+def test_the_weights_prior_is_mostly_theirs():
     group = a_group(seed=8)
     weights = group.weight_sets[:, :6].T
     theirs = weights @ weights.T
-    covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * 6 / np.trace(theirs) * theirs)
+    covariance = 3.0 * (0.2 * np.eye(6) + 0.8 * 6 / np.trace(theirs) * theirs)
     mean, found = preactivations(group, read_prior("weights", 3.0), Context())
     np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-10)
     np.testing.assert_allclose(mean, group.weight_sets[:, 6])
@@ -207,9 +215,12 @@ def test_known_inputs_are_believed():
     weights = group.weight_sets[:, :4]
     rest = a_group(seed=12, inputs=2, weight_sets=group.weight_sets[:, [4, 5, 6]])
     unknown = preactivations(rest, read_prior("weights", 1.0), Context())[1]
-    np.testing.assert_allclose(covariance, (weights * std**2) @ weights.T + unknown)
+    unit = weights / np.linalg.norm(weights, axis=0)
+    correlation = 0.2 * np.eye(4) + 0.8 * unit.T @ unit  # unit diagonal: the deviations are kept
+    known = np.outer(std, std) * correlation
+    np.testing.assert_allclose(covariance, weights @ known @ weights.T + unknown)
     np.testing.assert_allclose(mean, weights.sum(axis=1) * 0.3 + group.weight_sets[:, 6])
-    full = read_prior({"pixels": (0.3, np.diag(std**2))}, 1.0)
+    full = read_prior({"pixels": (0.3, known)}, 1.0)
     np.testing.assert_allclose(preactivations(group, full, Context())[1], covariance)
     wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
     with pytest.raises(ValueError, match=r"'pixels' must fit its 4 features.*\(3,\)"):

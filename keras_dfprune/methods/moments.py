@@ -33,11 +33,13 @@ class Moments(Method):
 
     Args:
         prior: `"weights"` (default): trained weights lie in the span of the data, so the inputs'
-            covariance is taken half from them, half from the identity. `"isotropic"`: the
-            identity alone. Or a dict `{input name: (mean, std)}` for inputs whose scale is known:
-            numbers, arrays with one value for each feature, or a covariance matrix for `std`.
-        prior_scale: Mean variance of inputs that nothing is known of; `"auto"` (default) sets it
-            so that the pre-activations deviate by 0.5 (root mean square over the units).
+            covariance is taken mostly from them, the rest from the identity. `"isotropic"`: the
+            identity alone. Or a dict `{input name: (mean, std)}` for inputs that are known:
+            numbers or arrays with one value for each feature (a covariance matrix may stand for
+            `std`); worth it for arrays, a single number for all features is no gain.
+        prior_scale: Mean variance of inputs that nothing is known of. `"auto"` (default): so that
+            the pre-activations deviate by ten times their biases, by 0.5 at least (both root mean
+            squares over the units).
         refine_steps: Int, 0 or more (default 0): steps of distillation without data after the
             units are gone.
         calibration_data: Optional unlabelled inputs: sample moments instead of the prior's.

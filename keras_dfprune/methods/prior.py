@@ -15,12 +15,16 @@ import tensorflow as tf
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.gaussian import UnitMoments
 
-# Weights that gradient descent has trained lie in the span of the data: half of the prior's
-# covariance is theirs. Flat between 0.3 and 0.7 on the benchmark's networks.
-WEIGHTS_SHARE = 0.5
-# The automatic scale: the pre-activations' root mean square deviation over the units. It doesn't
-# depend on the inputs' unit of measure, and networks work where their activations bend.
+# Weights that gradient descent has trained lie in the span of the data, so most of the prior's
+# covariance is theirs. Mean loss of accuracy over 13 networks at 60 to 98 % of the units, without
+# and with known feature deviations: 10.8 and 8.9 points at 0.5, 10.3 and 7.6 at 0.8, 10.2 at 0.95.
+WEIGHTS_SHARE = 0.8
+# The automatic scale sets the root mean square deviation of the pre-activations over the units: a
+# network works where its activations bend and its biases matter. Ten times the biases, but half a
+# unit at least: measured from 0.15 to 2, flat from 0.3 to 1. It doesn't depend on the inputs' unit
+# of measure: a fixed variance of the inputs loses 70 points where they are a hundred times smaller.
 PREACTIVATION_STD = 0.5
+STD_OVER_BIAS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,9 +32,10 @@ class Prior:
     """What is assumed of the inputs.
 
     Attributes:
-        kind: `"weights"`: `Sigma ~ I/2 + W W^T/2`, or `"isotropic"`: `Sigma ~ I`; zero mean.
-        scale: Mean variance of such inputs, or `"auto"`: so that the pre-activations' root mean
-            square deviation is `PREACTIVATION_STD`.
+        kind: `"weights"`: `Sigma ~ 0.2 I + 0.8 W W^T`, with unit mean variance each, or
+            `"isotropic"`: `Sigma ~ I`; zero mean.
+        scale: Mean variance of such inputs, or `"auto"`: so that the root mean square deviation
+            of the pre-activations is 10 times that of their biases, 0.5 at least.
         inputs: Mean and standard deviation (or covariance) of the model inputs that the user
             knows, by name.
     """
@@ -45,8 +50,8 @@ def read_prior(prior: Any, scale: Any) -> Prior:
 
     Args:
         prior: `"weights"`, `"isotropic"`, or a dict `{input name: (mean, std)}`: each a number or
-            an array with one value for each feature; in the place of `std` also a covariance,
-            shape `(features, features)`.
+            an array with one value for each feature. How the features are correlated comes from
+            the weights, unless a covariance, shape `(features, features)`, stands for `std`.
         scale: `"auto"` or a positive number.
 
     Returns:
@@ -116,7 +121,7 @@ def preactivations(
             mean, covariance = mean + known[0], covariance + known[1]
             unknown[feed.columns] = False
     if np.any(unknown):
-        covariance += _assumed(weights[:, unknown], prior)
+        covariance += _assumed(weights[:, unknown], group.weight_sets[:, group.inputs], prior)
     if group.batch_mean is not None and group.batch_std is not None:
         mean, covariance = _measured(covariance, group.batch_mean, group.batch_std)
     return mean, covariance
@@ -131,21 +136,36 @@ def _measured(
     return np.asarray(mean, np.float64), covariance * np.outer(factor, factor)
 
 
-def _assumed(weights: np.ndarray, prior: Prior) -> np.ndarray:
+def _assumed(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> np.ndarray:
     """`W^T Sigma W` of the prior on inputs that nothing is known of; no d x d matrix is made."""
+    return assumed_variance(weights, biases, prior) * _relative(weights, prior)
+
+
+def assumed_variance(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> float:
+    """Mean variance of the inputs that nothing is known of.
+
+    Args:
+        weights: Float array, shape `(units, features)`.
+        biases: Float array, shape `(units,)`.
+        prior: What is assumed of the inputs.
+    """
+    if prior.scale != "auto":
+        return float(prior.scale)
+    relative = float(np.mean(np.diagonal(_relative(weights, prior))))
+    bias = float(np.sqrt(np.mean(np.square(biases, dtype=np.float64))))
+    target = max(PREACTIVATION_STD, STD_OVER_BIAS * bias)
+    return target**2 / relative if relative > 0.0 else 1.0
+
+
+def _relative(weights: np.ndarray, prior: Prior) -> np.ndarray:
+    """The pre-activations' covariance for inputs of unit mean variance."""
     matrix = tf.constant(weights)
     gram = tf.matmul(matrix, matrix, transpose_b=True)
     trace = float(tf.linalg.trace(gram))
-    if trace <= 0.0:
-        return np.zeros(gram.shape)
-    covariance = gram
-    if prior.kind == "weights":
+    if prior.kind == "weights" and trace > 0.0:
         share = WEIGHTS_SHARE * weights.shape[1] / trace
-        covariance = (1.0 - WEIGHTS_SHARE) * gram + share * tf.matmul(gram, gram)
-    if prior.scale != "auto":
-        return prior.scale * covariance.numpy()
-    variance = float(tf.linalg.trace(covariance)) / len(weights)
-    return (PREACTIVATION_STD**2 / variance) * covariance.numpy()
+        gram = (1.0 - WEIGHTS_SHARE) * gram + share * tf.matmul(gram, gram)
+    return gram.numpy()
 
 
 def _fed_by_group(
@@ -195,8 +215,15 @@ def _fed_by_input(
         ) from error
     part = weights[:, feed.columns]
     scaled = part * feed.scale
-    if square:
-        covariance = scaled @ spread @ scaled.T
-    else:
-        covariance = (scaled * std**2) @ scaled.T
+    covariance = scaled @ spread @ scaled.T if square else _correlated(part, scaled * std)
     return part @ feed.shift + scaled @ mean, covariance
+
+
+def _correlated(weights: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """Covariance from known feature deviations: the correlations are those of the weights."""
+    norms = np.linalg.norm(weights, axis=0)
+    unit = tf.constant(weights / np.where(norms > 0.0, norms, 1.0))
+    mixed = tf.matmul(tf.constant(scaled), unit, transpose_b=True)
+    own = tf.matmul(scaled, scaled, transpose_b=True)
+    theirs = tf.matmul(mixed, mixed, transpose_b=True)
+    return ((1.0 - WEIGHTS_SHARE) * own + WEIGHTS_SHARE * theirs).numpy()
