@@ -167,12 +167,17 @@ def test_early_stopping_that_restores_in_front_of_it_is_right(data, recwarn):
 
 
 def test_a_second_fit_starts_anew(data):
-    model = small_model()
-    callback = dfprune.PostTrainPrune(sparsity=0.5)
-    model.fit(*data, verbose=0, callbacks=[callback])
-    first = callback.pruned_model
-    model.fit(*data, verbose=0, callbacks=[callback])
-    assert callback.pruned_model is not first
+    good, bad = small_model(), small_model()
+    bad.get_layer("hidden").name = "other"
+    callback = dfprune.PostTrainPrune(sparsity={"hidden": 0.5}, validation_data=data)
+    good.fit(*data, verbose=0, callbacks=[callback])
+    assert callback.pruned_model is not None
+    with pytest.warns(UserWarning, match="hidden"):
+        bad.fit(*data, verbose=0, callbacks=[callback])
+    assert callback.pruned_model is callback.plan is callback.scores is None
+    good.fit(*data, verbose=0, callbacks=[callback])
+    assert callback.pruned_model is not None
+    assert callback.error is None
 
 
 def test_under_a_mirrored_strategy(data):
