@@ -1,7 +1,7 @@
 """Small models into a table of how far their exported files are from them.
 
 The bounds in `keras_dfprune/export/result.py` stand on what this prints:
-`python benchmarks/export_error.py`, about three minutes on one core.
+`python benchmarks/export_error.py`, about ten minutes on one core.
 """
 # ruff: noqa: T201
 

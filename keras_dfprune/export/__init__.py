@@ -9,13 +9,13 @@ from typing import Any
 import keras
 
 from keras_dfprune.export import keras_file, litert, onnx, saved_model
+from keras_dfprune.export.calibration import read_representative
 from keras_dfprune.export.cast import precision
 from keras_dfprune.export.files import check_target, move_into_place, size_on_disk, staging
 from keras_dfprune.export.inputs import (
     draw_samples,
     first_rows,
     hand_over,
-    read_representative,
     run_model,
 )
 from keras_dfprune.export.result import ExportError, ExportResult, compare, error_bound, first_line
@@ -60,6 +60,7 @@ def export(
             model's by more than the format's bound; it says what was seen.
 
     Example:
+    >>> import tempfile
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     >>> folder = tempfile.mkdtemp()
     >>> export(model, os.path.join(folder, "model.tflite")).max_relative_error < 1e-5
