@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 # Largest relative error that an exported file may show, by `quantize`. None is a matter of
-# float32 rounding alone. The others are at least four times the worst of what
+# float32 rounding alone. The others are at least three times the worst of what
 # `benchmarks/export_error.py` prints for small trained and untrained models.
 ERROR_BOUNDS = {None: 1e-5, "float16": 1e-2, "dynamic": 0.15, "int8": 0.3}
 
