@@ -13,6 +13,8 @@ from keras_dfprune.budget import (
     resolve,
     share_out,
 )
+from keras_dfprune.calibration import unit_values
+from keras_dfprune.export.calibration import read_representative
 from keras_dfprune.fingerprint import layer_digests
 from keras_dfprune.graph import Graph, read_graph
 from keras_dfprune.locate import Layout, locate
@@ -184,6 +186,10 @@ class _Planner:
         self._seed = seed
         self._progress = progress
         self._states = States(layout)
+        self._values = {}
+        if method.calibration_data is not None:
+            rows = read_representative(model, method.calibration_data)
+            self._values = unit_values(graph, layout, rows, seed)
         self._count = ParameterCount(layout, model.count_params())
 
     def share_out(self, wanted, max_params: int) -> dict[str, int]:
@@ -243,7 +249,7 @@ class _Planner:
         group = self._layout.groups[name]
         kept = {path: len(units) for path, units in states.kept.items()}
         seen = view(group, self._layout, states, self._count.saved_by_one(name, kept))
-        return self._method.curve(seen, Context(self._seed, moments))
+        return self._method.curve(seen, Context(self._seed, moments, self._values))
 
     def _number(self, curve, group, count, sparsity, tolerance) -> int:
         if count is None and sparsity is not None:
@@ -262,7 +268,8 @@ class _Planner:
     def _group_plan(self, name, curve: Curve, merge, count: int) -> GroupPlan:
         error = None
         if self._method.predicts_error:
-            error = float(np.sum(curve.costs[:count]) / curve.scale)
+            expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
+            error = float(expected / curve.scale)
         return GroupPlan(
             layer=name,
             layers=(name,),

@@ -5,7 +5,7 @@ of them. Nested models are inlined: a layer of a shared model occurs in several 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -92,6 +92,31 @@ def read_graph(model: keras.Model) -> Graph:
         reader.paths.setdefault(id(layer), layer.name)
     outputs = reader.walk(core, inputs, prefix="", training=None)
     return Graph(tuple(reader.calls), inputs, outputs, reader.paths)
+
+
+def run_calls(graph: Graph, given: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
+    """Runs the calls of a graph at inference, one by one.
+
+    Args:
+        graph: A graph.
+        given: A value for each of its inputs.
+
+    Returns:
+        The values of all tensors.
+    """
+    known = dict(given)
+
+    def fill(value):
+        return known[value] if isinstance(value, Tensor) else value
+
+    for call in graph.calls:
+        if isinstance(call.operation, keras.layers.InputLayer):
+            results = [known[call.inputs[0]]]
+        else:
+            args, kwargs = keras.tree.map_structure(fill, (call.args, call.kwargs))
+            results = keras.tree.flatten(call.operation(*args, **kwargs))
+        known.update(zip(call.outputs, results, strict=True))
+    return known
 
 
 class _Reader:

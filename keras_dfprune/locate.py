@@ -64,6 +64,9 @@ class Inlet:
         carried: Stages behind the seam: affine ones that scale the outgoing weights.
         normalization: The BatchNormalization directly behind a consumer that has no bias, or
             pads with zeros: it takes an offset in the consumer's place. Else None.
+        seam: The tensor at the seam.
+        seam_axis: Its feature axis.
+        seam_columns: Its features, by unit: int array, shape `(units, positions)`.
         padded: Whether zeros stand beside the units, where an offset isn't constant.
     """
 
@@ -74,6 +77,9 @@ class Inlet:
     selected: tuple[Stage, ...]
     carried: tuple[Stage, ...]
     normalization: Call | None
+    seam: Tensor
+    seam_axis: int
+    seam_columns: np.ndarray
     padded: bool
 
     @property
@@ -271,7 +277,12 @@ def _close(walk: _Walk, path: str, call: Call, groups: dict[str, UnitGroup]) -> 
         if padded and any(np.any(walk.effects[stage.call.path].shift) for stage in carried):
             return f"zero padding stands behind {_title(carried[-1].call)}, which adds a constant"
         behind = _behind(walk, consumer, padded)
-        inlets.append(Inlet(consumer, rule, piece, order, selected, carried, behind, padded))
+        tensor = (selected[-1].call if selected else call).outputs[0]
+        columns = selected[-1].features[order] if selected else piece.units[order]
+        place = (tensor, walk.streams[tensor].axis, columns)
+        inlets.append(
+            Inlet(consumer, rule, piece, order, selected, carried, behind, *place, padded)
+        )
     paths = {_seam_signature(walk.effects, inlet) for inlet in inlets}
     if len(paths) > 1:
         names = " and ".join(sorted({inlet.call.path for inlet in inlets}))

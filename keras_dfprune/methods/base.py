@@ -104,8 +104,8 @@ class Context:
         seed: Int: for whatever a method draws at random.
         moments: What `Curve.moments` returned for the earlier groups, by group name.
         values: With calibration data, by group name: float array, shape `(samples, units)`, the
-            units' values (behind the activation) in the model as the earlier cuts left it;
-            positions count as samples.
+            units' values (behind the activation) in the original model; positions count as
+            samples.
     """
 
     seed: int = 0
@@ -154,9 +154,14 @@ class Method(abc.ABC):
     Subclasses implement `curve`. Those whose costs are expected squared changes of the consumers'
     outputs, so that `sum(costs) / scale` is a relative error, set `predicts_error = True`; only
     they accept a `tolerance`.
+
+    Attributes:
+        calibration_data: Unlabelled inputs of the model, which come back as `Context.values`; or
+            None (default).
     """
 
     predicts_error: bool = False
+    calibration_data: Any = None
 
     @property
     def name(self) -> str:

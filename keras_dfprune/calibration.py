@@ -1,0 +1,52 @@
+"""Unlabelled inputs into the values of each group's units: samples instead of a prior."""
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Graph, run_calls
+from keras_dfprune.locate import Layout, UnitGroup
+
+# Rows of unit values kept for each group: the moments of 4,096 units from four times as many rows.
+_MOST_ROWS = 16_384
+_BATCH = 256
+
+
+def unit_values(
+    graph: Graph, layout: Layout, rows: dict[str, np.ndarray], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Runs the model on data and collects what its units say at their seams.
+
+    Args:
+        graph: The graph of the model.
+        layout: Its groups.
+        rows: An array for each of the model's inputs, by name, the batch axis first.
+        seed: For the choice of positions where a group has many.
+
+    Returns:
+        By group: float array, shape `(samples, units)`, in the original model. A convolution or
+        a Dense layer on sequences gives a sample for each position.
+    """
+    generator = np.random.default_rng(seed)
+    collected: dict[str, list[np.ndarray]] = {name: [] for name in layout.groups}
+    total = len(next(iter(rows.values())))
+    share = max(1, _MOST_ROWS * _BATCH // max(total, _BATCH))
+    for start in range(0, total, _BATCH):
+        given = {
+            tensor: keras.ops.convert_to_tensor(rows[tensor.name][start : start + _BATCH])
+            for tensor in graph.inputs
+        }
+        known = run_calls(graph, given)
+        for name, group in layout.groups.items():
+            values = _at_seam(group, known)
+            if len(values) > share:
+                values = values[generator.choice(len(values), share, replace=False)]
+            collected[name].append(values)
+    return {name: np.concatenate(parts) for name, parts in collected.items()}
+
+
+def _at_seam(group: UnitGroup, known) -> np.ndarray:
+    """The units' values behind their last activation, a row for each example and position."""
+    inlet = group.inlets[0]
+    values = np.moveaxis(np.asarray(known[inlet.seam], np.float32), inlet.seam_axis, -1)
+    values = values.reshape(-1, values.shape[-1])[:, inlet.seam_columns]
+    return values.transpose(0, 2, 1).reshape(-1, group.units)
