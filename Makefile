@@ -22,7 +22,7 @@ $(BIN)/python:
 
 # One stamp for each set of extras: nothing is installed again until the requirements change.
 $(VENV)/.installed-%: setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[$*]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
 	@touch $@
 
 demo: $(VENV)/.installed-demo,plots,litert
