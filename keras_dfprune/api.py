@@ -14,7 +14,6 @@ from keras_dfprune.budget import (
     share_out,
 )
 from keras_dfprune.calibration import unit_values
-from keras_dfprune.export.calibration import read_representative
 from keras_dfprune.fingerprint import layer_digests
 from keras_dfprune.graph import Graph, read_graph
 from keras_dfprune.locate import Layout, locate
@@ -188,8 +187,7 @@ class _Planner:
         self._states = States(layout)
         self._values = {}
         if method.calibration_data is not None:
-            rows = read_representative(model, method.calibration_data)
-            self._values = unit_values(graph, layout, rows, seed)
+            self._values = unit_values(model, graph, layout, method.calibration_data, seed)
         self._count = ParameterCount(layout, model.count_params())
 
     def share_out(self, wanted, max_params: int) -> dict[str, int]:

@@ -1,10 +1,13 @@
 """Unlabelled inputs into the values of each group's units: samples instead of a prior."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from keras_dfprune.graph import Graph, run_calls
 from keras_dfprune.locate import Layout, UnitGroup
+from keras_dfprune.representative import read_representative
 
 # Rows of unit values kept for each group: the moments of 4,096 units from four times as many rows.
 _MOST_ROWS = 16_384
@@ -12,20 +15,29 @@ _BATCH = 256
 
 
 def unit_values(
-    graph: Graph, layout: Layout, rows: dict[str, np.ndarray], seed: int = 0
+    model: keras.Model, graph: Graph, layout: Layout, data: Any, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Runs the model on data and collects what its units say at their seams.
 
     Args:
-        graph: The graph of the model.
+        model: The model.
+        graph: Its graph.
         layout: Its groups.
-        rows: An array for each of the model's inputs, by name, the batch axis first.
+        data: Unlabelled inputs, as `representative.read_representative` takes them.
         seed: For the choice of positions where a group has many.
 
     Returns:
         By group: float array, shape `(samples, units)`, in the original model. A convolution or
         a Dense layer on sequences gives a sample for each position.
+
+    Raises:
+        ValueError: If the data doesn't fit the model's inputs.
     """
+    try:
+        rows = read_representative(model, data, _MOST_ROWS)
+    except ValueError as error:
+        message = str(error).replace("representative_data", "calibration_data")
+        raise ValueError(message) from error
     generator = np.random.default_rng(seed)
     collected: dict[str, list[np.ndarray]] = {name: [] for name in layout.groups}
     total = len(next(iter(rows.values())))

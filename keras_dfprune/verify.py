@@ -15,7 +15,7 @@ from keras_dfprune.locate import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import SurvivorMerge, UnitMerge
 from keras_dfprune.recreate import copy_state, is_reused, recreate
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.samples import accepted_inputs
+from keras_dfprune.samples import Samples, draw_samples, hand_over, run_model
 from keras_dfprune.states import consumers
 
 # Largest difference allowed, relative to the largest output, by the width of the dtype in which
@@ -50,11 +50,11 @@ def verify(
             float32, or a plain copy of the model doesn't compute what the model does.
     """
     try:
-        inputs = accepted_inputs(model)
+        inputs = draw_samples(model)
     except ValueError as error:
         warnings.warn(
-            f"The pruned model could not be verified: {error} ({error.__cause__}). Compare the "
-            "outputs of both models on inputs of your own.",
+            f"The pruned model could not be verified: {error} Compare the outputs of both models "
+            "on inputs of your own.",
             stacklevel=2,
         )
         return
@@ -196,9 +196,9 @@ def _carried(inlet: Inlet, operations) -> tuple[np.ndarray, np.ndarray]:
     return scale, shift
 
 
-def _run(model: keras.Model, inputs) -> list[np.ndarray]:
-    outputs = model(inputs, training=False)
-    return [np.asarray(keras.ops.cast(value, "float32")) for value in keras.tree.flatten(outputs)]
+def _run(model: keras.Model, inputs: Samples) -> list[np.ndarray]:
+    outputs = run_model(model, hand_over(inputs, model))
+    return [array.astype(np.float32) for array in outputs.values()]
 
 
 def _difference(expected: list[np.ndarray], received: list[np.ndarray]) -> float:

@@ -9,16 +9,16 @@ from typing import Any
 import keras
 
 from keras_dfprune.export import keras_file, litert, onnx, saved_model
-from keras_dfprune.export.calibration import read_representative
 from keras_dfprune.export.cast import precision
 from keras_dfprune.export.files import check_target, move_into_place, size_on_disk, staging
-from keras_dfprune.export.inputs import (
+from keras_dfprune.export.result import ExportError, ExportResult, compare, error_bound, first_line
+from keras_dfprune.representative import read_representative
+from keras_dfprune.samples import (
     draw_samples,
     first_rows,
     hand_over,
     run_model,
 )
-from keras_dfprune.export.result import ExportError, ExportResult, compare, error_bound, first_line
 
 __all__ = ["ExportError", "ExportResult", "export"]
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from keras_dfprune.export.files import quiet
-from keras_dfprune.export.inputs import Samples, hand_over, run_model
 from keras_dfprune.export.result import ExportError, first_line
 from keras_dfprune.graph import all_layers, detached
+from keras_dfprune.samples import Samples, hand_over, run_model
 
 
 def write(model: keras.Model, path: Path) -> None:

@@ -14,9 +14,9 @@ import tensorflow as tf
 from keras_dfprune.export import saved_model
 from keras_dfprune.export.cast import cast_to_float32
 from keras_dfprune.export.files import quiet
-from keras_dfprune.export.inputs import Samples, hand_over, read_inputs
 from keras_dfprune.export.result import ExportError, first_line
 from keras_dfprune.graph import all_layers
+from keras_dfprune.samples import Samples, hand_over, read_inputs
 
 # Layers that need string or table kernels, which LiteRT doesn't have.
 _LOOKUPS = (

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.export.files import quiet
-from keras_dfprune.export.inputs import Samples, run_model
 from keras_dfprune.export.result import ExportError, first_line
+from keras_dfprune.samples import Samples, run_model
 
 
 def check_installed() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.export.files import quiet
-from keras_dfprune.export.inputs import Samples
+from keras_dfprune.samples import Samples
 
 
 def write(model: keras.Model, path: Path) -> None:

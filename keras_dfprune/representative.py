@@ -11,21 +11,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.export.inputs import InputSpec, Samples, numpy_dtype, read_inputs
+from keras_dfprune.samples import InputSpec, Samples, numpy_dtype, read_inputs
 
 # Calibration beyond a few hundred rows moves no range any more (the advice in LiteRT's guide to
 # post-training quantization), and a generator may never end.
 CALIBRATION_ROWS = 512
 
 
-def read_representative(model: keras.Model, data: Any) -> Samples:
-    """Turns representative data of any accepted kind into at most 512 rows of every input.
+def read_representative(model: keras.Model, data: Any, most: int = CALIBRATION_ROWS) -> Samples:
+    """Turns representative data of any accepted kind into a limited number of rows of every input.
 
     Args:
         model: A built Keras model.
         data: An array; a dict of arrays by input name; a list or tuple of arrays, one for each
             input; a `tf.data.Dataset`, a generator or a function without arguments that returns
             one, of batches or single samples, where `(x, y)` tuples lose their `y`.
+        most: The largest number of rows.
 
     Returns:
         The rows by input name: of arrays spread evenly, of iterables the first ones.
@@ -37,7 +38,7 @@ def read_representative(model: keras.Model, data: Any) -> Samples:
     if callable(data) and not isinstance(data, tf.data.Dataset):
         data = data()
     if isinstance(data, tf.data.Dataset | Iterator):
-        return _from_iterable(specs, data)
+        return _from_iterable(specs, data, most)
     if isinstance(data, list | tuple) and not _one_for_each(specs, data):
         data = np.asarray(data)
     rows = _match(specs, data)
@@ -48,7 +49,7 @@ def read_representative(model: keras.Model, data: Any) -> Samples:
             "Expected `representative_data` with the same positive number of rows for every "
             f"input. Received: rows={counts}."
         )
-    chosen = np.unique(np.linspace(0, count - 1, min(count, CALIBRATION_ROWS)).round().astype(int))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
     return {name: array[chosen] for name, array in rows.items()}
 
 
@@ -57,19 +58,18 @@ def _one_for_each(specs: list[InputSpec], data: list | tuple) -> bool:
     return len(data) == len(specs) and (len(specs) > 1 or np.ndim(data[0]) == len(specs[0].shape))
 
 
-def _from_iterable(specs: list[InputSpec], data) -> Samples:
+def _from_iterable(specs: list[InputSpec], data, most: int) -> Samples:
     batches: list[Samples] = []
     count = 0
     for element in data:
         batches.append(_match(specs, _without_labels(specs, element)))
         count += len(next(iter(batches[-1].values())))
-        if count >= CALIBRATION_ROWS:
+        if count >= most:
             break
     if not count:
         raise ValueError("Expected `representative_data` with at least one row. Received: none.")
     return {
-        spec.name: np.concatenate([batch[spec.name] for batch in batches])[:CALIBRATION_ROWS]
-        for spec in specs
+        spec.name: np.concatenate([batch[spec.name] for batch in batches])[:most] for spec in specs
     }
 
 
