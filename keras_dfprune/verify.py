@@ -89,17 +89,16 @@ def wide_copy(
     model: keras.Model, graph: Graph, layout: Layout
 ) -> tuple[keras.Model, dict[str, keras.Operation]]:
     """A copy at full width, consumers with a bias to edit, and its operations by path."""
-    consuming = {}
-    for group in layout.groups.values():
-        for inlet in group.inlets:
-            if inlet.normalization is None:
-                consuming[inlet.call.path] = inlet.rule
+    inlets = [inlet for group in layout.groups.values() for inlet in group.inlets]
+    consuming = {inlet.call.path: inlet for inlet in inlets}
 
     def remake(operation):
-        rule = consuming.get(graph.paths[id(operation)])
-        if rule is None or rule.has_bias(operation):
+        inlet = consuming.get(graph.paths[id(operation)])
+        if inlet is None:
             return recreate(operation)
-        state = rule.with_offset(rule.read(operation), np.zeros(1))
+        state = inlet.rule.read(operation)
+        if inlet.normalization is None and not inlet.rule.has_bias(operation):
+            state = inlet.rule.with_offset(state, np.zeros(1))
         return recreate(operation, state.config)
 
     twin, pairs = copy_model(model, remake)
@@ -110,7 +109,7 @@ def wide_copy(
         if not isinstance(old, keras.Layer) or isinstance(new, keras.Model):
             continue
         if path in consuming and not is_reused(old, new):
-            rule = consuming[path]
+            rule = consuming[path].rule
             for name, value in rule.read(old).variables.items():
                 rule.targets(new)[name].assign(value)
         elif not is_reused(old, new):

@@ -223,7 +223,7 @@ class ElementwiseRule(Rule):
     """A layer that treats feature by feature: an activation, or a scale and shift."""
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is None:
             return None
         self.check(call, stream)
@@ -245,20 +245,23 @@ class PassRule(Rule):
     """A layer that changes nothing about the features at inference: Dropout, identity."""
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        return single(streams)
+        return single(call, streams)
 
     def keeps_values(self, call: Call) -> bool:
         return True
 
 
-def single(streams: list[Stream | None]) -> Stream | None:
-    """The stream of a layer with one input.
+def single(call: Call, streams: list[Stream | None]) -> Stream | None:
+    """The stream of a layer with one input, beside which there may be a mask over positions.
 
     Raises:
-        Barrier: If units arrive by further inputs (a mask computed from them, say).
+        Barrier: If there are further inputs while units arrive.
     """
-    if len(streams) > 1 and any(stream is not None for stream in streams):
-        raise Barrier("called with several tensors")
+    if all(stream is None for stream in streams):
+        return None
+    masked = len(streams) == 2 and call.kwargs.get("mask") is call.inputs[1]
+    if len(streams) > 1 and not (masked and streams[1] is None):
+        raise Barrier("is called with several tensors")
     return streams[0]
 
 

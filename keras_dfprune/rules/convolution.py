@@ -21,7 +21,7 @@ class ConvolutionRule(UnitRule):
     axes = {"kernel": (..., "in", "out"), "bias": ("out",)}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is None:
             return
         reason = self.barrier(call.operation)
@@ -96,7 +96,7 @@ class SeparableConvolutionRule(ConvolutionRule):
     axes = {"depthwise_kernel": (...,), "pointwise_kernel": (..., "out"), "bias": ("out",)}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        if single(streams) is not None:
+        if single(call, streams) is not None:
             raise Barrier("filters each unit in its own way before it mixes them")
 
     def groups(self, operation: keras.Operation) -> int:

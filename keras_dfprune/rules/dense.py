@@ -20,7 +20,7 @@ class DenseRule(UnitRule):
     axes = {"kernel": ("in", "out"), "bias": ("out",)}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is None:
             return
         reason = self.barrier(call.operation)

@@ -24,7 +24,7 @@ class IdentityRule(PassRule):
     )
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is not None and call.training:
             raise Barrier("is called with training=True and so stays random")
         return stream
@@ -43,7 +43,7 @@ class InputRule(Rule):
     follows_input = True
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is not None and len(call.inputs[0].shape) != len(call.outputs[0].shape):
             raise Barrier("expects another number of axes than it gets")
         return stream
@@ -63,7 +63,7 @@ class FlattenRule(Rule):
     types = (keras.layers.Flatten,)
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is None:
             return None
         shape = call.inputs[0].shape[1:]
@@ -85,7 +85,7 @@ class RepeatVectorRule(Rule):
     types = (keras.layers.RepeatVector,)
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         return None if stream is None else Stream(2, stream.width, stream.pieces)
 
 

@@ -34,7 +34,7 @@ class PositionRule(Rule):
     )
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         return None if stream is None else _moved(call, stream)
 
 
@@ -93,7 +93,7 @@ class DepthwiseConvolutionRule(ElementwiseRule):
     spatial = True
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = single(streams)
+        stream = single(call, streams)
         if stream is None:
             return None
         if stream.axis != channel_axis(call.operation, len(call.inputs[0].shape)):
