@@ -179,17 +179,22 @@ def test_batch_statistics_replace_the_priors():
     )
 
 
-def test_earlier_groups_hand_on_their_moments():
-    """Scale and shift of the carriers included; several positions count as independent."""
+@pytest.mark.parametrize("positions", [1, 2])
+def test_earlier_groups_hand_on_their_moments(positions):
+    """Scale and shift of the carriers included; the weights correlate several positions."""
     generator = np.random.default_rng(10)
-    factor = generator.normal(size=(3, 3))
-    moments = UnitMoments(np.array([1.0, -0.5, 2.0]), factor @ factor.T + 5.0 * np.eye(3))
-    units = [0, 1, 2, 0, 1, 2]
+    factor = generator.normal(size=(6 // positions, 6 // positions))
+    moments = UnitMoments(generator.normal(size=len(factor)), factor @ factor.T + 20.0)
+    units = np.tile(np.arange(len(factor)), positions)
     group = a_group(seed=10, feeds=(a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),))
     context = Context(moments={"before": moments})
     mean, covariance = preactivations(group, read_prior("weights", "auto"), context)
     weights = group.weight_sets[:, :6]
-    expected = np.kron(np.eye(2), 0.25 * moments.covariance)
+    expected = np.kron(np.eye(positions), 0.25 * moments.covariance)
+    if positions > 1:
+        std = np.sqrt(np.diagonal(expected))
+        unit = weights / np.linalg.norm(weights, axis=0)
+        expected = 0.5 * expected + 0.5 * np.outer(std, std) * (unit.T @ unit)
     np.testing.assert_allclose(covariance, weights @ expected @ weights.T)
     inputs = 0.5 * moments.mean[units] + 0.25
     np.testing.assert_allclose(mean, weights @ inputs + group.weight_sets[:, 6])

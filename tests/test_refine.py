@@ -56,7 +56,8 @@ def test_one_seed_gives_the_same_weights_and_another_others():
     first, again, other = (run(steps=20, seed=seed)[2].get_weights() for seed in (3, 3, 4))
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
-    assert any(np.any(one != two) for one, two in zip(first, other, strict=True))
+    # Other draws, not only another held-out part: that alone moves the weights by 1e-6.
+    assert max(np.max(np.abs(one - two)) for one, two in zip(first, other, strict=True)) > 1e-3
 
 
 def test_it_keeps_its_start_when_nothing_better_is_found(monkeypatch):

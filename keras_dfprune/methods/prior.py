@@ -25,6 +25,10 @@ WEIGHTS_SHARE = 0.8
 # of measure: a fixed variance of the inputs loses 70 points where they are a hundred times smaller.
 PREACTIVATION_STD = 0.5
 STD_OVER_BIAS = 10.0
+# The same units at several positions (Flatten, a kernel's taps) are correlated across positions in
+# a way that only the weights show. LeNet-5's dense layer at 460, 480 and 490 of 500 units, 3 seeds:
+# 94.5, 81.0, 58.9 as independent, 96.7, 88.2, 69.2 at 0.5, 94.2, 75.9, 59.7 at 0.8.
+POSITIONS_SHARE = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,8 +100,7 @@ def preactivations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of a group's pre-activations.
 
-    Inputs that come from different places, and different positions of one place, are taken as
-    independent. Where a BatchNormalization has measured the pre-activations, its mean and
+    Inputs that come from different places are taken as independent. Where a BatchNormalization has measured the pre-activations, its mean and
     deviation replace the prior's, which is left to say how the units are correlated.
 
     Args:
@@ -177,12 +180,16 @@ def _fed_by_group(
         return None
     scaled = weights[:, feed.columns] * feed.scale
     mean = weights[:, feed.columns] @ feed.shift + scaled @ moments.mean[feed.units]
-    inner = moments.covariance
+    inner, positions = moments.covariance, _positions(feed.units)
     covariance = np.zeros((len(weights), len(weights)))
-    for columns in _positions(feed.units):
+    for columns in positions:
         part = tf.constant(scaled[:, columns])
         spread = tf.constant(inner[np.ix_(feed.units[columns], feed.units[columns])])
         covariance += tf.matmul(tf.matmul(part, spread), part, transpose_b=True).numpy()
+    if len(positions) > 1:
+        std = np.sqrt(np.maximum(np.diagonal(inner), 0.0))[feed.units]
+        across = _by_weights(weights[:, feed.columns], scaled * std)
+        covariance = (1.0 - POSITIONS_SHARE) * covariance + POSITIONS_SHARE * across
     return mean, covariance
 
 
@@ -215,15 +222,17 @@ def _fed_by_input(
         ) from error
     part = weights[:, feed.columns]
     scaled = part * feed.scale
-    covariance = scaled @ spread @ scaled.T if square else _correlated(part, scaled * std)
+    if square:
+        covariance = scaled @ spread @ scaled.T
+    else:
+        own, theirs = (scaled * std) @ (scaled * std).T, _by_weights(part, scaled * std)
+        covariance = (1.0 - WEIGHTS_SHARE) * own + WEIGHTS_SHARE * theirs
     return part @ feed.shift + scaled @ mean, covariance
 
 
-def _correlated(weights: np.ndarray, scaled: np.ndarray) -> np.ndarray:
-    """Covariance from known feature deviations: the correlations are those of the weights."""
+def _by_weights(weights: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """`W^T S R S W` with the features' known deviations S, `scaled = S W`, and the weights' R."""
     norms = np.linalg.norm(weights, axis=0)
     unit = tf.constant(weights / np.where(norms > 0.0, norms, 1.0))
     mixed = tf.matmul(tf.constant(scaled), unit, transpose_b=True)
-    own = tf.matmul(scaled, scaled, transpose_b=True)
-    theirs = tf.matmul(mixed, mixed, transpose_b=True)
-    return ((1.0 - WEIGHTS_SHARE) * own + WEIGHTS_SHARE * theirs).numpy()
+    return tf.matmul(mixed, mixed, transpose_b=True).numpy()
