@@ -100,8 +100,9 @@ def preactivations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of a group's pre-activations.
 
-    Inputs that come from different places are taken as independent. Where a BatchNormalization has measured the pre-activations, its mean and
-    deviation replace the prior's, which is left to say how the units are correlated.
+    Inputs that come from different places are taken as independent. Where a BatchNormalization
+    has measured the pre-activations, its mean and deviation replace the prior's, which is left to
+    say how the units are correlated.
 
     Args:
         group: The group.
