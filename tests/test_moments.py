@@ -11,7 +11,8 @@ from keras_dfprune.activations import Activation, describe
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
 from keras_dfprune.methods.moments import DEFAULT_TOLERANCE, Moments
-from keras_dfprune.methods.prior import PREACTIVATION_STD, preactivations, read_prior
+from keras_dfprune.methods.prior import PREACTIVATION_STD, Prior, preactivations, read_prior
+from keras_dfprune.methods.sampler import input_sampler
 
 
 def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
@@ -285,3 +286,19 @@ def test_the_configuration_makes_the_same_method():
     again = Moments(**json.loads(json.dumps(config)))
     assert again.get_config() == config
     assert Moments().get_config()["prior_scale"] == "auto"
+
+
+@pytest.mark.parametrize("kind", ["weights", "isotropic"])
+def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
+    """One known input, four features that nothing is known of; against the closed forms."""
+    std = np.array([0.5, 1.5])
+    group = a_group(seed=16, units=5, feeds=(a_feed([0, 1], origin="x", scale=2.0, shift=1.0),))
+    prior = Prior(kind, 0.7, {"x": (np.array([0.3, -0.2]), std)})
+    inputs = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy().astype(np.float64)
+    draws = inputs @ group.weight_sets[:, :6].T + group.weight_sets[:, 6]
+    mean, covariance = preactivations(group, prior, Context())
+    spread = np.sqrt(np.diagonal(covariance))
+    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.02 * spread.max())
+    np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.02 * spread.max() ** 2)
+    again = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy()
+    np.testing.assert_array_equal(inputs.astype(np.float32), again)
