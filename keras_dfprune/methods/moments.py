@@ -34,7 +34,7 @@ class Moments(Method):
 
     Args:
         prior: `"weights"` (default): trained weights lie in the span of the data, so the inputs'
-            covariance is taken mostly from them, the rest from the identity. `"isotropic"`: the
+            covariance is taken half from them, half from the identity. `"isotropic"`: the
             identity alone. Or a dict `{input name: (mean, std)}` for inputs that are known:
             numbers or arrays with one value for each feature (a covariance matrix may stand for
             `std`); worth it for arrays, a single number for all features is no gain.

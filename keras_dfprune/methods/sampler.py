@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import GroupView
-from keras_dfprune.methods.prior import WEIGHTS_SHARE, Prior, assumed_variance
+from keras_dfprune.methods.prior import KNOWN_SHARE, WEIGHTS_SHARE, Prior, assumed_variance
 
 # Keeps the draws of the codes apart from those of the features, which have the same seed.
 _CODES = 7919
@@ -31,7 +31,7 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
     weights = np.asarray(group.weight_sets[:, : group.inputs], np.float64)
     mean, std = np.zeros(group.inputs), np.zeros(group.inputs)
     codes = []  # of their own for each place, which makes different places independent
-    share = np.full(group.inputs, WEIGHTS_SHARE)
+    share = np.full(group.inputs, KNOWN_SHARE)
     unknown = np.ones(group.inputs, bool)
     for feed in group.feeds:
         if feed.group is None and feed.origin in prior.inputs:
