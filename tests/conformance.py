@@ -1,0 +1,137 @@
+"""One row or more for each rule: a small model in which pruned units cross it.
+
+A row is a function from nothing to a model with random weights, and the rule that it shows.
+"""
+
+import keras
+import numpy as np
+
+from keras_dfprune import rules
+from tests.random_graphs import randomize
+
+layers = keras.layers
+
+
+def chain(*middle, shape=(5,), units=8, activation="relu"):
+    """A Dense layer, then `middle`, then a Dense layer that consumes."""
+    inputs = keras.Input(shape)
+    hidden = layers.Dense(units, activation, name="producer")(inputs)
+    for step in middle:
+        hidden = step(hidden)
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(hidden))
+
+
+def convolutions(*middle, padding="valid", **arguments):
+    """A Conv2D layer, then `middle`, then a Conv2D layer that consumes."""
+    inputs = keras.Input((7, 6, 2))
+    hidden = layers.Conv2D(6, 2, activation="relu", name="producer", **arguments)(inputs)
+    for step in middle:
+        hidden = step(hidden)
+    hidden = layers.Conv2D(3, 2, padding=padding, name="consumer")(hidden)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(hidden))
+
+
+def concatenated():
+    inputs = keras.Input((5,))
+    one = layers.Dense(7, "relu", name="producer")(inputs)
+    two = layers.Dense(6, "tanh")(inputs)
+    return keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([one, inputs, two, one])))
+
+
+def nested():
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(7, "relu", name="producer")(inputs)
+    inner = keras.Sequential([keras.Input((7,)), layers.Dense(6, "relu"), layers.Dense(4)])
+    return keras.Model(inputs, layers.Dense(2)(inner(hidden)))
+
+
+def mixed():
+    """Mixed precision puts casts between layers of different policies."""
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(8, "relu", name="producer")(inputs)
+    hidden = keras.ops.cast(keras.ops.cast(hidden, "float64"), "float32")
+    return keras.Model(inputs, layers.Dense(3)(hidden))
+
+
+def shifted_vector():
+    vector = np.linspace(0.5, 1.5, 8).astype("float32")
+    return chain(lambda x: 2.0 * x, lambda x: x + vector, lambda x: x * vector[None, :])
+
+
+ROWS = {
+    "dense": ("DenseRule", chain),
+    "dense without bias": (
+        "DenseRule",
+        lambda: chain(layers.Dense(6, use_bias=False), layers.BatchNormalization(), layers.ReLU()),
+    ),
+    "time distributed": (
+        "TimeDistributedRule",
+        lambda: chain(layers.TimeDistributed(layers.Dense(6, "relu")), shape=(4, 5)),
+    ),
+    "convolution": ("ConvolutionRule", convolutions),
+    "convolution, padded": (
+        "ConvolutionRule",
+        lambda: convolutions(
+            layers.Conv2D(5, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ),  # fmt: skip
+    ),
+    "convolution, flat": (
+        "ConvolutionRule",
+        lambda: chain(layers.Conv1D(6, 2, strides=2), layers.Flatten(), shape=(6, 3)),
+    ),
+    "separable": (
+        "SeparableConvolutionRule",
+        lambda: chain(
+            layers.RepeatVector(4), layers.Dense(4), layers.SeparableConv1D(6, 2), layers.ReLU()
+        ),  # fmt: skip
+    ),
+    "activation": ("ActivationRule", lambda: chain(layers.LeakyReLU(0.3), activation=None)),
+    "prelu": ("PReLURule", lambda: chain(layers.PReLU(), activation=None)),
+    "prelu by position": (
+        "PReLURule",
+        lambda: chain(layers.PReLU(), layers.Flatten(), activation=None, shape=(3, 5)),
+    ),
+    "operation": ("ElementwiseOperationRule", lambda: chain(keras.ops.silu, activation=None)),
+    "arithmetic": ("ArithmeticRule", shifted_vector),
+    "normalization before": (
+        "BatchNormalizationRule",
+        lambda: chain(layers.BatchNormalization(), layers.ReLU(), activation=None),
+    ),
+    "normalization behind": ("BatchNormalizationRule", lambda: chain(layers.BatchNormalization())),
+    "identity": ("IdentityRule", lambda: chain(layers.Dropout(0.5), layers.Identity())),
+    "cast": ("CastRule", mixed),
+    "input": ("InputRule", nested),
+    "flatten": ("FlattenRule", lambda: chain(layers.Flatten(), shape=(3, 5))),
+    "flatten, channels first": (
+        "FlattenRule",
+        lambda: chain(layers.Flatten(data_format="channels_first"), shape=(3, 5)),
+    ),
+    "repeat": ("RepeatVectorRule", lambda: chain(layers.RepeatVector(3), layers.Flatten())),
+    "concatenate": ("ConcatenateRule", concatenated),
+    "average pooling": (
+        "PositionRule",
+        lambda: chain(layers.AveragePooling1D(2), layers.GlobalAveragePooling1D(), shape=(6, 5)),
+    ),
+    "upsampling": ("PositionRule", lambda: convolutions(layers.UpSampling2D(2))),
+    "zero padding": ("ZeroPaddingRule", lambda: convolutions(layers.ZeroPadding2D(1))),
+    "max pooling": ("MaxPoolingRule", lambda: convolutions(layers.MaxPooling2D(2))),
+    "depthwise": (
+        "DepthwiseConvolutionRule",
+        lambda: convolutions(layers.DepthwiseConv2D(2, depth_multiplier=2), layers.ReLU()),
+    ),
+}
+
+
+def build(name, seed=0):
+    """The model of one row, its weights drawn at random."""
+    keras.utils.set_random_seed(seed)
+    model = ROWS[name][1]()
+    randomize(model, np.random.default_rng(seed))
+    return model
+
+
+def rules_without_row():
+    """Names of the rules that no row shows."""
+    return {type(rule).__name__ for rule in rules.RULES} - {rule for rule, _ in ROWS.values()}

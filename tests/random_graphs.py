@@ -1,0 +1,290 @@
+"""Seeds into small random models made of every layer that units can pass.
+
+`python -m tests.random_graphs 2000` runs as many and prints what was covered.
+"""
+
+import collections
+import contextlib
+import sys
+
+import keras
+import numpy as np
+
+import keras_dfprune as dfprune
+from keras_dfprune import rules
+from keras_dfprune.graph import read_graph
+from keras_dfprune.locate import locate
+
+layers = keras.layers
+ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
+
+
+class Scatter(dfprune.Method):
+    """Removes random units and rebuilds them from random mixtures of the kept ones."""
+
+    def curve(self, group, context):
+        random = np.random.default_rng(context.seed)
+        heirs_first = np.argsort(~group.can_survive, kind="stable")
+        order = np.concatenate([heirs_first[1:][::-1], heirs_first[:1]])[:-1]
+
+        def merge(count):
+            removed = order[:count]
+            kept = np.setdiff1d(np.arange(group.units), removed)
+            mixture = random.normal(0, 0.3, (len(kept), count)) * group.can_survive[kept, None]
+            offset = np.zeros(group.units)
+            offset[removed] = random.normal(0, 0.5, count) * group.offset_allowed
+            return dfprune.LinearMerge(kept, removed, offset, mixture)
+
+        return dfprune.Curve(order, np.ones(len(order)), merge)
+
+
+class Builder:
+    """Grows a functional model; `flat` and `wide` hold tensors of rank 2 and 3."""
+
+    def __init__(self, seed):
+        self.random = np.random.default_rng(seed)
+        self.inputs = [keras.Input((5,), name="flat"), keras.Input((6, 3), name="sequence")]
+        self.flat = [self.inputs[0]]
+        self.wide = [self.inputs[1]]
+        self.unused = []
+
+    def pick(self, *options):
+        return options[self.random.integers(len(options))]
+
+    def some(self, tensors):
+        return tensors[-1] if self.random.random() < 0.7 else self.pick(*tensors)
+
+    def build(self):
+        self.dense()
+        self.convolution()
+        for _ in range(self.random.integers(5, 11)):
+            getattr(self, self.pick(*STEPS))()
+        self.flat.append(layers.Flatten()(self.wide[-1]))
+        joined = layers.Concatenate()([self.flat[-1], self.flat[-2]])
+        outputs = [layers.Dense(3)(joined), layers.Dense(2)(self.some(self.flat))]
+        model = keras.Model(self.inputs, outputs)
+        randomize(model, self.random)
+        return model
+
+    def units(self):
+        return int(self.random.integers(3, 8))
+
+    def dense(self):
+        bias = bool(self.random.random() < 0.7)
+        layer = layers.Dense(self.units(), self.pick(*ACTIVATIONS), use_bias=bias)
+        target = self.pick(self.flat, self.wide)
+        target.append(layer(self.some(target)))
+
+    def dense_then_normalization(self):
+        target = self.pick(self.flat, self.wide)
+        hidden = layers.Dense(self.units(), use_bias=False)(self.some(target))
+        hidden = layers.BatchNormalization(scale=bool(self.random.random() < 0.8))(hidden)
+        target.append(layers.Activation(self.pick("relu", "tanh"))(hidden))
+
+    def normalization(self):
+        target = self.pick(self.flat, self.wide)
+        target.append(
+            layers.BatchNormalization(center=bool(self.random.random() < 0.8))(target[-1])
+        )
+
+    def activation(self):
+        target = self.pick(self.flat, self.wide)
+        layer = self.pick(
+            layers.ReLU(), layers.ReLU(max_value=2.0), layers.LeakyReLU(0.1), layers.ELU(),
+            layers.Activation("softplus"), layers.PReLU(), layers.PReLU(shared_axes=[1]),
+        )  # fmt: skip
+        target.append(layer(self.some(target)))
+
+    def operation(self):
+        target = self.pick(self.flat, self.wide)
+        function = self.pick(keras.ops.relu, keras.ops.tanh, keras.ops.silu, keras.ops.abs)
+        target.append(function(self.some(target)))
+
+    def arithmetic(self):
+        target = self.pick(self.flat, self.wide)
+        tensor = self.some(target)
+        vector = self.random.normal(1, 0.2, tensor.shape[-1]).astype("float32")
+        target.append(self.pick(2.0 * tensor, tensor - 0.5, 1.0 - tensor, tensor * vector,
+                                tensor + vector, tensor / vector))  # fmt: skip
+
+    def passing(self):
+        target = self.pick(self.flat, self.wide)
+        layer = self.pick(layers.Dropout(0.3), layers.Identity(), layers.GaussianNoise(0.1))
+        target.append(layer(self.some(target)))
+
+    def concatenate(self):
+        target = self.flat
+        if self.random.random() < 0.3:
+            target.append(layers.Concatenate()([target[-1], target[-1]]))
+        else:
+            target.append(keras.ops.concatenate([self.some(target), target[-1]], axis=-1))
+
+    def convolution(self):
+        padding = self.pick("same", "valid") if self.wide[-1].shape[1] > 3 else "same"
+        bias = bool(self.random.random() < 0.6)
+        activation = self.pick("relu", "linear", "tanh")
+        kind = self.pick(layers.Conv1D, layers.Conv1D, layers.SeparableConv1D)
+        layer = kind(self.units(), 3, padding=padding, activation=activation, use_bias=bias)
+        hidden = layer(self.wide[-1])
+        if self.random.random() < 0.4:
+            hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        self.wide.append(hidden)
+
+    def depthwise(self):
+        multiplier = int(self.random.integers(1, 3))
+        layer = layers.DepthwiseConv1D(2, padding="same", depth_multiplier=multiplier)
+        self.wide.append(layers.ReLU()(layer(self.wide[-1])))
+
+    def positions(self):
+        tensor = self.wide[-1]
+        options = [layers.ZeroPadding1D(1), layers.UpSampling1D(2), layers.TimeDistributed(
+            layers.Dense(self.units(), "relu"))]  # fmt: skip
+        if tensor.shape[1] > 4:
+            options += [layers.AveragePooling1D(2), layers.MaxPooling1D(2), layers.Cropping1D(1)]
+        self.wide.append(self.pick(*options)(tensor))
+
+    def flatten(self):
+        tensor = self.some(self.wide)
+        layer = self.pick(
+            layers.Flatten(), layers.Flatten(data_format="channels_first"),
+            layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(),
+        )  # fmt: skip
+        self.flat.append(layer(tensor))
+
+    def repeat(self):
+        self.wide.append(layers.RepeatVector(5)(self.some(self.flat)))
+
+    def shared(self):
+        layer = layers.Dense(self.units(), "relu")
+        first = layers.Dense(4, "tanh")
+        two = [first(self.inputs[0]), first(keras.ops.negative(self.inputs[0]))]
+        self.flat.append(layers.Concatenate()([layer(two[0]), layer(two[1])]))
+
+    def nested(self):
+        tensor = self.some(self.flat)
+        inner = keras.Sequential(
+            [keras.Input(tensor.shape[1:]), layers.Dense(self.units(), "relu"),
+             layers.BatchNormalization(), layers.Dense(self.units(), "tanh")]
+        )  # fmt: skip
+        self.flat.append(inner(tensor))
+
+
+STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "operation",
+         "arithmetic", "passing", "concatenate", "convolution", "depthwise", "positions", "positions",
+         "positions", "activation", "flatten",
+         "repeat", "shared", "nested")  # fmt: skip
+
+
+def randomize(model, random):
+    """Biases, statistics and slopes that are not at their initial zeros and ones."""
+    for variable in model.weights:
+        if "seed" in variable.path:
+            continue
+        low = 0.5 if "variance" in variable.path else None
+        shape = variable.shape
+        if low is not None:
+            variable.assign(random.uniform(0.5, 2.0, shape))
+        elif variable.path.endswith("gamma"):
+            variable.assign(random.choice([-1, 1], shape) * random.uniform(0.5, 1.5, shape))
+        elif len(shape) <= 1:
+            variable.assign(random.normal(0, 0.3, shape))
+        else:
+            fan = np.prod(shape[:-1])
+            variable.assign(random.normal(0, 1.2 / np.sqrt(fan), shape))
+
+
+@contextlib.contextmanager
+def crossings(monkeypatched_rules=rules.RULES):
+    """Records which rules saw which producers' units: yields a list of (rule name, producer)."""
+    seen = []
+
+    def watch(rule):
+        original = rule.carry
+
+        def carry(call, streams):
+            for stream in streams:
+                for piece in stream.pieces if stream is not None else ():
+                    seen.append((type(rule).__name__, piece.source))
+            return original(call, streams)
+
+        rule.carry = carry
+
+    for rule in monkeypatched_rules:
+        watch(rule)
+    try:
+        yield seen
+    finally:
+        for rule in monkeypatched_rules:
+            del rule.carry
+
+
+def check_seed(seed):
+    """Prunes one random model; the wide twin inside `apply` is the oracle. Returns the coverage."""
+    model = Builder(seed).build()
+    random = np.random.default_rng(seed)
+    method = Scatter() if seed % 2 else "saliency"
+    with crossings() as seen:
+        plan = dfprune.plan(
+            model, method=method, sparsity=float(random.uniform(0.1, 0.9)), seed=seed
+        )
+    pruned = plan.apply(model)  # raises VerificationError
+    assert pruned.count_params() == plan.parameters[1], seed
+    cut = {group.layer for group in plan.groups if len(group.removed)}
+    return {name for name, source in seen if source in cut}, bool(cut)
+
+
+def plant_copies(model):
+    """Makes unit 1 of every group a copy of unit 0, up to the seam. Returns the groups' names."""
+    layout = locate(read_graph(model))
+    for name, group in layout.groups.items():
+        for variable, axis in _unit_axes(group.rule, group.producer.operation, "out"):
+            _copy(variable, axis, 0, 1)
+        for inlet in group.inlets:
+            for stage in inlet.selected:
+                features = stage.features[inlet.order]
+                if stage.call is group.producer or not stage.rule.axes:
+                    continue
+                operation = stage.call.operation
+                # a depthwise filter has several outputs for each input
+                fold = vars(operation).get("depth_multiplier", 1)
+                for variable, axis in _unit_axes(stage.rule, operation, "in"):
+                    for source, target in zip(
+                        features[0] // fold, features[1] // fold, strict=True
+                    ):
+                        _copy(variable, axis, source, target)
+                for variable, axis in _unit_axes(stage.rule, operation, "out"):
+                    for source, target in zip(features[0], features[1], strict=True):
+                        _copy(variable, axis, source, target)
+    return list(layout.groups)
+
+
+def _unit_axes(rule, operation, role):
+    for name, variable in rule.targets(operation).items():
+        axes = [axis for axis, kind in rule.variable_axes(name, len(variable.shape))
+                if kind == role]  # fmt: skip
+        if axes:
+            yield variable, axes[0]
+
+
+def _copy(variable, axis, source, target):
+    if variable.shape[axis] > target:
+        values = np.moveaxis(np.array(variable), axis, 0)
+        values[target] = values[source]
+        variable.assign(np.moveaxis(values, 0, axis))
+
+
+def main(count):
+    covered, with_cut = collections.Counter(), 0
+    for seed in range(count):
+        names, cut = check_seed(seed)
+        covered.update(names)
+        with_cut += cut
+        keras.backend.clear_session()
+        if seed % 100 == 99:
+            print(f"{seed + 1} graphs, {with_cut} with a pruned group", flush=True)
+    for name, number in sorted(covered.items()):
+        print(f"{name:28s}{number:6d}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
