@@ -170,9 +170,9 @@ class Builder:
 
 
 STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "operation",
-         "arithmetic", "passing", "concatenate", "convolution", "depthwise", "positions", "positions",
-         "positions", "activation", "flatten",
-         "repeat", "shared", "nested")  # fmt: skip
+         "arithmetic", "passing", "concatenate", "convolution", "depthwise", "positions",
+         "positions", "positions", "activation", "flatten", "repeat", "shared",
+         "nested")  # fmt: skip
 
 
 def randomize(model, random):
@@ -236,7 +236,7 @@ def check_seed(seed):
 def plant_copies(model):
     """Makes unit 1 of every group a copy of unit 0, up to the seam. Returns the groups' names."""
     layout = locate(read_graph(model))
-    for name, group in layout.groups.items():
+    for group in layout.groups.values():
         for variable, axis in _unit_axes(group.rule, group.producer.operation, "out"):
             _copy(variable, axis, 0, 1)
         for inlet in group.inlets:

@@ -5,9 +5,9 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from keras_dfprune_cli import main
 
 import keras_dfprune as dfprune
-from keras_dfprune_cli import main
 
 
 @pytest.fixture(scope="module")

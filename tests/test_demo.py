@@ -2,9 +2,9 @@ import sys
 
 import keras
 import pytest
+from keras_dfprune_cli import main
 
 from keras_dfprune import demo
-from keras_dfprune_cli import main
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from keras_dfprune.export import ExportError, ExportResult, export, keras_file, litert
-from keras_dfprune.representative import read_representative
 from keras_dfprune.export.cast import cast_to_float32
-from keras_dfprune.samples import draw_samples, hand_over, run_model
 from keras_dfprune.export.result import ERROR_BOUNDS, compare
+from keras_dfprune.representative import read_representative
+from keras_dfprune.samples import draw_samples, hand_over, run_model
 
 layers = keras.layers
 

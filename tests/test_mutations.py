@@ -1,0 +1,167 @@
+"""A fault planted in a rule or in the surgery is caught by a row of the conformance table.
+
+The first half shows that the checks can fail; the second, that what must stay apart stays apart.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from keras_dfprune import states
+from keras_dfprune.merge import LinearMerge, SurvivorMerge
+from keras_dfprune.rules import arithmetic, base, convolution, dense, normalization, shape
+from keras_dfprune.samples import draw_samples, hand_over, run_model
+from tests import conformance, random_graphs
+
+
+def is_right(row):
+    """Whether planted copies come out exactly and the wide twin agrees with both merges."""
+    model = conformance.build(row)
+    for method in ("saliency", random_graphs.Scatter()):
+        dfprune.apply(model, method=method, sparsity=0.5)
+    random_graphs.plant_copies(model)
+    samples = draw_samples(model)
+    pruned = dfprune.apply(model, tolerance=0)
+    assert pruned.count_params() < model.count_params()
+    found = run_model(pruned, hand_over(samples, pruned))
+    for name, wanted in run_model(model, samples).items():
+        assert np.abs(found[name] - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+def patched(owner, name, change):
+    """A fault: `change` gets what the original returns."""
+
+    def plant(monkeypatch):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args: change(original(*args)))
+
+    return plant
+
+
+def rolled_cut(cut):
+    masks = [None if mask is None else np.roll(mask, 1) for mask in (cut.inputs, cut.outputs)]
+    return dataclasses.replace(cut, inputs=masks[0], outputs=masks[1])
+
+
+def swapped_slices(monkeypatch):
+    original = base.Rule.narrow
+    monkeypatch.setattr(
+        base.Rule, "narrow", lambda self, state, cut: original(self, state, rolled_cut(cut))
+    )
+
+
+def one_scale(affine):
+    return base.Affine(np.ones_like(affine.scale), affine.shift)
+
+
+def no_shift(affine):
+    return base.Affine(affine.scale, np.zeros_like(affine.shift))
+
+
+def flipped(stream):
+    pieces = tuple(
+        dataclasses.replace(piece, columns=piece.columns[::-1].copy()) for piece in stream.pieces
+    )
+    return dataclasses.replace(stream, pieces=pieces)
+
+
+def nothing(monkeypatch):
+    monkeypatch.setattr(states, "_place", lambda *args: None)
+
+
+FAULTS = {
+    "offset forgotten": (nothing, "dense"),
+    "offset not moved into the normalization": (nothing, "dense without bias"),
+    "slices swapped": (swapped_slices, "dense"),
+    "gain doubled": (patched(SurvivorMerge, "taken_over", lambda gain: 2 * gain), "dense"),
+    "mixture forgotten": (patched(LinearMerge, "taken_over", lambda gain: 0 * gain), "dense"),
+    "normalization without scale": (
+        patched(normalization.BatchNormalizationRule, "effect", one_scale),
+        "normalization behind",
+    ),
+    "normalization without shift": (
+        patched(normalization.BatchNormalizationRule, "effect", no_shift),
+        "normalization behind",
+    ),
+    "constant without shift": (
+        patched(arithmetic.ArithmeticRule, "effect", no_shift),
+        "arithmetic",
+    ),
+    "constants not cut": (
+        lambda monkeypatch: monkeypatch.setattr(
+            arithmetic.ArithmeticRule, "narrow_arguments", base.Rule.narrow_arguments
+        ),
+        "arithmetic",
+    ),
+    "flatten by channels first as by last": (
+        lambda monkeypatch: monkeypatch.setattr(np, "moveaxis", lambda array, *axes: array),
+        "flatten, channels first",
+    ),
+    "concatenated in another order": (
+        patched(shape.ConcatenateRule, "carry", flipped),
+        "concatenate",
+    ),
+    "input of a nested model not cut": (
+        patched(shape.InputRule, "narrow_config", lambda config: {**config, "batch_shape": (None, 7)}),
+        "input",
+    ),
+    "taps reversed": (
+        patched(convolution.ConvolutionRule, "outgoing", lambda array: array[:, ::-1]),
+        "convolution",
+    ),
+    "a layer's width forgotten": (
+        lambda monkeypatch: monkeypatch.setattr(
+            dense.DenseRule, "narrow_config", base.Rule.narrow_config
+        ),
+        "dense",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_caught(fault, monkeypatch):
+    plant, row = FAULTS[fault]
+    is_right(row)
+    plant(monkeypatch)
+    with pytest.raises(Exception):  # noqa: B017 - some faults don't even build
+        is_right(row)
+
+
+def kernel_copy(model, source=0, target=1):
+    layer = model.get_layer("producer")
+    for variable in layer.weights:
+        values = np.array(variable)
+        values[..., target] = values[..., source]
+        variable.assign(values)
+
+
+@pytest.mark.parametrize("row", ["prelu", "prelu by position", "depthwise", "normalization before"])
+def test_equal_kernels_behind_parameters_of_their_own_are_no_copies(row):
+    model = conformance.build(row)
+    kernel_copy(model)
+    plan = dfprune.plan(model, tolerance=0, layers=["producer"])
+    assert len(plan.groups[0].removed) == 0
+
+
+def constant_unit(model):
+    layer = model.get_layer("producer")
+    kernel, bias = (np.array(variable) for variable in layer.weights)
+    kernel[..., 1], bias[1] = 0.0, 2.0
+    layer.set_weights([kernel, bias])
+
+
+def test_a_constant_unit_goes_into_the_bias_but_stays_beside_zero_padding():
+    for row, removed in (("convolution", 1), ("zero padding", 0)):
+        model = conformance.build(row)
+        constant_unit(model)
+        plan = dfprune.plan(model, tolerance=0)
+        assert len(plan.groups[0].removed) == removed, row
+        samples = draw_samples(model)
+        pruned = plan.apply(model)
+        for name, wanted in run_model(model, samples).items():
+            found = run_model(pruned, hand_over(samples, pruned))[name]
+            assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    keras.backend.clear_session()
