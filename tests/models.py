@@ -1,0 +1,48 @@
+"""Small models, planted copies and comparisons that many tests use."""
+
+import keras
+import numpy as np
+
+
+def dense_chain(widths, activation="relu", inputs=6, use_bias=True, seed=0):
+    """Dense layers fc1, fc2, ..., the last one linear, with random weights and biases."""
+    keras.utils.set_random_seed(seed)
+    layers = [keras.Input((inputs,))]
+    for number, width in enumerate(widths, start=1):
+        last = number == len(widths)
+        function = None if last else activation
+        layers.append(keras.layers.Dense(width, function, name=f"fc{number}", use_bias=use_bias))
+    model = keras.Sequential(layers)
+    random = np.random.default_rng(seed)
+    for variable in model.weights:
+        variable.assign(random.normal(0, 0.5, variable.shape))
+    return model
+
+
+def plant_copy(layer, source, target, scale=1.0):
+    """Makes unit `target` of a Dense layer `scale` times unit `source`."""
+    for variable in layer.weights:
+        values = variable.numpy()
+        values[..., target] = scale * values[..., source]
+        variable.assign(values)
+
+
+def relative_difference(found, wanted):
+    """Largest difference over the largest wanted value."""
+    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+
+
+def inputs_of(model, rows=16, seed=0):
+    """Normal inputs for a model with one input."""
+    random = np.random.default_rng(seed)
+    return random.normal(size=(rows, *model.input_shape[1:])).astype("float32")
+
+
+def outputs(model, x):
+    """What the model says, as an array."""
+    return model(x, training=False).numpy()
+
+
+def removed_units(plan):
+    """The set of removed units of each group."""
+    return {group.layer: set(group.removed.tolist()) for group in plan.groups}

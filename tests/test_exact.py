@@ -1,0 +1,163 @@
+"""Every kind of lossless removal is found, and nothing that would change the outputs."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from tests.models import (
+    dense_chain,
+    inputs_of,
+    outputs,
+    plant_copy,
+    relative_difference,
+    removed_units,
+)
+
+
+def pruned_exactly(model, **arguments):
+    """Removes what is lossless; checks the outputs; returns the plan."""
+    plan = dfprune.plan(model, tolerance=0, **arguments)
+    x = inputs_of(model)
+    assert relative_difference(outputs(plan.apply(model), x), outputs(model, x)) <= 1e-5
+    return plan
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu"])
+def test_copies(activation):
+    model = dense_chain([10, 9, 3], activation)
+    plant_copy(model.get_layer("fc1"), 2, 7)
+    plant_copy(model.get_layer("fc1"), 2, 8)
+    plant_copy(model.get_layer("fc2"), 0, 4)
+    plan = pruned_exactly(model)
+    assert removed_units(plan) == {"fc1": {2, 7}, "fc2": {0}}
+    assert set(plan.groups[0].survivor.tolist()) == {8}
+
+
+@pytest.mark.parametrize("scale", [3.0, 0.1, 1e3, 2.0])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "linear"])
+def test_scaled_copies_behind_homogeneous_activations(activation, scale):
+    model = dense_chain([10, 3], activation)
+    plant_copy(model.get_layer("fc1"), 1, 6, scale)
+    assert removed_units(pruned_exactly(model)) == {"fc1": {1}}
+
+
+def test_scaled_copies_behind_others_stay():
+    model = dense_chain([10, 3], "tanh")
+    plant_copy(model.get_layer("fc1"), 1, 6, 2.0)
+    plant_copy(model.get_layer("fc1"), 2, 7, -1.0)
+    assert removed_units(pruned_exactly(model)) == {"fc1": set()}
+
+
+def test_negative_multiples_and_near_copies_stay():
+    model = dense_chain([10, 3])
+    layer = model.get_layer("fc1")
+    plant_copy(layer, 1, 6, -1.0)
+    plant_copy(layer, 2, 7)
+    kernel = layer.kernel.numpy()
+    kernel[0, 7] += 1e-3
+    layer.kernel.assign(kernel)
+    assert removed_units(pruned_exactly(model)) == {"fc1": set()}
+
+
+def test_negative_zero_is_zero():
+    model = dense_chain([6, 3], "tanh")
+    layer = model.get_layer("fc1")
+    kernel = layer.kernel.numpy()
+    kernel[0, :2] = 0.0
+    layer.kernel.assign(kernel)
+    plant_copy(layer, 0, 1)
+    kernel = layer.kernel.numpy()
+    kernel[0, 1] = -0.0
+    layer.kernel.assign(kernel)
+    assert removed_units(pruned_exactly(model)) == {"fc1": {0}}
+
+
+def test_units_that_nothing_reads():
+    model = dense_chain([6, 3], "sigmoid")
+    rows = model.get_layer("fc2").kernel.numpy()
+    rows[[1, 4]] = 0.0
+    model.get_layer("fc2").kernel.assign(rows)
+    plan = pruned_exactly(model)
+    assert removed_units(plan) == {"fc1": {1, 4}}
+    assert plan.groups[0].survivor.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "exponential"])
+def test_constant_units_go_into_the_bias(activation):
+    model = dense_chain([6, 3], activation)
+    kernel, bias = model.get_layer("fc1").get_weights()
+    kernel[:, 2], bias[2] = 0.0, 0.7
+    model.get_layer("fc1").set_weights([kernel, bias])
+    assert removed_units(pruned_exactly(model)) == {"fc1": {2}}
+
+
+def test_a_consumer_without_bias_gets_one():
+    model = dense_chain([6, 3], "sigmoid", use_bias=False)
+    kernel = model.get_layer("fc1").kernel.numpy()
+    kernel[:, 2] = 0.0
+    model.get_layer("fc1").kernel.assign(kernel)
+    plan = pruned_exactly(model)
+    assert removed_units(plan) == {"fc1": {2}}
+    assert "fc2 gets a bias" in str(plan)
+    assert plan.apply(model).get_layer("fc2").use_bias
+
+
+def test_zero_units_of_relu_need_no_bias():
+    model = dense_chain([6, 3], use_bias=False)
+    kernel = model.get_layer("fc1").kernel.numpy()
+    kernel[:, 2] = 0.0
+    model.get_layer("fc1").kernel.assign(kernel)
+    plan = pruned_exactly(model)
+    assert removed_units(plan) == {"fc1": {2}}
+    assert not plan.apply(model).get_layer("fc2").use_bias
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_one_unit_stays_of_a_layer_of_zeros(activation):
+    model = dense_chain([6, 3], activation)
+    model.get_layer("fc1").set_weights([np.zeros((6, 6)), np.zeros(6)])
+    plan = pruned_exactly(model)
+    assert len(plan.groups[0].kept) == 1
+
+
+def test_one_unit_stays_of_equal_units():
+    model = dense_chain([6, 3], "tanh")
+    for target in range(1, 6):
+        plant_copy(model.get_layer("fc1"), 0, target)
+    plan = pruned_exactly(model)
+    assert len(plan.groups[0].kept) == 1
+    narrow = dfprune.apply(model, sparsity=0.99)
+    assert narrow.get_layer("fc1").units == 1
+
+
+@pytest.mark.parametrize("method", ["saliency", "moments"])
+def test_every_method_removes_copies_first(method):
+    model = dense_chain([12, 4])
+    for target in (3, 5, 9):
+        plant_copy(model.get_layer("fc1"), 0, target, 1.0 + target)
+    plan = pruned_exactly(model, method=method)
+    assert len(plan.groups[0].removed) == 3
+    half = dfprune.plan(model, method=method, sparsity=0.5)
+    assert set(plan.groups[0].removed.tolist()) <= set(half.groups[0].removed.tolist())
+
+
+def test_without_surgery_copies_are_not_lossless():
+    model = dense_chain([8, 3])
+    plant_copy(model.get_layer("fc1"), 0, 5)
+    plan = dfprune.plan(model, tolerance=0, method=dfprune.Saliency(surgery=False))
+    assert len(plan.groups[0].removed) == 0
+
+
+def test_a_copy_without_a_way_back_is_no_survivor():
+    """Behind a BatchNormalization with gamma 0 a unit can't take over for its copy."""
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(5, "relu", name="fc1")(inputs)
+    hidden = keras.layers.BatchNormalization(name="bn")(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+    plant_copy(model.get_layer("fc1"), 0, 3)
+    gamma = np.ones(5)
+    gamma[3] = 0.0
+    model.get_layer("bn").gamma.assign(gamma)
+    plan = pruned_exactly(model)
+    assert 0 not in removed_units(plan)["fc1"]
