@@ -1,6 +1,6 @@
 """The compile state of a model carried over to its pruned copy, the optimizer's slots cut along.
 
-Everything is made anew from its config, so that neither model's training touches the other's.
+What holds state is made anew from its config: neither model's training touches the other's.
 """
 
 import warnings
@@ -44,7 +44,7 @@ def carry_compile_state(
         )
         return
     lost: list[str] = []
-    for name in ("loss", "metrics", "weighted_metrics"):
+    for name in ("metrics", "weighted_metrics"):
         if arguments.get(name) is not None:
             arguments[name] = _remade_tree(name, arguments[name], lost)
     arguments["optimizer"] = _remade_optimizer(model.optimizer, new, variables, lost)
@@ -58,13 +58,16 @@ def carry_compile_state(
 
 
 def _remade_tree(name: str, value: Any, lost: list[str]) -> Any:
-    """A loss or metric argument with every object in it made anew."""
+    """A metrics argument with every object that holds state made anew."""
     if isinstance(value, dict):
         return {key: _remade_tree(name, item, lost) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_remade_tree(name, item, lost) for item in value)
-    if not isinstance(value, keras.losses.Loss | keras.metrics.Metric):
-        return value  # a name or a plain function holds no state
+        items = [(_remade_tree(name, item, lost), item) for item in value]
+        return type(value)(made for made, item in items if made is not None or item is None)
+    if not isinstance(value, keras.metrics.Metric):
+        # Names, functions and losses hold no state. Losses are not made again, since the config
+        # of some leaves settings out (keras.losses.Huber loses its delta).
+        return value
     try:
         return type(value).from_config(value.get_config())
     except Exception:  # whatever a user's constructor raises

@@ -105,7 +105,9 @@ FAULTS = {
         "concatenate",
     ),
     "input of a nested model not cut": (
-        patched(shape.InputRule, "narrow_config", lambda config: {**config, "batch_shape": (None, 7)}),
+        patched(
+            shape.InputRule, "narrow_config", lambda config: {**config, "batch_shape": (None, 7)}
+        ),
         "input",
     ),
     "taps reversed": (
