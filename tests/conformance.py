@@ -68,6 +68,11 @@ ROWS = {
         "TimeDistributedRule",
         lambda: chain(layers.TimeDistributed(layers.Dense(6, "relu")), shape=(4, 5)),
     ),
+    "time distributed, consumer only": (
+        "TimeDistributedRule",
+        lambda: chain(layers.TimeDistributed(layers.Dense(6)), layers.LayerNormalization(),
+                      shape=(4, 5)),  # fmt: skip
+    ),
     "convolution": ("ConvolutionRule", convolutions),
     "convolution, padded": (
         "ConvolutionRule",

@@ -49,7 +49,7 @@ class DenseRule(UnitRule):
         dense = self.dense(operation)
         values = {"kernel": dense.kernel, "bias": dense.bias}  # a LoRA kernel comes folded
         arrays = {name: as_array(value) for name, value in values.items() if value is not None}
-        config = operation.get_config()
+        config = self.edit_config(operation.get_config())
         config.pop("lora_rank", None)
         config.pop("lora_alpha", None)
         return LayerState(config, arrays)
@@ -106,5 +106,5 @@ class TimeDistributedRule(DenseRule):
     def edit_config(self, config: dict, **changes) -> dict:
         inner = dict(config["layer"])
         inner["config"] = {**inner["config"], **changes}
-        inner.pop("build_config", None)  # it names the old shapes
+        inner.pop("build_config", None)  # it would build the layer at its old width
         return {**config, "layer": inner}
