@@ -20,7 +20,7 @@ from keras_dfprune.locate import Layout, locate
 from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.model_check import check_model
-from keras_dfprune.notes import new_biases, notes
+from keras_dfprune.notes import folded_parameters, new_biases, notes
 from keras_dfprune.parameters import ParameterCount
 from keras_dfprune.plan import GroupPlan, PruningPlan
 from keras_dfprune.progress import Progress
@@ -231,11 +231,12 @@ class _Planner:
         kept = {group.layer: len(group.kept) for group in groups}
         before = self._model.count_params()
         biases = new_biases(self._layout, self._states)
+        folded = folded_parameters(self._layout, self._states)
         added = sum(self._count.outputs(path, kept) for path in biases)
         return PruningPlan(
             groups=tuple(groups),
             refusals=self._layout.refusals,
-            parameters=(before, self._count.total(kept) + added),
+            parameters=(before, self._count.total(kept) + added - folded),
             method={"name": self._method.name, **self._method.get_config()},
             model_name=self._model.name,
             fingerprint=layer_digests(self._graph),

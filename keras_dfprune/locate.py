@@ -126,6 +126,7 @@ class Layout:
         groups: In the order of the graph, by name.
         refusals: All other layers that have units, with the reason.
         layers: Everything that is cut along with a group, by path.
+        tied: Paths of layers that hold variables together, which have to stay the same objects.
         origins: Name of the model input that a producer sees unchanged (flattened at most), by
             the producer's path.
     """
@@ -134,6 +135,7 @@ class Layout:
     refusals: tuple[Refusal, ...]
     layers: dict[str, LayerFeatures]
     origins: dict[str, str]
+    tied: frozenset[str]
 
 
 def locate(graph: Graph) -> Layout:
@@ -166,7 +168,8 @@ def locate(graph: Graph) -> Layout:
         for path, call in walk.producers.items()
         if call.inputs[0] in walk.origins
     }
-    return Layout(groups, refusals, layers, origins)
+    tied = frozenset(call.path for call in graph.calls if id(call.operation) in walk.tied)
+    return Layout(groups, refusals, layers, origins, tied)
 
 
 class _Walk:
@@ -181,7 +184,7 @@ class _Walk:
         self.records: dict[str, list[LayerFeatures]] = {}
         self.effects: dict[str, Affine | Nonlinear] = {}
         self.users: dict[Tensor, list[Call]] = {}
-        self._tied = _tied_operations(graph)
+        self.tied = _tied_operations(graph)
         for call in graph.calls:
             for tensor in call.inputs:
                 self.users.setdefault(tensor, []).append(call)
@@ -191,8 +194,8 @@ class _Walk:
         arriving = [self.streams.get(tensor) for tensor in call.inputs]
         rule = rules.lookup(call.operation)
         try:
-            if id(call.operation) in self._tied:
-                raise Barrier(self._tied[id(call.operation)])
+            if id(call.operation) in self.tied:
+                raise Barrier(self.tied[id(call.operation)])
             if rule is None:
                 raise Barrier(explain(call.operation))
             leaving = rule.carry(call, arriving)
@@ -217,7 +220,7 @@ class _Walk:
     def _produce(self, call: Call, rule: UnitRule) -> Stream | None:
         """The fresh units of a layer, behind its own activation."""
         self.producers.setdefault(call.path, call)
-        reason = self._tied.get(id(call.operation)) or rule.barrier(call.operation)
+        reason = self.tied.get(id(call.operation)) or rule.barrier(call.operation)
         if reason:
             self.reasons.setdefault(call.path, f"it {reason}")
             return None

@@ -16,7 +16,11 @@ def notes(graph: Graph, layout: Layout, states: States) -> tuple[str, ...]:
         layout: What can be cut in it.
         states: The states after all merges.
     """
-    return (*_new_biases(layout, states), *_folded_adapters(layout, states), *_shared(graph))
+    return (
+        *_new_biases(layout, states),
+        *_folded_adapters(layout, states),
+        *_shared(graph, layout),
+    )
 
 
 def _new_biases(layout: Layout, states: States) -> list[str]:
@@ -35,6 +39,19 @@ def new_biases(layout: Layout, states: States) -> list[str]:
     ]
 
 
+def folded_parameters(layout: Layout, states: States) -> int:
+    """Parameters that go because they are folded into others: those of LoRA adapters."""
+    folded = 0
+    for path, record in layout.layers.items():
+        operation = record.call.operation
+        if isinstance(operation, keras.Layer) and (states.edited(path) or path in states.kept):
+            held = sum(variable.size for variable in states[path].variables.values())
+            gained = path in new_biases(layout, states)
+            bias = states[path].variables["bias"].size if gained else 0
+            folded += operation.count_params() - (held - bias)
+    return folded
+
+
 def _folded_adapters(layout: Layout, states: States) -> list[str]:
     found = []
     for path, record in layout.layers.items():
@@ -45,12 +62,14 @@ def _folded_adapters(layout: Layout, states: States) -> list[str]:
     return found
 
 
-def _shared(graph: Graph) -> list[str]:
+def _shared(graph: Graph, layout: Layout) -> list[str]:
     """Only layers beyond Keras' own, lookups and Lambdas can fail to be re-made."""
     found = {}
     for call in graph.calls:
         operation = call.operation
-        if isinstance(operation, keras.Layer) and is_reused(operation, recreate(operation)):
+        if call.path in layout.tied:
+            found[call.path] = f"{call.path} holds tied weights: both models share its variables"
+        elif isinstance(operation, keras.Layer) and is_reused(operation, recreate(operation)):
             owns = " and its variables" if operation.variables else ""
             found[call.path] = f"{call.path} can't be re-made: both models share it{owns}"
     return list(found.values())

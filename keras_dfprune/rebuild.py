@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Graph, copy_model
+from keras_dfprune.graph import Graph, copy_model, detached
 from keras_dfprune.locate import LayerFeatures, Layout
 from keras_dfprune.recreate import copy_state, is_reused, recreate, restore_settings
 from keras_dfprune.rules.base import Cut, LayerState, Rule
@@ -63,7 +63,10 @@ def rebuild(model: keras.Model, graph: Graph, layout: Layout, states: States) ->
     }
 
     def remake(operation):
-        state = edits.get(graph.paths[id(operation)])
+        path = graph.paths[id(operation)]
+        if path in layout.tied:
+            return detached(operation)
+        state = edits.get(path)
         return recreate(operation, state.config if state is not None and state.config else None)
 
     def edit_arguments(operation, args, kwargs):

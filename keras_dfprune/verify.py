@@ -10,7 +10,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Graph, copy_model, read_graph
+from keras_dfprune.graph import Graph, copy_model, detached, read_graph
 from keras_dfprune.locate import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import SurvivorMerge, UnitMerge
 from keras_dfprune.recreate import copy_state, is_reused, recreate
@@ -93,7 +93,10 @@ def wide_copy(
     consuming = {inlet.call.path: inlet for inlet in inlets}
 
     def remake(operation):
-        inlet = consuming.get(graph.paths[id(operation)])
+        path = graph.paths[id(operation)]
+        if path in layout.tied:
+            return detached(operation)
+        inlet = consuming.get(path)
         if inlet is None:
             return recreate(operation)
         state = inlet.rule.read(operation)

@@ -70,8 +70,9 @@ ROWS = {
     ),
     "time distributed, consumer only": (
         "TimeDistributedRule",
-        lambda: chain(layers.TimeDistributed(layers.Dense(6)), layers.LayerNormalization(),
-                      shape=(4, 5)),  # fmt: skip
+        lambda: chain(
+            layers.TimeDistributed(layers.Dense(6)), layers.LayerNormalization(), shape=(4, 5)
+        ),  # fmt: skip
     ),
     "convolution": ("ConvolutionRule", convolutions),
     "convolution, padded": (

@@ -15,6 +15,8 @@ from keras_dfprune.rules.base import (
 )
 from keras_dfprune.streams import Stream
 
+_TWO_TENSORS = "combines the units with another tensor, feature by feature"
+
 
 class ElementwiseOperationRule(ElementwiseRule):
     """Unary operations such as `keras.ops.relu(x)`; each is judged by what it computes."""
@@ -51,6 +53,11 @@ class ArithmeticRule(ElementwiseRule):
 
     def read(self, operation: keras.Operation) -> LayerState:
         return LayerState({}, {})
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        if len(streams) > 1 and any(stream is not None for stream in streams):
+            raise Barrier(_TWO_TENSORS)
+        return super().carry(call, streams)
 
     def check(self, call: Call, stream: Stream) -> None:
         if not isinstance(call.args[0], Tensor) and _kind(call) in ("Divide", "TrueDivide"):
@@ -90,5 +97,5 @@ def _kind(call: Call) -> str:
 def _constant(call: Call):
     constants = [value for value in call.args if not isinstance(value, Tensor)]
     if len(call.args) != 2 or len(constants) != 1 or call.kwargs:
-        raise Barrier("combines the units with another tensor, feature by feature")
+        raise Barrier(_TWO_TENSORS)
     return constants[0]

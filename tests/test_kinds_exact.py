@@ -1,0 +1,296 @@
+"""Every way to put stock layers together: planted copies come out, and nothing else changes."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests import kinds
+
+layers = keras.layers
+Dense = layers.Dense
+ROWS = {}
+
+
+def row(function):
+    ROWS[function.__name__] = function
+    return function
+
+
+def chain(*middle, shape=(6,)):
+    """A functional model from its layers; each has to be an object that takes one tensor."""
+    inputs = keras.Input(shape)
+    hidden = inputs
+    for step in middle:
+        hidden = step(hidden)
+    return keras.Model(inputs, hidden)
+
+
+@row
+def sequential():
+    return keras.Sequential(
+        [keras.Input((6,)), Dense(8, "relu", name="scaled1"), Dense(7, "tanh", name="copy2"),
+         Dense(3)]
+    )  # fmt: skip
+
+
+@row
+def sequential_built_by_a_call():
+    model = keras.Sequential([Dense(8, "relu", name="scaled1"), Dense(7, name="scaled2"), Dense(3)])
+    model(np.ones((2, 6), "float32"))
+    return model
+
+
+@row
+def functional():
+    return chain(Dense(8, "relu", name="scaled1"), Dense(7, "sigmoid", name="copy2"), Dense(3))
+
+
+@row
+def nested_twice():
+    inner = keras.Sequential(
+        [keras.Input((7,)), Dense(8, "relu", name="scaled2"), Dense(6, "gelu", name="copy3")]
+    )
+    middle = chain(inner, Dense(7, "elu", name="copy4"), shape=(7,))
+    return chain(Dense(7, "relu", name="scaled1"), middle, Dense(3))
+
+
+@row
+def functional_inside_sequential():
+    inner = chain(Dense(8, "relu", name="scaled2"), Dense(5, "tanh", name="copy3"), shape=(7,))
+    return keras.Sequential([keras.Input((6,)), Dense(7, name="scaled1"), inner, Dense(2)])
+
+
+@row
+def shared_layer():
+    one, two = keras.Input((6,)), keras.Input((6,))
+    shared = Dense(8, "relu", name="scaled1")
+    behind = Dense(6, "tanh", name="copy2")
+    joined = layers.Concatenate()([behind(shared(one)), behind(shared(two))])
+    return keras.Model([one, two], Dense(3)(joined))
+
+
+@row
+def shared_nested_model():
+    inner = chain(Dense(8, "relu", name="scaled1"), Dense(6, "tanh", name="copy2"))
+    one, two = keras.Input((6,)), keras.Input((6,))
+    return keras.Model([one, two], Dense(3)(layers.Concatenate()([inner(one), inner(two)])))
+
+
+@row
+def dict_of_inputs_and_outputs():
+    inputs = {"b": keras.Input((6,), name="b"), "a": keras.Input((4,), name="a")}
+    one = Dense(8, "relu", name="scaled1")(inputs["b"])
+    two = Dense(7, "tanh", name="copy2")(inputs["a"])
+    joined = layers.Concatenate()([two, one])
+    return keras.Model(inputs, {"y": Dense(3)(joined), "x": Dense(2)(one)})
+
+
+@row
+def concatenated_with_the_unpruned():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "relu", name="scaled1")(inputs)
+    return keras.Model(inputs, Dense(3)(layers.Concatenate()([inputs, hidden, inputs])))
+
+
+@row
+def concatenated_with_itself():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "relu", name="scaled1")(inputs)
+    other = Dense(5, "tanh", name="copy2")(inputs)
+    return keras.Model(inputs, Dense(3)(layers.Concatenate()([hidden, other, hidden])))
+
+
+@row
+def activation_layers():
+    return chain(
+        Dense(8, name="scaled1"), layers.ReLU(), Dense(7, name="scaled2"), layers.LeakyReLU(0.2),
+        Dense(7, name="copy3"), layers.ELU(), layers.Dropout(0.5),
+        Dense(6, name="copy4"), layers.Activation("tanh"),
+        Dense(6, name="scaled5"), layers.Activation("relu"), layers.GaussianNoise(0.3), Dense(3),
+    )  # fmt: skip
+
+
+@row
+def activation_layers_with_settings():
+    return chain(
+        Dense(8, name="copy1"), layers.ReLU(max_value=1.0), Dense(7, name="copy2"),
+        layers.ReLU(threshold=0.5), Dense(7, name="scaled3"), layers.ReLU(negative_slope=0.1),
+        Dense(3),
+    )  # fmt: skip
+
+
+@row
+def prelu():
+    slopes = layers.PReLU()
+
+    def finish():
+        alpha = slopes.alpha.numpy()
+        alpha[1], alpha[3] = alpha[0], alpha[2]
+        slopes.alpha.assign(alpha)
+
+    return chain(Dense(8, name="scaled1"), slopes, Dense(3)), finish
+
+
+@row
+def prelu_with_other_slopes():
+    """Equal weights, but slopes of their own: nothing may go."""
+    return chain(Dense(8, name="equal"), layers.PReLU(), Dense(3)), None
+
+
+def tie(normalization, *pairs):
+    """Gives units the same parameters."""
+    for variable in normalization.weights:
+        values = variable.numpy()
+        for source, target in pairs:
+            values[target] = values[source]
+        variable.assign(values)
+
+
+@row
+def normalization_behind_the_activation():
+    norm = layers.BatchNormalization()
+
+    def finish():
+        tie(norm, (0, 1), (2, 3))
+
+    return chain(Dense(8, "relu", name="copy1"), norm, Dense(3)), finish
+
+
+@row
+def normalization_before_the_activation():
+    """The planted copies have parameters of their own and equal weight-sets once folded."""
+    dense = Dense(8, name="copied")
+    norm = layers.BatchNormalization(epsilon=1e-3, name="norm")
+    model = chain(dense, norm, layers.ReLU(), Dense(3))
+    return model
+
+
+@row
+def normalization_without_scale():
+    norm = layers.BatchNormalization(scale=False)
+    model = chain(Dense(8, name="copy1"), norm, layers.Activation("tanh"), Dense(3))
+    return model, lambda: tie(norm, (0, 1))
+
+
+@row
+def normalization_without_center():
+    norm = layers.BatchNormalization(center=False)
+    model = chain(Dense(8, name="copy1"), norm, layers.Activation("tanh"), Dense(3))
+    return model, lambda: tie(norm, (0, 1))
+
+
+@row
+def convolutions_before():
+    return chain(
+        layers.Conv2D(5, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
+        Dense(8, "relu", name="scaled1"), Dense(3), shape=(8, 8, 2),
+    )  # fmt: skip
+
+
+@row
+def flat_sequence():
+    return chain(
+        Dense(8, "relu", name="scaled1"), layers.Flatten(), Dense(6, "tanh", name="copy2"),
+        Dense(3), shape=(3, 5),
+    )  # fmt: skip
+
+
+@row
+def flat_sequence_channels_first():
+    return chain(
+        Dense(8, "relu", name="scaled1"), layers.Flatten(data_format="channels_first"),
+        Dense(6, "tanh", name="copy2"), Dense(3), shape=(3, 5),
+    )  # fmt: skip
+
+
+@row
+def flat_image_of_dense_features():
+    return chain(Dense(6, "relu", name="scaled1"), layers.Flatten(), Dense(3), shape=(2, 3, 4))
+
+
+@row
+def time_distributed():
+    return chain(
+        layers.TimeDistributed(Dense(8, "relu", name="inner"), name="scaled1"),
+        layers.TimeDistributed(Dense(3)), shape=(4, 5),
+    )  # fmt: skip
+
+
+@row
+def pooled_features():
+    return chain(
+        Dense(8, "relu", name="scaled1"), layers.AveragePooling1D(2),
+        Dense(6, "tanh", name="copy2"), layers.GlobalAveragePooling1D(), Dense(3), shape=(6, 4),
+    )  # fmt: skip
+
+
+@row
+def repeated_vector():
+    return chain(
+        Dense(8, "relu", name="scaled1"), layers.RepeatVector(3), Dense(5, "tanh", name="copy2"),
+        layers.Flatten(), Dense(3),
+    )  # fmt: skip
+
+
+@row
+def consumer_without_bias():
+    return chain(Dense(8, "relu", name="scaled1"), Dense(3, use_bias=False))
+
+
+@row
+def operations():
+    vector = np.linspace(-1, 1, 8).astype("float32")
+    vector[1], vector[3] = vector[0], vector[2]
+    inputs = keras.Input((6,))
+    hidden = keras.ops.relu(Dense(8, name="scaled1")(inputs))
+    hidden = 2.0 * hidden + vector
+    other = keras.ops.tanh(Dense(6, name="copy2")(inputs) * 0.5)
+    joined = keras.ops.concatenate([other, hidden, inputs], axis=-1)
+    return keras.Model(inputs, Dense(3)(joined))
+
+
+@row
+def two_heads():
+    inputs = keras.Input((6,))
+    trunk = Dense(8, "relu", name="scaled1")(inputs)
+    left = Dense(6, "tanh", name="copy2")(trunk)
+    return keras.Model(inputs, [Dense(2)(left), Dense(1, use_bias=False)(trunk)])
+
+
+@row
+def intermediate_tensor():
+    whole = chain(Dense(9), Dense(8, "relu", name="scaled1"), Dense(6), Dense(3))
+    return keras.Model(whole.layers[1].output, whole.layers[3].output)
+
+
+@row
+def same_names_inside_two_models():
+    one = keras.Sequential(
+        [keras.Input((6,)), Dense(8, "relu", name="scaled1"), Dense(5, name="out")], name="one"
+    )
+    two = keras.Sequential(
+        [keras.Input((5,)), Dense(7, "relu", name="scaled1"), Dense(4, name="out")], name="two"
+    )
+    return chain(one, two, Dense(2))
+
+
+@row
+def called_for_inference():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "relu", name="scaled1")(inputs)
+    hidden = layers.Dropout(0.5)(hidden, training=False)
+    return keras.Model(inputs, Dense(3)(hidden))
+
+
+PLAIN = [name for name in ROWS if name not in ("normalization_before_the_activation",
+                                               "prelu_with_other_slopes")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_exactly_the_planted_units_go(name):
+    kinds.check_exact(ROWS[name])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_half_of_the_units_go(name, tmp_path):
+    kinds.check_half(ROWS[name], tmp_path, load={})
