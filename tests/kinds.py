@@ -76,7 +76,8 @@ def draw(model, rows=6, seed=1):
             return random.integers(0, 5, shape)
         return random.normal(size=shape).astype("float32")
 
-    return keras.tree.map_structure(one, model.input)
+    takes = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(one, takes)
 
 
 def run(model, x):
