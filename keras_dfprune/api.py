@@ -1,6 +1,5 @@
 """The public functions: a model into a plan, and a model into a narrower model."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -25,6 +24,7 @@ from keras_dfprune.parameters import ParameterCount
 from keras_dfprune.plan import GroupPlan, PruningPlan
 from keras_dfprune.progress import Progress
 from keras_dfprune.states import States, absorb, view, without_bias
+from keras_dfprune.warning import warn
 
 
 def apply(
@@ -289,11 +289,8 @@ def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
     refused = [r for r in layout.refusals if r.layer in named or r.layer.rsplit("/")[-1] in named]
     if refused:
         reasons = "; ".join(f"{refusal.layer}: {refusal.reason}" for refusal in refused)
-        warnings.warn(f"Layers left whole although they were named: {reasons}", stacklevel=3)
+        warn(f"Layers left whole although they were named: {reasons}")
     elif not made.groups:
         reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
         reasons = reasons or "It has no Dense layer"
-        warnings.warn(
-            f"Model '{made.model_name}' has nothing to prune. {reasons}",
-            stacklevel=3,
-        )
+        warn(f"Model '{made.model_name}' has nothing to prune. {reasons}")

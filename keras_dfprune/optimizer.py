@@ -3,7 +3,6 @@
 What holds state is made anew from its config: neither model's training touches the other's.
 """
 
-import warnings
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 
 from keras_dfprune.graph import compile_arguments, optimizer_slots
 from keras_dfprune.rebuild import VariablePair
+from keras_dfprune.warning import warn
 
 # Their slots are element-wise: one number for each weight, which is cut along with it.
 _ELEMENTWISE = (
@@ -37,10 +37,9 @@ def carry_compile_state(
     if not arguments:
         return
     if any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _OWN_TRAINING):
-        warnings.warn(
+        warn(
             f"The pruned model is not compiled: {type(model).__name__} has training logic of its "
             "own, which a plain Keras model can't take over. Its weights are right.",
-            stacklevel=3,
         )
         return
     lost: list[str] = []
@@ -50,10 +49,9 @@ def carry_compile_state(
     arguments["optimizer"] = _remade_optimizer(model.optimizer, new, variables, lost)
     new.compile(**{key: value for key, value in arguments.items() if value is not None})
     if lost:
-        warnings.warn(
+        warn(
             f"The pruned model was compiled without the original's {'; '.join(lost)}. Call "
             "`compile` on it to set them.",
-            stacklevel=3,
         )
 
 

@@ -5,8 +5,6 @@ consumers, and what stands in for them is worked out here once more, by substitu
 `h = R h + o` and `y = scale h + shift`, `kernel' = (R^T (scale kernel)) / scale`.
 """
 
-import warnings
-
 import keras
 import numpy as np
 
@@ -17,6 +15,7 @@ from keras_dfprune.recreate import copy_state, is_reused, recreate
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.samples import Samples, draw_samples, hand_over, run_model
 from keras_dfprune.states import consumers
+from keras_dfprune.warning import warn
 
 # Largest difference allowed, relative to the largest output, by the width of the dtype in which
 # some layer computes. Half precision rounds in another order in a narrower sum.
@@ -52,19 +51,17 @@ def verify(
     try:
         inputs = draw_samples(model)
     except ValueError as error:
-        warnings.warn(
+        warn(
             f"The pruned model could not be verified: {error} Compare the outputs of both models "
             "on inputs of your own.",
-            stacklevel=2,
         )
         return
     twin, operations = wide_copy(model, graph, layout)
     reference = _run(model, inputs)
     if _difference(reference, _run(model, inputs)) > 0:
-        warnings.warn(
+        warn(
             "The pruned model could not be verified: the model answers differently each time it "
             "is called on the same inputs.",
-            stacklevel=2,
         )
         return
     precision = _precision(model)
