@@ -7,7 +7,7 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune.graph import read_graph
 from keras_dfprune.samples import draw_samples, hand_over, run_model
-from tests import kinds, random_graphs
+from tests import random_graphs, zoo
 
 HALF = {"half precision by layer": 1e-2, "mixed_bfloat16": 5e-2}
 pytestmark = [
@@ -37,9 +37,9 @@ def difference(one, two):
     return max(apart) / scale
 
 
-@pytest.mark.parametrize("name", kinds.EXACT)
+@pytest.mark.parametrize("name", zoo.EXACT)
 def test_planted_copies_come_out_exactly(name):
-    build, groups = kinds.EXACT[name]
+    build, groups = zoo.EXACT[name]
     model = build()
     if name != "zero biases":
         randomize_dense(model)
@@ -75,7 +75,7 @@ RELOADABLE = ("sequential", "nested twice, equal names", "shared layers", "share
 
 @pytest.mark.parametrize("name", RELOADABLE)
 def test_the_result_is_saved_and_loaded(name, tmp_path):
-    model = kinds.EXACT[name][0]()
+    model = zoo.EXACT[name][0]()
     randomize_dense(model)
     pruned = dfprune.apply(model, sparsity=0.5)
     pruned.save(tmp_path / "pruned.keras")
@@ -87,9 +87,9 @@ def test_the_result_is_saved_and_loaded(name, tmp_path):
     assert trainable == [variable.trainable for variable in loaded.weights]
 
 
-@pytest.mark.parametrize("name", kinds.REFUSED)
+@pytest.mark.parametrize("name", zoo.REFUSED)
 def test_refused_with_a_reason(name):
-    build, reason = kinds.REFUSED[name]
+    build, reason = zoo.REFUSED[name]
     model = build()
     with pytest.warns(UserWarning, match=f"left whole although they were named: fc.*{reason}"):
         plan = dfprune.plan(model, sparsity={"fc": 0.5})
@@ -99,7 +99,7 @@ def test_refused_with_a_reason(name):
 
 def test_quantized_layers_stay():
     with pytest.warns(UserWarning, match="nothing to prune"):
-        plan = dfprune.plan(kinds.quantized(), sparsity=0.5)
+        plan = dfprune.plan(zoo.quantized(), sparsity=0.5)
     reasons = [refusal.reason for refusal in plan.refusals]
     assert "which is quantized; prune first, then quantize" in reasons[0]
     assert "it is quantized; prune first, then quantize" in reasons[1]
@@ -107,7 +107,7 @@ def test_quantized_layers_stay():
 
 def test_two_models_never_share_variables():
     for name in ("unregistered custom layer", "frozen", "adapted normalization", "masks"):
-        model = kinds.EXACT[name][0]()
+        model = zoo.EXACT[name][0]()
         pruned = dfprune.apply(model, sparsity=0.5)
         held = {id(variable) for variable in model.variables}
         assert not held & {id(variable) for variable in pruned.variables}, name
@@ -116,4 +116,4 @@ def test_two_models_never_share_variables():
 def test_the_plan_says_what_both_models_share():
     for name, note in (("layer without config", "can't be re-made: both models share it and its"),
                        ("adapted lookup", "can't be re-made: both models share it")):  # fmt: skip
-        assert note in str(dfprune.plan(kinds.EXACT[name][0](), sparsity=0.5))
+        assert note in str(dfprune.plan(zoo.EXACT[name][0](), sparsity=0.5))
