@@ -184,6 +184,7 @@ class _Planner:
         self._method = method
         self._seed = seed
         self._progress = progress
+        self._verbose = progress.verbose
         self._states = States(layout)
         self._values = {}
         if method.calibration_data is not None:
@@ -241,7 +242,9 @@ class _Planner:
             model_name=self._model.name,
             fingerprint=layer_digests(self._graph),
             notes=notes(self._graph, self._layout, self._states),
+            refinement=self._method.refinement,
             verify=verify,
+            verbose=self._verbose,
         )
 
     def _curve(self, name, states, moments) -> Curve:

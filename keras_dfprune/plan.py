@@ -13,12 +13,14 @@ import keras
 import numpy as np
 
 from keras_dfprune import report
+from keras_dfprune.distill import distill
 from keras_dfprune.fingerprint import difference, layer_digests
 from keras_dfprune.graph import read_graph
 from keras_dfprune.locate import Refusal, locate
 from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.model_check import check_model
 from keras_dfprune.optimizer import carry_compile_state
+from keras_dfprune.progress import Steps
 from keras_dfprune.rebuild import rebuild
 from keras_dfprune.states import States, absorb
 from keras_dfprune.verify import verify as verify_model
@@ -87,6 +89,7 @@ class PruningPlan:
         notes: Further sentences for the report.
         refinement: Settings for the refinement behind the merge, or None.
         verify: Whether `apply` compares its result with the wide twin; not saved.
+        verbose: Whether `apply` shows its progress; not saved.
     """
 
     groups: tuple[GroupPlan, ...]
@@ -98,6 +101,7 @@ class PruningPlan:
     notes: tuple[str, ...] = ()
     refinement: dict[str, Any] | None = None
     verify: bool = True
+    verbose: int = 0
 
     def __str__(self) -> str:
         return report.render(self)
@@ -133,6 +137,9 @@ class PruningPlan:
         merges = {group.layer: group.merge for group in self.groups}
         if self.verify if verify is None else verify:
             verify_model(model, rebuilt.model, graph, layout, merges)
+        if self.refinement is not None:
+            progress = Steps("Refining", self.refinement["steps"], self.verbose)
+            distill(graph, read_graph(rebuilt.model), layout, merges, self.refinement, progress)
         carry_compile_state(model, rebuilt.model, rebuilt.variables)
         return rebuilt.model
 

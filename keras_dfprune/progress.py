@@ -16,7 +16,7 @@ class Progress:
     """
 
     def __init__(self, verbose: int = 0):
-        self._verbose = verbose
+        self.verbose = verbose
 
     def over(self, stage: str, names: Iterable[str]) -> Iterator[str]:
         """Yields `names`; once a second has passed, a bar shows how many are done.
@@ -29,7 +29,31 @@ class Progress:
         start, bar = time.monotonic(), None
         for done, name in enumerate(names, start=1):
             yield name
-            if self._verbose and bar is None and time.monotonic() - start > _PATIENCE:
+            if self.verbose and bar is None and time.monotonic() - start > _PATIENCE:
                 bar = keras.utils.Progbar(len(names), unit_name="layer")
             if bar is not None:
                 bar.update(done)
+
+
+class Steps:
+    """A bar over the steps of an optimisation, after a second of silence.
+
+    Args:
+        stage: What is being done.
+        steps: How many steps there are.
+        verbose: 0 for silence.
+    """
+
+    def __init__(self, stage: str, steps: int, verbose: int = 0):
+        self._stage = stage
+        self._steps = steps
+        self._verbose = verbose
+        self._start = time.monotonic()
+        self._bar: keras.utils.Progbar | None = None
+
+    def __call__(self, step: int, objective: float) -> None:
+        """Shows the step that is done and the objective reached."""
+        if self._verbose and time.monotonic() - self._start > _PATIENCE:
+            if self._bar is None:
+                self._bar = keras.utils.Progbar(self._steps, unit_name=self._stage.lower())
+            self._bar.update(step, values=[("difference", objective)])

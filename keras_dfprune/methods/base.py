@@ -158,10 +158,13 @@ class Method(abc.ABC):
     Attributes:
         calibration_data: Unlabelled inputs of the model, which come back as `Context.values`; or
             None (default).
+        refinement: Settings of the refinement behind the merge (`steps`, `seed`, `prior`,
+            `prior_scale`), JSON-serialisable, or None (default) for none.
     """
 
     predicts_error: bool = False
     calibration_data: Any = None
+    refinement: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

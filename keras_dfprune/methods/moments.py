@@ -89,6 +89,18 @@ class Moments(Method):
         mean, covariance = preactivations(group, self._prior, context)
         return normal_moments(group.activation, mean, covariance)
 
+    @property
+    def refinement(self) -> dict[str, Any] | None:
+        """Settings of the refinement, or None without one."""
+        config = self.get_config()
+        names = {
+            "steps": "refine_steps",
+            "seed": "seed",
+            "prior": "prior",
+            "prior_scale": "prior_scale",
+        }
+        return {key: config[name] for key, name in names.items()} if self.refine_steps else None
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments but for `calibration_data`, JSON-serialisable."""
         prior = self.prior
