@@ -137,7 +137,8 @@ class _Reader:
         args, kwargs = node.arguments.fill_in(known)
         inputs = tuple(known[id(symbol)] for symbol in node.input_tensors)
         own = kwargs.get("training")
-        training = training if own is None else bool(own)
+        if training is None and own is not None:  # what a model was called with goes first
+            training = bool(own)
         core = functional_core(node.operation)
         if core is not None and len(inputs) == len(core.inputs):
             inner = self._enter(core, inputs, path + "/")
