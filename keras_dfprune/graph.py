@@ -183,6 +183,11 @@ def detached(operation: keras.Operation) -> keras.Operation:
     return twin
 
 
+def is_detached(twin: keras.Operation, operation: keras.Layer) -> bool:
+    """Whether `twin` is what `detached` made of a layer."""
+    return vars(twin).get("_tracker") is vars(operation)["_tracker"]
+
+
 def copy_model(
     model: keras.Model,
     remake: Callable[[keras.Operation], keras.Operation],

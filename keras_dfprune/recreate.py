@@ -8,7 +8,7 @@ import types
 
 import keras
 
-from keras_dfprune.graph import all_layers, detached
+from keras_dfprune.graph import all_layers, detached, is_detached
 
 # Config entries that hold functions or small objects; they are handed over as objects where the
 # config can't be read back because they aren't registered with Keras.
@@ -37,7 +37,7 @@ def recreate(layer: keras.Operation, config: dict | None = None) -> keras.Operat
 
 def is_reused(layer: keras.Operation, new: keras.Operation) -> bool:
     """Whether `recreate` fell back to sharing the contents of `layer`, a Keras layer."""
-    return isinstance(layer, keras.Layer) and vars(new).get("_tracker") is vars(layer)["_tracker"]
+    return isinstance(layer, keras.Layer) and is_detached(new, layer)
 
 
 def _holds_assets(layer) -> bool:
