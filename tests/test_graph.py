@@ -1,6 +1,7 @@
-"""What graph.py assumes of Keras' private attributes, and that nobody else reads any."""
+"""What graph.py assumes of Keras, that nothing else assumes it, and that imports point one way."""
 
 import ast
+import graphlib
 import pathlib
 
 import keras
@@ -9,168 +10,240 @@ import pytest
 
 import keras_dfprune
 from keras_dfprune.graph import (
+    Tensor,
     all_layers,
     compile_arguments,
     copy_model,
     detached,
     functional_core,
+    is_detached,
     optimizer_slots,
     read_graph,
+    run_calls,
 )
-from tests.models import dense_chain, inputs_of, outputs
 
-PACKAGE = pathlib.Path(keras_dfprune.__file__).parent
 layers = keras.layers
+PACKAGE = pathlib.Path(keras_dfprune.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def test_what_is_assumed_of_a_functional_model():
-    inputs = keras.Input((4,))
-    tensor = layers.Dense(3)(inputs)
-    model = keras.Model(inputs, tensor)
-    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
-    assert sorted(node.is_input for node in nodes) == [False, True]
-    (node,) = [node for node in nodes if not node.is_input]
-    assert node.operation is model.layers[1]
-    assert [id(t) for t in node.input_tensors] == [id(inputs)]
-    assert [id(t) for t in node.outputs] == [id(tensor)]
-    args, kwargs = node.arguments.fill_in({id(inputs): "here"})
-    assert args == ("here",) and kwargs == {}
-    assert node.arguments.args == (inputs,) and node.arguments.kwargs == {}
-    assert inputs._keras_history.operation is model.layers[0]
-    assert model._inputs_struct is not None and model._outputs_struct is not None
-    assert model.layers[1]._inbound_nodes == [node] and model.layers[0]._outbound_nodes == [node]
-    assert "_tracker" in vars(model.layers[1])  # by which `recreate.is_reused` tells a shared one
+def model_with_two_branches():
+    one, two = keras.Input((4,), name="one"), keras.Input((4,), name="two")
+    shared = layers.Dense(5, name="shared")
+    first, second = shared(one), layers.Dropout(0.5, name="drop")(shared(two), training=False)
+    joined = layers.Concatenate(name="join")([first, second])
+    return keras.Model({"one": one, "two": two}, {"y": layers.Dense(2, name="head")(joined)})
 
 
-def test_what_is_assumed_of_a_sequential_model():
-    model = keras.Sequential([layers.Dense(3)])
-    assert functional_core(model) is None
-    model(np.ones((2, 4)))
-    assert functional_core(model) is model._functional is not None
-    assert isinstance(model._layers[0], layers.InputLayer)
-    assert [layer.name for layer in all_layers(model)][0] == model.name
+# What Keras itself keeps in private attributes
 
 
-def test_what_is_assumed_of_compiling():
-    model = dense_chain([4, 3])
+def test_nodes_by_depth_hold_each_call_behind_those_it_needs():
+    model = model_with_two_branches()
+    assert sum(len(nodes) for nodes in model._nodes_by_depth.values()) == 7
+    seen = set()
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            assert {id(tensor) for tensor in node.input_tensors} <= seen
+            assert node.is_input == isinstance(node.operation, layers.InputLayer)
+            seen |= {id(tensor) for tensor in node.outputs}
+    assert {id(tensor) for tensor in model.outputs} <= seen
+
+
+def test_arguments_of_a_node_are_filled_in():
+    symbol = keras.Input((4,))
+    output = layers.Dropout(0.5)(symbol, training=False)
+    node = output._keras_history.operation._inbound_nodes[0]
+    args, kwargs = node.arguments.fill_in({id(symbol): "value"})
+    assert args == ("value",) and kwargs["training"] is False
+    assert node.arguments.args[0] is symbol and node.arguments.kwargs["training"] is False
+
+
+def test_structures_of_inputs_and_outputs():
+    model = model_with_two_branches()
+    assert set(model._inputs_struct) == {"one", "two"} and set(model._outputs_struct) == {"y"}
+    assert model._inputs_struct["one"] is model.inputs[0]
+    assert model._inputs_struct["one"]._keras_history.operation.name == "one"
+
+
+def test_sequential_holds_its_layers_and_a_functional_model():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.ReLU()])
+    assert [type(layer).__name__ for layer in model._layers] == ["InputLayer", "Dense", "ReLU"]
+    assert functional_core(model) is model._functional
+    assert len(model._functional.inputs) == 1
+    assert functional_core(keras.Sequential([layers.Dense(3)])) is None
+
+
+def test_compile_config_holds_the_objects():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     assert compile_arguments(model) == {}
-    loss = keras.losses.MeanSquaredError()
-    model.compile(keras.optimizers.Adam(0.1), loss)
-    assert compile_arguments(model)["loss"] is loss
-    model.train_on_batch(np.ones((2, 6)), np.ones((2, 3)))
-    trained, slots = optimizer_slots(model.optimizer)
-    assert [id(v) for v in trained] == [id(v) for v in model.trainable_variables]
-    assert set(slots) == {"_momentums", "_velocities"}
-    assert [tuple(slot.shape) for slot in slots["_momentums"]] == [v.shape for v in trained]
+    loss, metric = keras.losses.Huber(), keras.metrics.MeanSquaredError()
+    model.compile("sgd", loss, metrics=[metric], jit_compile=False, steps_per_execution=3)
+    arguments = compile_arguments(model)
+    assert arguments["loss"] is loss and arguments["metrics"][0] is metric
+    assert arguments["jit_compile"] is False and arguments["steps_per_execution"] == 3
 
 
-def test_models_that_overrule_their_graph_are_opaque():
-    class Own(keras.Model):
-        def call(self, x):
-            return x
-
-    class OwnSequential(keras.Sequential):
-        def call(self, x):
-            return x
-
-    assert functional_core(Own()) is None
-    model = OwnSequential([keras.Input((2,)), layers.Dense(3)])
-    assert functional_core(model) is None
+@pytest.mark.parametrize("name, count", [("adam", 2), ("sgd", 0), ("rmsprop", 1), ("lion", 1)])
+def test_slots_of_an_optimizer(name, count):
+    optimizer = keras.optimizers.get(name)
+    variables = [keras.Variable(np.ones((3, 2))), keras.Variable(np.ones(2))]
+    optimizer.build(variables)
+    trained, slots = optimizer_slots(optimizer)
+    assert all(one is other for one, other in zip(trained, variables, strict=True))
+    assert len(slots) == count
+    for values in slots.values():
+        assert [tuple(value.shape) for value in values] == [(3, 2), (2,)]
 
 
-def test_nested_models_are_inlined():
-    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="fc")], name="inner")
-    one, two = keras.Input((4,)), keras.Input((4,))
-    model = keras.Model([one, two], [inner(one, training=True), inner(two)])
+def test_layers_inside_a_layer():
+    wrapper = layers.TimeDistributed(layers.Dense(3))
+    assert [type(layer).__name__ for layer in all_layers(wrapper)] == ["TimeDistributed", "Dense"]
+
+
+def test_detached_layer_shares_its_contents_but_not_its_history():
+    layer = layers.Dense(3)
+    layer(keras.Input((4,)))
+    twin = detached(layer)
+    assert is_detached(twin, layer) and not is_detached(layers.Dense(3), layer)
+    assert twin.kernel is layer.kernel
+    twin(keras.Input((4,)))
+    assert len(layer._inbound_nodes) == len(twin._inbound_nodes) == 1
+
+
+def test_optional_and_sparse_are_attributes_of_input_layers():
+    symbol = keras.Input((4,), sparse=True, optional=True)
+    config = symbol._keras_history.operation.get_config()
+    assert config["sparse"] is True and config["optional"] is True
+
+
+# What graph.py makes of it
+
+
+def test_graph_lists_calls_and_training():
+    graph = read_graph(model_with_two_branches())
+    assert sorted(call.path for call in graph.calls) == [
+        "drop", "head", "join", "shared", "shared",
+    ]  # fmt: skip
+    assert {call.path: call.training for call in graph.calls}["drop"] is False
+    assert all(isinstance(tensor, Tensor) for call in graph.calls for tensor in call.inputs)
+
+
+def test_training_of_a_model_rules_the_layers_inside():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dropout(0.5, name="drop")], name="inner")
+    symbol = keras.Input((4,))
+    model = keras.Model(symbol, inner(symbol, training=True))
+    calls = {call.path: call.training for call in read_graph(model).calls}
+    assert calls["inner/drop"] is True
+
+
+def test_calls_run_as_the_model_does():
+    model = model_with_two_branches()
     graph = read_graph(model)
-    calls = [call for call in graph.calls if call.path == "inner/fc"]
-    assert len(calls) == 2 and calls[0].operation is calls[1].operation
-    assert sorted(str(call.training) for call in calls) == ["None", "True"]
-    assert len(graph.outputs) == 2 and graph.outputs[0] is not graph.outputs[1]
+    x = {name: np.random.default_rng(0).normal(size=(3, 4)) for name in ("one", "two")}
+    given = dict(zip(graph.inputs, (x["one"], x["two"]), strict=True))
+    known = run_calls(graph, given)
+    np.testing.assert_allclose(known[graph.outputs[0]], model(x)["y"], rtol=1e-6)
 
 
-def test_a_copy_leaves_the_original_alone():
-    model = dense_chain([5, 3])
-    before = [len(layer._inbound_nodes) for layer in model.layers]
-
-    def remake(operation):
-        is_input = isinstance(operation, layers.InputLayer)
-        return layers.InputLayer.from_config(operation.get_config()) if is_input else detached(
-            operation)  # fmt: skip
-
-    copy, pairs = copy_model(model, remake)
-    assert [len(layer._inbound_nodes) for layer in model.layers] == before
-    assert pairs[0] == (model, copy)
-    x = inputs_of(model)
-    np.testing.assert_array_equal(outputs(copy, x), outputs(model, x))
-
-
-def sources():
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "graph.py"]
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nobody_else_reads_a_private_attribute(path):
-    """`self._x`, `cls._x` and `super()._x` are one's own; `other._x` only of one's own class."""
-    tree = ast.parse(path.read_text())
-    own = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id in ("self", "cls")
+def test_copy_calls_new_layers_in_the_same_way():
+    model = model_with_two_branches()
+    new, pairs = copy_model(model, lambda operation: type(operation).from_config(
+        operation.get_config()))  # fmt: skip
+    assert [layer.name for layer in new.layers] == [layer.name for layer in model.layers]
+    assert not {id(layer) for layer in new.layers} & {id(layer) for layer in model.layers}
+    assert {(old.name, made.name) for old, made in pairs} == {
+        (layer.name, layer.name) for layer in [model, *model.layers]
     }
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    foreign = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr.startswith("_")
-        and not node.attr.startswith("__")
-        and node.attr not in own
-    }
-    assert not foreign
-    private = [
-        node.module
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module and "keras.src" in node.module
-    ]
-    assert not private
+    new.set_weights(model.get_weights())
+    x = {name: np.ones((2, 4)) for name in ("one", "two")}
+    np.testing.assert_array_equal(new(x)["y"], model(x)["y"])
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_dfprune"):
-            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+# Where private attributes are read, and which way imports point
 
 
-def module_name(path):
-    name = ".".join(("keras_dfprune", *path.relative_to(PACKAGE).with_suffix("").parts))
-    return name.removesuffix(".__init__")
+def is_private(name):
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
 
 
-def test_imports_go_one_way():
-    names = {module_name(path): path for path in PACKAGE.rglob("*.py")}
-    graph = {
-        name: {found for found in imports(path) if found in names and found != name}
-        for name, path in names.items()
-    }
-    finished, active = set(), []
+def private_reads(tree):
+    """Underscore attributes of other objects, also through `vars(x)[...]` and `getattr`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                yield node.attr
+        elif isinstance(node, (ast.Subscript, ast.Call)):
+            inside = [node.slice] if isinstance(node, ast.Subscript) else node.args
+            for part in inside:
+                value = part.value if isinstance(part, ast.Constant) else None
+                reads = isinstance(node, ast.Subscript) or ast.unparse(node.func).endswith(
+                    ("getattr", ".get")
+                )
+                if reads and is_private(value) and value.isidentifier():
+                    yield value
 
-    def visit(name):
-        assert name not in active, " -> ".join([*active, name])
-        if name not in finished:
-            active.append(name)
-            for found in sorted(graph[name]):
-                # importing a module of a package runs the package, but needs nothing of it
-                if not name.startswith(found + "."):
-                    visit(found)
-            active.pop()
-            finished.add(name)
 
-    for name in sorted(graph):
-        visit(name)
-    assert "keras_dfprune.api" not in graph["keras_dfprune.plan"]
-    for name in names:
-        if name.startswith("keras_dfprune.methods."):
-            assert not {"keras_dfprune.graph", "keras_dfprune.locate"} & graph[name], name
+def test_the_finder_sees_private_reads():
+    text = 'a._b\nself._own\nvars(x)["_c"]\nvars(x).get("_d")\ngetattr(x, "_e", 1)\nx.__dict__'
+    assert sorted(private_reads(ast.parse(text))) == ["_b", "_c", "_d", "_e"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_only_graph_reads_private_attributes(file):
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    found = set(private_reads(tree))
+    modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+                for name in node.names}  # fmt: skip
+    internal = {name for name in modules if name.startswith(("keras.src", "tensorflow.python"))}
+    if file.name == "graph.py":
+        assert internal == {"keras.src.models.functional"}
+        assert found == {
+            "_nodes_by_depth", "_trainable_variables", "_functional", "_keras_history",
+            "_inputs_struct", "_outputs_struct", "_compile_config", "_layers", "_flatten_layers",
+            "_tracker",
+        }  # fmt: skip
+    else:
+        assert found == set() and internal == set()
+
+
+def imports_of(file):
+    """Modules of the package that a file imports, at its top or in a function."""
+    known = {".".join(other.relative_to(PACKAGE.parent).with_suffix("").parts) for other in FILES}
+    known |= {name.removesuffix(".__init__") for name in known}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            whole = [f"{node.module}.{name.name}" for name in node.names]
+            inner = [name for name in whole if name in known]
+            yield from inner
+            if len(inner) < len(whole) and node.module in known:
+                yield node.module
+
+
+def name_of(file):
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def test_imports_have_no_cycles():
+    graph = {name_of(file): set(imports_of(file)) - {name_of(file)} for file in FILES}
+    assert graph["keras_dfprune.api"] >= {"keras_dfprune.locate", "keras_dfprune.plan"}
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert order.index("keras_dfprune.graph") < order.index("keras_dfprune.api")
+
+
+RULE_FILES = [file for file in FILES if file.parent.name == "rules"]
+
+
+@pytest.mark.parametrize("file", RULE_FILES, ids=lambda file: file.name)
+def test_rules_know_calls_and_streams_only(file):
+    allowed = {"keras_dfprune.activations", "keras_dfprune.graph", "keras_dfprune.streams"}
+    found = {name for name in imports_of(file) if not name.startswith("keras_dfprune.rules")}
+    assert found <= allowed
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "keras_dfprune.graph":
+            assert {name.name for name in node.names} <= {"Call", "Tensor"}
