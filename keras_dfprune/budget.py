@@ -34,7 +34,7 @@ def check_budget(method: Method, sparsity: Any, max_params: Any, tolerance: Any)
     if isinstance(sparsity, Mapping):
         for name, value in sparsity.items():
             check_fraction(f"sparsity[{name!r}]", value)
-    if max_params is not None and not (_is_number(max_params) and max_params >= 1):
+    if max_params is not None and not (_is_number(max_params) and 1 <= max_params < math.inf):
         raise ValueError(
             f"`max_params` must be a positive number of parameters. Received: {max_params!r}"
         )

@@ -55,13 +55,17 @@ def carry_compile_state(
         )
 
 
-def _remade_tree(name: str, value: Any, lost: list[str]) -> Any:
-    """A metrics argument with every object that holds state made anew."""
+def _remade_tree(name: str, value: Any, lost: list[str], inside: bool = False) -> Any:
+    """A metrics argument with every object that holds state made anew.
+
+    Where one can't be, an empty list keeps its place: the outer list may have one entry for each
+    output. Lists inside hold the metrics of one output.
+    """
     if isinstance(value, dict):
-        return {key: _remade_tree(name, item, lost) for key, item in value.items()}
+        return {key: _remade_tree(name, item, lost, True) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        items = [(_remade_tree(name, item, lost), item) for item in value]
-        return type(value)(made for made, item in items if made is not None or item is None)
+        items = [_remade_tree(name, item, lost, True) for item in value]
+        return [item for item in items if item != []] if inside else items
     if not isinstance(value, keras.metrics.Metric):
         # Names, functions and losses hold no state. Losses are not made again, since the config
         # of some leaves settings out (keras.losses.Huber loses its delta).
@@ -70,7 +74,7 @@ def _remade_tree(name: str, value: Any, lost: list[str]) -> Any:
         return type(value).from_config(value.get_config())
     except Exception:  # whatever a user's constructor raises
         lost.append(f"{name} {type(value).__name__} (can't be made again from its config)")
-        return None
+        return []
 
 
 def _remade_optimizer(optimizer, new: keras.Model, variables, lost: list[str]):

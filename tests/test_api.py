@@ -78,6 +78,7 @@ def test_wrong_sparsity(value):
         ({"tolerance": 0.1}, 'Use method="moments".*tolerance=0.1'),
         ({"tolerance": -1, "method": "moments"}, "`tolerance` must be a number of at least 0"),
         ({"max_params": True}, "`max_params` must be a positive number"),
+        ({"max_params": float("inf")}, "`max_params` must be a positive number.*inf"),
         ({"max_params": 0}, "`max_params` must be a positive number"),
         ({"method": "magic"}, "`method` must be one of 'saliency', 'moments'.*'magic'"),
         ({"sparsity": {"fc1": 0.1}, "layers": ["fc1"]}, "in `sparsity` or in `layers`, not in"),

@@ -113,6 +113,30 @@ def test_functions_are_reused_and_what_can_t_be_made_is_left_out():
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [OwnMetric(3), "mae"],
+        [[OwnMetric(3)], ["mae"]],
+        [["mae", OwnMetric(3)], "mse"],
+        {"a": OwnMetric(3), "b": "mae"},
+        {"a": [OwnMetric(3), "mse"]},
+    ],
+)
+def test_metrics_stay_with_their_outputs(metrics):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8, "relu")(inputs)
+    heads = [keras.layers.Dense(1, name=name)(hidden) for name in ("a", "b")]
+    model = keras.Model(inputs, heads)
+    model.compile("adam", ["mse", "mae"], metrics=metrics, weighted_metrics={"b": ["mse"]})
+    x, y = np.ones((4, 4)), [np.ones((4, 1))] * 2
+    wanted = set(model.evaluate(x, y, return_dict=True, verbose=0)) - {"a_mean_squared_error"}
+    with pytest.warns(UserWarning, match="without the original's metrics OwnMetric") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+    assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == wanted
+
+
 def test_compile_settings_go_along():
     model = dense_chain([8, 3])
     loss = keras.losses.Huber(delta=0.3)
