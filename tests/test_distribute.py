@@ -1,4 +1,4 @@
-"""Under `MirroredStrategy` on two logical CPU devices."""
+"""Models under MirroredStrategy on two devices: pruned as a whole, trained on afterwards."""
 
 import keras
 import numpy as np
@@ -6,42 +6,91 @@ import pytest
 import tensorflow as tf
 
 import keras_dfprune as dfprune
+from tests.models import inputs_of, outputs, plant_copy, relative_difference
 
 layers = keras.layers
 
 
 @pytest.fixture
-def mirrored():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def strategy():
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    assert len(devices) == 2
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def mirrored(strategy, optimizer="adam"):
+    keras.utils.set_random_seed(0)
     with strategy.scope():
         model = keras.Sequential(
-            [keras.Input((6,)), layers.Dense(12, "relu"), layers.BatchNormalization(),
-             layers.Dense(10, "relu"), layers.Dense(2)]
-        )  # fmt: skip
-        model.compile("adam", "mse", metrics=["mae"])
+            [
+                keras.Input((6,)),
+                layers.Dense(8, "relu", name="first"),
+                layers.BatchNormalization(),
+                layers.Dense(7, "tanh", name="second"),
+                layers.Dense(2),
+            ]
+        )
+        model.compile(optimizer, "mse")
     return model
 
 
-def data():
+def data(rows=8):
     random = np.random.default_rng(0)
-    return random.normal(size=(32, 6)).astype("float32"), random.normal(size=(32, 2))
+    return random.normal(size=(rows, 6)), random.normal(size=(rows, 2))
 
 
-def test_apply_on_a_mirrored_model(mirrored):
-    x, y = data()
-    mirrored.fit(x, y, verbose=0, epochs=2)
-    assert len(mirrored.layers[0].kernel.value.values) == 2  # one for each device
-    pruned = dfprune.apply(mirrored, sparsity=0.5)
-    assert [pruned.layers[0].units, pruned.layers[2].units] == [6, 5]
-    assert np.isfinite(pruned.evaluate(x, y, verbose=0)).all()
-    lossless = dfprune.apply(mirrored, tolerance=0)
-    np.testing.assert_allclose(lossless(x), mirrored(x), rtol=1e-4, atol=1e-5)
-    pruned.fit(x, y, verbose=0)
+def steps(model):
+    return int(model.optimizer.iterations.numpy())
 
 
-def test_callback_in_a_mirrored_fit(mirrored):
-    x, y = data()
-    callback = dfprune.PostTrainPrune(sparsity=0.5, validation_data=(x, y), strict=True)
-    mirrored.fit(x, y, verbose=0, callbacks=[callback])
-    assert callback.pruned_model.layers[0].units == 6
-    assert set(callback.scores) == {"trained", "pruned"}
+def test_copies_come_out_of_a_mirrored_model(strategy):
+    model = mirrored(strategy)
+    plant_copy(model.get_layer("second"), 0, 1)
+    x = inputs_of(model)
+    before = outputs(model, x)
+    plan = dfprune.plan(model, tolerance=0)
+    assert [len(group.removed) for group in plan.groups] == [0, 1]
+    assert relative_difference(outputs(plan.apply(model), x), before) <= 1e-5
+    np.testing.assert_array_equal(outputs(model, x), before)
+
+
+@pytest.mark.parametrize("method", ["saliency", "moments"])
+def test_trained_model_is_pruned_outside_the_scope(strategy, method, tmp_path):
+    model = mirrored(strategy)
+    model.fit(*data(), batch_size=4, verbose=0)
+    pruned = dfprune.apply(model, method=method, sparsity=0.5)
+    assert pruned.get_layer("first").units == 4
+    assert steps(pruned) == steps(model) == 2
+    pruned.fit(*data(), batch_size=4, verbose=0)
+    assert steps(model) == 2
+    pruned.save(tmp_path / "pruned.keras")
+    loaded = keras.saving.load_model(tmp_path / "pruned.keras")
+    x = inputs_of(model)
+    assert relative_difference(outputs(loaded, x), outputs(pruned, x)) <= 1e-6
+
+
+def test_result_made_inside_the_scope_trains_on_all_devices(strategy):
+    model = mirrored(strategy)
+    model.fit(*data(), batch_size=4, verbose=0)
+    with strategy.scope():
+        pruned = dfprune.apply(model, sparsity=0.5)
+    values = strategy.experimental_local_results(pruned.get_layer("first").kernel.value)
+    assert len(values) == 2
+    before = pruned.get_layer("first").kernel.numpy()
+    pruned.fit(*data(), batch_size=4, verbose=0)
+    one, two = strategy.experimental_local_results(pruned.get_layer("first").kernel.value)
+    np.testing.assert_array_equal(one.numpy(), two.numpy())
+    assert np.abs(one.numpy() - before).max() > 0
+
+
+def test_callback_prunes_when_a_distributed_fit_ends(strategy):
+    model = mirrored(strategy)
+    callback = dfprune.PostTrainPrune(sparsity=0.5, strict=True)
+    model.fit(*data(), batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    pruned = callback.pruned_model
+    assert callback.error is None
+    assert [layer.units for layer in pruned.layers if isinstance(layer, layers.Dense)] == [4, 3, 2]
+    direct = dfprune.apply(model, sparsity=0.5)
+    x = inputs_of(model)
+    assert relative_difference(outputs(direct, x), outputs(pruned, x)) <= 1e-6
+    pruned.fit(*data(), batch_size=4, verbose=0)

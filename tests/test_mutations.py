@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune import states
+from keras_dfprune import rules, states
 from keras_dfprune.merge import LinearMerge, SurvivorMerge
 from keras_dfprune.rules import arithmetic, base, convolution, dense, normalization, shape
 from keras_dfprune.samples import draw_samples, hand_over, run_model
@@ -64,6 +64,13 @@ def no_shift(affine):
 def flipped(stream):
     pieces = tuple(
         dataclasses.replace(piece, columns=piece.columns[::-1].copy()) for piece in stream.pieces
+    )
+    return dataclasses.replace(stream, pieces=pieces)
+
+
+def rolled(stream):
+    pieces = tuple(
+        dataclasses.replace(piece, columns=np.roll(piece.columns, 1)) for piece in stream.pieces
     )
     return dataclasses.replace(stream, pieces=pieces)
 
@@ -167,3 +174,34 @@ def test_a_constant_unit_goes_into_the_bias_but_stays_beside_zero_padding():
             found = run_model(pruned, hand_over(samples, pruned))[name]
             assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
     keras.backend.clear_session()
+
+
+def rows_of_rules():
+    """The first row of each rule in the table."""
+    found = {}
+    for row, (rule, _) in conformance.ROWS.items():
+        found.setdefault(rule, row)
+    return found
+
+
+@pytest.mark.parametrize("name", rows_of_rules())
+def test_swapped_features_in_any_rule_are_caught(name, monkeypatch):
+    """A carrier that mixes up its features; a layer of units that keeps the wrong ones."""
+    (rule,) = [rule for rule in rules.RULES if type(rule).__name__ == name]
+    row = rows_of_rules()[name]
+    is_right(row)
+    if isinstance(rule, base.UnitRule):
+        narrow = type(rule).narrow
+        monkeypatch.setattr(
+            type(rule), "narrow", lambda self, state, cut: narrow(self, state, rolled_cut(cut))
+        )
+    else:
+        carry = type(rule).carry
+
+        def mixed_up(self, call, streams):
+            stream = carry(self, call, streams)
+            return None if stream is None else rolled(stream)
+
+        monkeypatch.setattr(type(rule), "carry", mixed_up)
+    with pytest.raises(Exception):  # noqa: B017 - some faults don't even build
+        is_right(row)
