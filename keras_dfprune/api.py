@@ -16,6 +16,7 @@ from keras_dfprune.calibration import unit_values
 from keras_dfprune.fingerprint import layer_digests
 from keras_dfprune.graph import Graph, read_graph
 from keras_dfprune.locate import Layout, locate
+from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.model_check import check_model
@@ -219,7 +220,7 @@ class _Planner:
             count = 0
             if name in counts:
                 count = self._number(curve, group, counts[name], wanted[name], tolerance)
-            merge = curve.merge(count)
+            merge = self._merge(curve, group, count)
             absorb(group, merge, states)
             if curve.moments is not None:
                 moments[name] = curve.moments(count)
@@ -266,6 +267,21 @@ class _Planner:
                 "`max_params`."
             )
         return min(count, len(curve.order), group.units - 1)
+
+    def _merge(self, curve: Curve, group, count: int) -> UnitMerge:
+        merge = curve.merge(count)
+        if merge.units != group.units or len(merge.removed) != count:
+            raise ValueError(
+                f"method='{self._method.name}' must remove {count} of the {group.units} units of "
+                f"layer '{group.name}', as `Curve.merge({count})` was asked to. Received: a merge "
+                f"that removes {len(merge.removed)} of {merge.units}"
+            )
+        if np.any(merge.offset) and not group.offset_allowed:
+            raise ValueError(
+                f"method='{self._method.name}' returned an offset for layer '{group.name}', which "
+                "has nowhere to go. Return zeros where `GroupView.offset_allowed` is False."
+            )
+        return merge
 
     def _group_plan(self, name, curve: Curve, merge, count: int) -> GroupPlan:
         error = None

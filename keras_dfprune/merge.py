@@ -87,6 +87,17 @@ class SurvivorMerge(UnitMerge):
         super().__post_init__()
         object.__setattr__(self, "survivor", np.asarray(self.survivor, np.int64))
         object.__setattr__(self, "scale", np.asarray(self.scale, np.float64))
+        expected = (len(self.removed),)
+        if self.survivor.shape != expected or self.scale.shape != expected:
+            raise ValueError(
+                f"`survivor` and `scale` must have shape (removed,) = {expected}. "
+                f"Received: {self.survivor.shape} and {self.scale.shape}"
+            )
+        if np.any((self.survivor < -1) | (self.survivor >= len(self.kept))):
+            raise ValueError(
+                "`survivor` must hold positions in `kept`, or -1. "
+                f"Received: survivor={self.survivor}, with {len(self.kept)} kept"
+            )
 
     def taken_over(self, kernel: np.ndarray) -> np.ndarray:
         gain = np.zeros((len(self.kept), kernel.shape[1]))

@@ -6,8 +6,7 @@ A plan is data. `PruningPlan.apply` makes the narrow model from it; `save` write
 import dataclasses
 import json
 import os
-import zipfile
-from typing import Any
+from typing import Any, BinaryIO
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from keras_dfprune import report
 from keras_dfprune.distill import distill
 from keras_dfprune.fingerprint import difference, layer_digests
 from keras_dfprune.graph import read_graph
-from keras_dfprune.locate import Refusal, locate
+from keras_dfprune.locate import Layout, Refusal, locate
 from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.model_check import check_model
 from keras_dfprune.optimizer import carry_compile_state
@@ -123,13 +122,13 @@ class PruningPlan:
         """
         check_model(model)
         graph = read_graph(model)
-        apart = difference(self.fingerprint, layer_digests(graph))
+        layout = locate(graph)
+        apart = difference(self.fingerprint, layer_digests(graph)) or self._misfit(layout)
         if apart:
             raise ValueError(
                 f"This plan was made for another model than '{model.name}': {apart}. Make a new "
                 "plan with `keras_dfprune.plan(model, ...)`."
             )
-        layout = locate(graph)
         states = States(layout)
         for group in self.groups:
             absorb(layout.groups[group.layer], group.merge, states)
@@ -142,6 +141,14 @@ class PruningPlan:
             distill(graph, read_graph(rebuilt.model), layout, merges, self.refinement, progress)
         carry_compile_state(model, rebuilt.model, rebuilt.variables)
         return rebuilt.model
+
+    def _misfit(self, layout: Layout) -> str | None:
+        """The first group that a model with the same weights doesn't have."""
+        for group in self.groups:
+            found = layout.groups.get(group.layer)
+            if found is None or found.units != group.units or group.merge.units != group.units:
+                return f"layer {group.layer} has no {group.units} units there that can be pruned"
+        return None
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the plan to one `.npz` file without pickled objects.
@@ -177,26 +184,13 @@ class PruningPlan:
         Raises:
             ValueError: If the file is no plan, is damaged, or comes from a newer version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(bytes(file["header"]))
-                if header["format"] != "keras_dfprune plan":
-                    raise ValueError("it has another header")
-                if header["version"] > _VERSION:
-                    raise ValueError(f"it has version {header['version']}, newer than {_VERSION}")
-                groups = tuple(_unpack(entry, file) for entry in header["groups"])
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"'{path}' is no pruning plan that can be read: {error}") from error
-        return cls(
-            groups=groups,
-            refusals=tuple(Refusal(**entry) for entry in header["refusals"]),
-            parameters=tuple(header["parameters"]),
-            method=header["method"],
-            model_name=header["model_name"],
-            fingerprint=header["fingerprint"],
-            notes=tuple(header["notes"]),
-            refinement=header["refinement"],
-        )
+        with open(path, "rb") as file:
+            try:
+                return _read(cls, file)
+            except Exception as error:  # whatever zipfile, zlib, numpy and json raise
+                raise ValueError(
+                    f"'{path}' is no pruning plan that can be read: {error}"
+                ) from error
 
     def plot(self, path: str | os.PathLike) -> None:
         """Draws each group's saliency curve and histogram, the cut-off marked.
@@ -231,6 +225,25 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "histogram": group.histogram is not None,
         "note": group.note,
     }
+
+
+def _read(cls: type[PruningPlan], file: BinaryIO) -> PruningPlan:
+    with np.load(file, allow_pickle=False) as arrays:
+        header = json.loads(bytes(arrays["header"]))
+        if header["format"] != "keras_dfprune plan":
+            raise ValueError("it has another header")
+        if header["version"] > _VERSION:
+            raise ValueError(f"it has version {header['version']}, newer than {_VERSION}")
+        return cls(
+            groups=tuple(_unpack(entry, arrays) for entry in header["groups"]),
+            refusals=tuple(Refusal(**entry) for entry in header["refusals"]),
+            parameters=tuple(header["parameters"]),
+            method=header["method"],
+            model_name=header["model_name"],
+            fingerprint=header["fingerprint"],
+            notes=tuple(header["notes"]),
+            refinement=header["refinement"],
+        )
 
 
 def _unpack(entry: dict[str, Any], file) -> GroupPlan:

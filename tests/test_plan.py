@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -112,16 +113,100 @@ def test_files_that_are_no_plans(tmp_path):
         dfprune.PruningPlan.load(tmp_path / "nowhere.npz")
 
 
-def test_a_file_of_a_newer_version(tmp_path):
+def test_any_damaged_byte_is_an_error_in_words_or_harmless(tmp_path):
+    plan = planned(tmp_path)
+    content = (tmp_path / "plan.npz").read_bytes()
+    random, errors = np.random.default_rng(0), 0
+    for position in random.integers(len(content), size=150):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(random.integers(8))
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        try:
+            loaded = dfprune.PruningPlan.load(tmp_path / "damaged.npz")
+        except ValueError as error:
+            errors += "is no pruning plan that can be read" in str(error)
+        else:
+            assert str(loaded) == str(plan)
+    assert errors > 75
+
+
+def edited(tmp_path, edit):
+    """A saved plan whose header was changed by hand."""
     planned(tmp_path)
     with np.load(tmp_path / "plan.npz") as file:
         arrays = dict(file)
     header = json.loads(bytes(arrays["header"]))
-    header["version"] = 99
+    edit(header)
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    np.savez(tmp_path / "newer.npz", **arrays)
-    with pytest.raises(ValueError, match="it has version 99, newer than 1"):
-        dfprune.PruningPlan.load(tmp_path / "newer.npz")
+    np.savez(tmp_path / "edited.npz", **arrays)
+    return tmp_path / "edited.npz"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda header: header.update(version=99), "it has version 99, newer than 1"),
+        (lambda header: header.update(format="other"), "it has another header"),
+        (lambda header: header.pop("refusals"), "'refusals'"),
+        (lambda header: header["refusals"].append({"x": 1}), "unexpected keyword argument 'x'"),
+        (lambda header: header["groups"][0].update(prefix="group7"), "group7"),
+    ],
+)
+def test_headers_that_can_t_be_read(edit, message, tmp_path):
+    with pytest.raises(ValueError, match=f"no pruning plan that can be read: .*{message}"):
+        dfprune.PruningPlan.load(edited(tmp_path, edit))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer": "fc9"}, "layer fc9 has no 10 units"),
+        ({"layer": "fc2"}, "layer fc2 has no 10 units"),
+        ({"layer": "fc3"}, "layer fc3 has no 10 units"),
+        ({"units": 9}, "layer fc1 has no 9 units"),
+    ],
+)
+def test_groups_that_the_model_doesn_t_have(change, message, tmp_path):
+    path = edited(tmp_path, lambda header: header["groups"][0].update(change))
+    with pytest.raises(ValueError, match=f"made for another model than.*{message}"):
+        dfprune.PruningPlan.load(path).apply(dense_chain([10, 8, 3]))
+
+
+def test_the_same_weights_in_a_layer_that_is_refused(tmp_path):
+    plan = planned(tmp_path)
+    with pytest.raises(ValueError, match="layer fc1 has no 10 units there that can be pruned"):
+        plan.apply(dense_chain([10, 8, 3], "softmax"))
+
+
+def test_a_plan_can_be_applied_after_the_model_drew_random_numbers():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8, "relu"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(3),
+        ]
+    )
+    plan = dfprune.plan(model, sparsity=0.5)
+    model(np.ones((2, 6)), training=True)
+    assert plan.apply(model).layers[0].units == 4
+
+
+@pytest.mark.parametrize("method", ["saliency", "moments"])
+def test_saliency_is_the_whole_path_down_to_one_unit(method):
+    plan = dfprune.plan(dense_chain([10, 8, 3]), sparsity=0.3, method=method)
+    assert [len(group.saliency) for group in plan.groups] == [9, 7]
+    assert [len(group.removed) for group in plan.groups] == [3, 2]
+    for group in plan.groups:
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([group.kept, group.removed])), np.arange(group.units)
+        )
+
+
+def test_plot_writes_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    dfprune.plan(dense_chain([30, 20, 3])).plot(tmp_path / "plan.png")
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_predicted_parameters_are_those_of_the_result():

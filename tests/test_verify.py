@@ -1,12 +1,15 @@
 """The wide twin: it catches what is wrong, and says when it can't tell."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune import states
-from keras_dfprune.merge import SurvivorMerge
+from keras_dfprune.merge import LinearMerge, SurvivorMerge
+from keras_dfprune.rules.base import Rule
 from tests.models import dense_chain
 
 layers = keras.layers
@@ -78,3 +81,82 @@ def test_outputs_that_are_not_finite_are_compared_where_they_are():
     bias.assign(np.array([np.inf, 0.0, 0.0]))
     with pytest.warns(UserWarning, match="nothing to prune.*not finite"):
         dfprune.apply(model, sparsity=0.5)
+
+
+class Mixture(dfprune.Method):
+    """A user's own method: random units go, random mixtures of the others stand in for them."""
+
+    def curve(self, group, context):
+        random = np.random.default_rng(context.seed)
+        order = random.permutation(group.units)[:-1]
+
+        def merge(count):
+            kept = np.setdiff1d(np.arange(group.units), order[:count])
+            coefficients = random.normal(size=(len(kept), count))
+            offset = np.zeros(group.units)
+            offset[order[:count]] = random.normal(size=count)
+            return dfprune.LinearMerge(kept, order[:count], offset, coefficients)
+
+        return dfprune.Curve(order=order, costs=np.ones(len(order)), merge=merge)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_a_user_s_own_mixtures_are_verified(use_bias, monkeypatch):
+    model = dense_chain([10, 8, 3], use_bias=use_bias)
+    plan = dfprune.plan(model, sparsity=0.5, method=Mixture(), seed=3)
+    pruned = plan.apply(model)
+    assert pruned.count_params() == plan.parameters[1]
+    assert pruned.get_layer("fc3").use_bias and pruned.get_layer("fc1").use_bias == use_bias
+    assert any(group.merge.offset.any() for group in plan.groups)
+    original = LinearMerge.taken_over
+    monkeypatch.setattr(LinearMerge, "taken_over", lambda self, k: original(self, k) * 1.01)
+    with pytest.raises(dfprune.VerificationError):
+        plan.apply(model)
+
+
+def shared_padding():
+    """A convolution with zero padding, where a constant has nowhere to go."""
+    inputs = keras.Input((6, 6, 2))
+    hidden = layers.Conv2D(6, 3, activation="relu", name="units")(inputs)
+    hidden = layers.Conv2D(4, 3, padding="same")(hidden)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(hidden))
+
+
+class TooFew(dfprune.Method):
+    def curve(self, group, context):
+        found = Mixture().curve(group, context)
+        return dfprune.Curve(found.order, found.costs, lambda count: found.merge(1))
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "message"),
+    [
+        (TooFew(), lambda: dense_chain([10, 3]), "must remove 5 of the 10 units of layer 'fc1'"),
+        (Mixture(), shared_padding, "offset for layer 'units', which has nowhere to go"),
+    ],
+)
+def test_a_user_s_method_that_breaks_the_rules_is_told(method, model, message):
+    with pytest.raises(ValueError, match=message):
+        dfprune.plan(model(), sparsity=0.5, method=method)
+
+
+def test_survivors_must_be_kept_units():
+    with pytest.raises(ValueError, match="`survivor` must hold positions in `kept`"):
+        SurvivorMerge([0, 1], [2], np.zeros(3), [2], [1.0])
+    with pytest.raises(ValueError, match=r"must have shape \(removed,\) = \(1,\)"):
+        SurvivorMerge([0, 1], [2], np.zeros(3), [0, 1], [1.0])
+
+
+def test_masks_rolled_by_one_are_caught(monkeypatch):
+    original = Rule.narrow
+
+    def rolled(self, state, cut):
+        if cut.outputs is not None:
+            cut = dataclasses.replace(cut, outputs=np.roll(cut.outputs, 1))
+        return original(self, state, cut)
+
+    model = dense_chain([10, 8, 3])
+    monkeypatch.setattr(Rule, "narrow", rolled)
+    with pytest.raises(dfprune.VerificationError):
+        dfprune.apply(model, sparsity=0.5)
+    assert dfprune.apply(model, sparsity=0.5, verify=False).get_layer("fc1").units == 5
