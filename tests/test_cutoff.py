@@ -1,5 +1,6 @@
 """The automatic cut-off: the mode of the histogram, and when there is none."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -45,6 +46,17 @@ def test_units_go_until_the_first_cost_reaches_the_cutoff():
     half = dfprune.plan(model, method=dfprune.Saliency(cutoff_scale=0.5)).groups[0]
     assert len(half.removed) == int(0.5 * count + 0.5)
     assert len(group.saliency) == 59
+
+
+def test_filters_stay_without_a_budget():
+    model = keras.Sequential(
+        [keras.Input((8, 8, 2)), keras.layers.Conv2D(30, 3, activation="relu", name="conv"),
+         keras.layers.Flatten(), keras.layers.Dense(3)]
+    )  # fmt: skip
+    plan = dfprune.plan(model)
+    assert len(plan.groups[0].removed) == 0 and plan.groups[0].cutoff is None
+    assert "conv: the automatic cut-off is for dense layers; give `sparsity`" in str(plan)
+    assert len(dfprune.plan(model, sparsity=0.5).groups[0].removed) == 15
 
 
 def test_a_small_layer_loses_only_what_is_lossless():
