@@ -18,6 +18,15 @@ tf.config.set_logical_device_configuration(
 
 
 @pytest.fixture(scope="session")
+def strategy() -> tf.distribute.MirroredStrategy:
+    """One for all tests: a second one in a process counts its collective operations from the same
+    number, and TensorFlow then finds other shapes under it ("Shape mismatch in the collective").
+    """
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@pytest.fixture(scope="session")
 def tfds_data_dir() -> str:
     """Folder with prepared TFDS data sets (MNIST among them), from TFDS_DATA_DIR; else a skip."""
     folder = os.environ.get("TFDS_DATA_DIR", "")

@@ -180,8 +180,7 @@ def test_a_second_fit_starts_anew(data):
     assert callback.error is None
 
 
-def test_under_a_mirrored_strategy(data):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_under_a_mirrored_strategy(data, strategy):
     with strategy.scope():
         model = small_model()
     callback = dfprune.PostTrainPrune(sparsity=0.5, validation_data=data)
