@@ -137,6 +137,29 @@ def test_training_of_a_model_rules_the_layers_inside():
     assert calls["inner/drop"] is True
 
 
+def test_models_that_overrule_their_graph_are_opaque():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    class OwnSequential(keras.Sequential):
+        def call(self, x):
+            return x
+
+    assert functional_core(Own()) is None
+    assert functional_core(OwnSequential([keras.Input((2,)), layers.Dense(3)])) is None
+
+
+def test_nested_models_are_inlined_once_for_each_call():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="fc")], name="inner")
+    one, two = keras.Input((4,)), keras.Input((4,))
+    graph = read_graph(keras.Model([one, two], [inner(one, training=True), inner(two)]))
+    calls = [call for call in graph.calls if call.path == "inner/fc"]
+    assert len(calls) == 2 and calls[0].operation is calls[1].operation
+    assert sorted(str(call.training) for call in calls) == ["None", "True"]
+    assert len(graph.outputs) == 2 and graph.outputs[0] is not graph.outputs[1]
+
+
 def test_calls_run_as_the_model_does():
     model = model_with_two_branches()
     graph = read_graph(model)
@@ -247,3 +270,15 @@ def test_rules_know_calls_and_streams_only(file):
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "keras_dfprune.graph":
             assert {name.name for name in node.names} <= {"Call", "Tensor"}
+
+
+METHOD_FILES = [file for file in FILES if file.parent.name == "methods"]
+
+
+@pytest.mark.parametrize("file", METHOD_FILES, ids=lambda file: file.name)
+def test_methods_see_no_graph(file):
+    assert not {"keras_dfprune.graph", "keras_dfprune.locate"} & set(imports_of(file))
+
+
+def test_plans_do_not_know_the_interface():
+    assert "keras_dfprune.api" not in set(imports_of(PACKAGE / "plan.py"))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_dfprune as dfprune
 from tests import kinds
 from tests.models import plant_copy
 
@@ -252,6 +253,22 @@ def consumer_without_bias():
 
 
 @row
+def no_biases():
+    return chain(
+        Dense(8, "relu", name="scaled1", use_bias=False),
+        Dense(7, "tanh", name="copy2", use_bias=False), Dense(3, use_bias=False),
+    )  # fmt: skip
+
+
+@row
+def normalization_behind_a_consumer_without_bias():
+    """A constant part goes into the moving mean, so the consumer gets no bias."""
+    dense = Dense(8, "sigmoid", name="copy1")
+    consumer = Dense(5, use_bias=False, name="consumer")
+    return chain(dense, consumer, layers.BatchNormalization(), layers.ReLU(), Dense(3))
+
+
+@row
 def operations():
     vector = np.linspace(-1, 1, 8).astype("float32")
     vector[1], vector[3] = vector[0], vector[2]
@@ -304,3 +321,33 @@ def test_exactly_the_planted_units_go(name):
 @pytest.mark.parametrize("name", ROWS)
 def test_half_of_the_units_go(name, tmp_path):
     kinds.check_half(ROWS[name], tmp_path, load={})
+
+
+def constant_unit(build):
+    """The row's model, unit 5 of its first layer made a constant."""
+    model = kinds.prepare(build)
+    layer = next(layer for layer in model.layers if isinstance(layer, Dense))
+    kernel, bias = layer.get_weights()
+    kernel[:, 5], bias[5] = 0.0, 1.7
+    layer.set_weights([kernel, bias])
+    return model, dfprune.plan(model, method="moments", tolerance=0)
+
+
+def test_constant_part_becomes_a_new_bias():
+    model, plan = constant_unit(consumer_without_bias)
+    assert 5 in plan.groups[0].removed
+    assert any("gets a bias" in note for note in plan.notes)
+    pruned = plan.apply(model)
+    assert pruned.layers[-1].use_bias and not model.layers[-1].use_bias
+    assert pruned.count_params() == plan.parameters[1]
+    x = kinds.draw(model)
+    kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)
+
+
+def test_constant_part_goes_into_the_normalization_behind():
+    model, plan = constant_unit(normalization_behind_a_consumer_without_bias)
+    assert 5 in plan.groups[0].removed and plan.notes == ()
+    pruned = plan.apply(model)
+    assert not pruned.get_layer("consumer").use_bias
+    x = kinds.draw(model)
+    kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)

@@ -264,6 +264,13 @@ def normalization_of_positions():
     return before(layers.BatchNormalization(axis=1), layers.Flatten(), Dense(3), shape=(3, 6))
 
 
+@row("its units go through different activations on their ways to")
+def two_activations():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    return keras.Model(inputs, [Dense(3)(keras.ops.tanh(hidden)), Dense(3)(layers.ReLU()(hidden))])
+
+
 @row("it has fewer than two units")
 def one_unit():
     inputs = keras.Input((6,))
