@@ -317,6 +317,24 @@ def test_layers_keep_their_settings():
     assert [layer.kernel.dtype for layer in pruned.layers] == ["float32"] * 3
 
 
+class ForgetsFlags(Registered):
+    """A config that leaves the base layer's entries out."""
+
+    def get_config(self):
+        return {"factor": self.factor}
+
+
+def test_frozen_parts_stay_frozen():
+    nested = sequential(Dense(7, "relu", name="inner"), layers.Dropout(0.1))
+    wrapper = layers.TimeDistributed(Dense(6))
+    model = sequential(ForgetsFlags(), nested, layers.RepeatVector(2), wrapper, Dense(3))
+    model.layers[0].trainable = nested.trainable = wrapper.layer.trainable = False
+    assert len(model.trainable_variables) == 2
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert [tuple(variable.shape) for variable in pruned.trainable_variables] == [(3, 3), (3,)]
+    assert not pruned.layers[1].trainable and not pruned.layers[3].layer.trainable
+
+
 def test_functions_stay_the_objects_that_they_were():
     model, pruned = made("function_that_is_only_called_relu")
     assert pruned.layers[0].activation is model.layers[0].activation
