@@ -230,7 +230,9 @@ def check_seed(seed):
     pruned = plan.apply(model)  # raises VerificationError
     assert pruned.count_params() == plan.parameters[1], seed
     cut = {group.layer for group in plan.groups if len(group.removed)}
-    return {name for name, source in seen if source in cut}, bool(cut)
+    groups = locate(read_graph(model)).groups
+    produced = {type(groups[name].rule).__name__ for name in cut}
+    return produced | {name for name, source in seen if source in cut}, bool(cut)
 
 
 def plant_copies(model):

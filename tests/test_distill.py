@@ -35,10 +35,10 @@ def test_layers_that_follow_one_another_are_one_chain():
 def test_what_the_draws_can_t_stand_for_is_left_out():
     behind = keras.Sequential(
         [keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Flatten(),
-         layers.Dense(8, "relu"), layers.Dense(2)]
+         layers.Dense(8, "relu", name="head"), layers.Dense(2)]
     )  # fmt: skip
     assert chains_of(behind) == []
-    assert chains_of(behind, layers=["dense"]) == [["dense"]]
+    assert chains_of(behind, layers=["head"]) == [["head"]]
     sequence = keras.Sequential(
         [keras.Input((5, 3)), layers.Dense(8, "relu"), layers.Flatten(), layers.Dense(2)]
     )
