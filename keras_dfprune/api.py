@@ -1,6 +1,6 @@
 """The public functions: a model into a plan, and a model into a narrower model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -169,6 +169,8 @@ def _wanted(graph: Graph, layout: Layout, sparsity, layers) -> dict[str, float |
     else:
         if isinstance(layers, str):
             layers = [layers]
+        if not (layers is None or isinstance(layers, Iterable)):
+            raise ValueError(f"`layers` must be a list of layer names. Received: layers={layers!r}")
         names = producers if layers is None else layers
         value = None if sparsity is None else float(sparsity)
         wanted = {resolve(name, producers, others): value for name in names}

@@ -40,6 +40,7 @@ class UnitMerge(abc.ABC):
             )
         if len(self.kept) == 0 or np.any(np.diff(self.kept) < 0):
             raise ValueError(f"`kept` must be ascending, one unit at least. Received: {self.kept}")
+        _check_finite("offset", self.offset)
 
     @property
     def units(self) -> int:
@@ -98,6 +99,7 @@ class SurvivorMerge(UnitMerge):
                 "`survivor` must hold positions in `kept`, or -1. "
                 f"Received: survivor={self.survivor}, with {len(self.kept)} kept"
             )
+        _check_finite("scale", self.scale)
 
     def taken_over(self, kernel: np.ndarray) -> np.ndarray:
         gain = np.zeros((len(self.kept), kernel.shape[1]))
@@ -127,10 +129,16 @@ class LinearMerge(UnitMerge):
                 f"`coefficients` must have shape (kept, removed) = {expected}. "
                 f"Received: {coefficients.shape}"
             )
+        _check_finite("coefficients", coefficients)
         object.__setattr__(self, "coefficients", coefficients)
 
     def taken_over(self, kernel: np.ndarray) -> np.ndarray:
         return self.coefficients @ np.asarray(kernel[self.removed], np.float64)
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"`{name}` must be finite. Received: {name}={array}")
 
 
 def follow_survivors(

@@ -64,6 +64,19 @@ def test_wrong_names(sparsity, message):
         dfprune.plan(nested_model(), sparsity=sparsity)
 
 
+def test_a_layer_named_twice():
+    inner = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "relu", name="fc1"), layers.Dense(6, name="fc2")],
+        name="inner",
+    )
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(2)(inner(inputs)))
+    with pytest.raises(ValueError, match="names layer 'inner/fc1' twice, with 0.5 and 0.25"):
+        dfprune.plan(model, sparsity={"inner/fc1": 0.5, "fc1": 0.25})
+    plan = dfprune.plan(model, sparsity={"inner/fc1": 0.5, "fc1": 0.5})
+    assert [len(group.kept) for group in plan.groups] == [4]
+
+
 @pytest.mark.parametrize("value", [1.0, -0.1, float("nan"), True, "half", [0.5]])
 def test_wrong_sparsity(value):
     with pytest.raises(ValueError, match=r"`sparsity` must be a number in \[0, 1\).*Received"):
@@ -80,6 +93,15 @@ def test_wrong_sparsity(value):
         ({"max_params": True}, "`max_params` must be a positive number"),
         ({"max_params": float("inf")}, "`max_params` must be a positive number.*inf"),
         ({"max_params": 0}, "`max_params` must be a positive number"),
+        ({"max_params": float("nan")}, "`max_params` must be a positive number.*nan"),
+        ({"max_params": "100"}, "`max_params` must be a positive number.*'100'"),
+        ({"tolerance": True}, "`tolerance` must be a number of at least 0. Received: True"),
+        ({"tolerance": float("inf")}, "`tolerance` must be a number of at least 0.*inf"),
+        ({"sparsity": {"fc1": float("nan")}}, r"`sparsity\['fc1'\]` must be a number.*nan"),
+        ({"sparsity": {"fc1": True}}, r"`sparsity\['fc1'\]` must be a number.*True"),
+        ({"sparsity": {3: 0.5}}, "There is no layer '3'. Layers: fc1, fc2, fc3"),
+        ({"layers": 3}, "`layers` must be a list of layer names. Received: layers=3"),
+        ({"method": dfprune.Saliency}, "or a `keras_dfprune.Method`. Received: .*Saliency"),
         ({"method": "magic"}, "`method` must be one of 'saliency', 'moments'.*'magic'"),
         ({"sparsity": {"fc1": 0.1}, "layers": ["fc1"]}, "in `sparsity` or in `layers`, not in"),
         ({"layers": ["fc9"]}, "There is no layer 'fc9'"),

@@ -92,6 +92,14 @@ def test_constant_units_go_into_the_bias(activation):
     assert removed_units(pruned_exactly(model)) == {"fc1": {2}}
 
 
+def test_a_constant_without_end_stays():
+    model = dense_chain([6, 3], "exponential")
+    kernel, bias = model.get_layer("fc1").get_weights()
+    kernel[:, 2], bias[2] = 0.0, 1000.0
+    model.get_layer("fc1").set_weights([kernel, bias])
+    assert removed_units(dfprune.plan(model, tolerance=0)) == {"fc1": set()}
+
+
 def test_a_consumer_without_bias_gets_one():
     model = dense_chain([6, 3], "sigmoid", use_bias=False)
     kernel = model.get_layer("fc1").kernel.numpy()

@@ -66,7 +66,8 @@ def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
         biases = group.weight_sets[:, group.inputs].astype(np.float64)
         values = group.activation.values(biases[None])[0]
         for unit in idle:
-            if values[unit] == 0 or (surgery and group.offset_allowed):
+            movable = surgery and group.offset_allowed and np.isfinite(values[unit])
+            if values[unit] == 0 or movable:
                 found.setdefault(int(unit), Removal(int(unit), -1, 0.0, float(values[unit])))
     return found
 
