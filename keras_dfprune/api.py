@@ -15,7 +15,8 @@ from keras_dfprune.budget import (
 from keras_dfprune.calibration import unit_values
 from keras_dfprune.fingerprint import layer_digests
 from keras_dfprune.graph import Graph, read_graph
-from keras_dfprune.locate import Layout, locate
+from keras_dfprune.layout import Layout
+from keras_dfprune.locate import locate
 from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Context, Curve, Method

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Graph, run_calls
-from keras_dfprune.locate import Layout, UnitGroup
+from keras_dfprune.layout import Layout, UnitGroup
 from keras_dfprune.representative import read_representative
 
 # Rows of unit values kept for each group: the moments of 4,096 units from four times as many rows.

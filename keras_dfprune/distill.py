@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_dfprune.graph import Call, Graph, Tensor, detached
-from keras_dfprune.locate import Layout, UnitGroup
+from keras_dfprune.layout import Layout, UnitGroup
 from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods.prior import read_prior
 from keras_dfprune.methods.sampler import input_sampler

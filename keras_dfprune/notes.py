@@ -3,7 +3,7 @@
 import keras
 
 from keras_dfprune.graph import Graph
-from keras_dfprune.locate import Layout
+from keras_dfprune.layout import Layout
 from keras_dfprune.recreate import is_reused, recreate
 from keras_dfprune.states import States, without_bias
 

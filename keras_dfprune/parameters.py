@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_dfprune.locate import LayerFeatures, Layout
+from keras_dfprune.layout import LayerFeatures, Layout
 from keras_dfprune.streams import Stream
 
 

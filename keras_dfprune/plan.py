@@ -15,7 +15,8 @@ from keras_dfprune import report
 from keras_dfprune.distill import distill
 from keras_dfprune.fingerprint import difference, layer_digests
 from keras_dfprune.graph import read_graph
-from keras_dfprune.locate import Layout, Refusal, locate
+from keras_dfprune.layout import Layout, Refusal
+from keras_dfprune.locate import locate
 from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.model_check import check_model
 from keras_dfprune.optimizer import carry_compile_state

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Graph, copy_model, detached
-from keras_dfprune.locate import LayerFeatures, Layout
+from keras_dfprune.layout import LayerFeatures, Layout
 from keras_dfprune.recreate import copy_state, is_reused, recreate, restore_settings
 from keras_dfprune.rules.base import Cut, LayerState, Rule
 from keras_dfprune.states import States

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.activations import LINEAR, Activation, compose
-from keras_dfprune.locate import Inlet, Layout, UnitGroup
+from keras_dfprune.layout import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods.base import Feed, GroupView
 from keras_dfprune.rules.base import Affine, LayerState, Nonlinear, UnitRule

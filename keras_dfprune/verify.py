@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Graph, copy_model, detached, read_graph
-from keras_dfprune.locate import Inlet, Layout, UnitGroup
+from keras_dfprune.layout import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import SurvivorMerge, UnitMerge
 from keras_dfprune.recreate import copy_state, is_reused, recreate
 from keras_dfprune.rules.normalization import BatchNormalizationRule
