@@ -140,6 +140,8 @@ class _Reader:
         if training is None and own is not None:  # what a model was called with goes first
             training = bool(own)
         core = functional_core(node.operation)
+        if core is not None:
+            inputs = _by_name(core, args, kwargs, inputs)
         if core is not None and len(inputs) == len(core.inputs):
             inner = self._enter(core, inputs, path + "/")
             outputs = self.walk(core, inner, path + "/", training)
@@ -157,6 +159,17 @@ class _Reader:
             inner.append(_describe(symbol))
             self.calls.append(Call(layer, path, (tensor,), {}, (tensor,), (inner[-1],), None))
         return tuple(inner)
+
+
+def _by_name(core: Functional, args: tuple, kwargs: dict, inputs: tuple) -> tuple:
+    """The tensors of a call in the order of the called model's inputs.
+
+    Keras finds them by their names where a model that takes no dict is called with one.
+    """
+    given = args[0] if args else kwargs.get("inputs")
+    if not isinstance(given, dict) or isinstance(core._inputs_struct, dict):
+        return inputs
+    return tuple(given[symbol.name] for symbol in core.inputs)
 
 
 def _describe(symbol: keras.KerasTensor) -> Tensor:
@@ -281,3 +294,8 @@ def optimizer_slots(
         and name not in ("_variables",)
     }  # fmt: skip
     return trained, slots
+
+
+def is_decayed(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
+    """Whether `optimizer.exclude_from_weight_decay` leaves the weight decay of `variable` on."""
+    return optimizer._use_weight_decay(variable)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dfprune.graph import compile_arguments, optimizer_slots
+from keras_dfprune.graph import compile_arguments, is_decayed, optimizer_slots
 from keras_dfprune.rebuild import VariablePair
 from keras_dfprune.warning import warn
 
@@ -47,7 +47,8 @@ def carry_compile_state(
         if arguments.get(name) is not None:
             arguments[name] = _remade_tree(name, arguments[name], lost)
     arguments["optimizer"] = _remade_optimizer(model.optimizer, new, variables, lost)
-    new.compile(**{key: value for key, value in arguments.items() if value is not None})
+    given = {key: value for key, value in arguments.items() if value is not None}
+    new.compile(**{**given, "optimizer": arguments["optimizer"]})  # None stays None: no RMSprop
     if lost:
         warn(
             f"The pruned model was compiled without the original's {'; '.join(lost)}. Call "
@@ -86,11 +87,21 @@ def _remade_optimizer(optimizer, new: keras.Model, variables, lost: list[str]):
         lost.append(f"optimizer {type(optimizer).__name__} (can't be made again from its config)")
         return None
     inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.weight_decay is not None:
+        _carry_exclusions(inner, getattr(made, "inner_optimizer", made), new, variables)
     if type(inner) not in _ELEMENTWISE:
         lost.append(f"state of optimizer {type(inner).__name__} (its slots can't be cut)")
     elif inner.built:
         _carry_slots(optimizer, made, new, variables)
     return made
+
+
+def _carry_exclusions(inner, made, new: keras.Model, variables) -> None:
+    """Which variables don't decay stands in no config; a fresh bias goes by its name."""
+    old = {id(pair.new): pair.old for pair in variables}
+    spared = [v for v in new.trainable_variables if not is_decayed(inner, old.get(id(v), v))]
+    if spared:
+        made.exclude_from_weight_decay(var_list=spared)
 
 
 def _carry_slots(optimizer, made, new: keras.Model, variables) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.graph import is_decayed
 from tests.models import dense_chain, plant_copy
 
 optimizers = keras.optimizers
@@ -39,7 +40,14 @@ def losses(model, steps):
     return [float(np.ravel(model.train_on_batch(x, y))[0]) for _ in range(steps)]
 
 
+def sparing_biases():
+    optimizer = optimizers.AdamW(0.01, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 OPTIMIZERS = {
+    "excluded from decay": sparing_biases,
     "sgd": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "adam": lambda: optimizers.Adam(0.01),
     "adam, amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
@@ -86,6 +94,34 @@ def test_slots_that_can_t_be_cut_start_anew():
     assert len(seen) == 1
     assert isinstance(pruned.optimizer, optimizers.Adafactor)
     losses(pruned, 1)
+
+
+class OwnOptimizer(optimizers.SGD):
+    def __init__(self, secret):
+        super().__init__(0.1)
+
+
+def test_no_other_optimizer_takes_the_place_of_a_lost_one():
+    model = dense_chain([8, 3])
+    model.compile(OwnOptimizer(3), "mse")
+    with pytest.warns(UserWarning, match="without the original's optimizer OwnOptimizer"):
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.optimizer is None
+    model.compile(None, "mse")
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.optimizer is None
+    x, y = data()
+    assert pruned.evaluate(x, y, verbose=0) > 0
+
+
+def test_single_variables_stay_excluded_from_decay():
+    model = dense_chain([8, 6, 3])
+    optimizer = optimizers.AdamW(weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([model.get_layer("fc2").kernel])
+    model.compile(optimizer, "mse")
+    pruned = dfprune.apply(model, sparsity=0.5)
+    found = pruned.optimizer
+    assert [is_decayed(found, layer.kernel) for layer in pruned.layers] == [True, False, True]
 
 
 def own_loss(y, prediction):
