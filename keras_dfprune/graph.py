@@ -169,7 +169,8 @@ def _by_name(core: Functional, args: tuple, kwargs: dict, inputs: tuple) -> tupl
     given = args[0] if args else kwargs.get("inputs")
     if not isinstance(given, dict) or isinstance(core._inputs_struct, dict):
         return inputs
-    return tuple(given[symbol.name] for symbol in core.inputs)
+    found = tuple(given.get(symbol.name) for symbol in core.inputs)
+    return found if None not in found else inputs
 
 
 def _describe(symbol: keras.KerasTensor) -> Tensor:

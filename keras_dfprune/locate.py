@@ -62,6 +62,7 @@ class _Walk:
         self.records: dict[str, list[LayerFeatures]] = {}
         self.effects: dict[str, Affine | Nonlinear] = {}
         self.users: dict[Tensor, list[Call]] = {}
+        self.outputs = frozenset(graph.outputs)
         self.tied = _tied_operations(graph)
         for call in graph.calls:
             for tensor in call.inputs:
@@ -204,6 +205,8 @@ def _behind(walk: _Walk, consumer: Call, padded: bool) -> Call | None:
     if not needed or len(walk.records[consumer.path]) != 1:
         return None
     if keras.activations.get(rule.activation(consumer.operation)) is not keras.activations.linear:
+        return None
+    if consumer.outputs[0] in walk.outputs:  # there the offset would be missed
         return None
     users = walk.users.get(consumer.outputs[0], [])
     if len(users) != 1 or type(users[0].operation) is not keras.layers.BatchNormalization:

@@ -306,6 +306,18 @@ def same_names_inside_two_models():
 
 
 @row
+def nested_model_called_by_names():
+    """Keras finds the inputs of a model that takes a list by their names in a dict."""
+    one, two = keras.Input((8,), name="b"), keras.Input((8,), name="a")
+    joined = layers.Concatenate()([one, 2.0 * two])
+    inner = keras.Model([one, two], Dense(7, "tanh", name="copy3")(joined))
+    inputs = keras.Input((6,))
+    first = Dense(8, "relu", name="scaled1")(inputs)
+    second = Dense(8, "sigmoid", name="copy2")(inputs)
+    return keras.Model(inputs, Dense(3)(inner({"a": second, "b": first})))
+
+
+@row
 def called_for_inference():
     inputs = keras.Input((6,))
     hidden = Dense(8, "relu", name="scaled1")(inputs)
@@ -321,6 +333,15 @@ def test_exactly_the_planted_units_go(name):
 @pytest.mark.parametrize("name", ROWS)
 def test_half_of_the_units_go(name, tmp_path):
     kinds.check_half(ROWS[name], tmp_path, load={})
+
+
+def consumer_without_bias_is_an_output_too():
+    """The normalization behind can't take a constant, since the output in front would miss it."""
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "sigmoid", name="copy1")(inputs)
+    between = Dense(5, use_bias=False, name="consumer")(hidden)
+    behind = layers.ReLU()(layers.BatchNormalization()(between))
+    return keras.Model(inputs, [between, Dense(3)(behind)])
 
 
 def constant_unit(build):
@@ -349,5 +370,14 @@ def test_constant_part_goes_into_the_normalization_behind():
     assert 5 in plan.groups[0].removed and plan.notes == ()
     pruned = plan.apply(model)
     assert not pruned.get_layer("consumer").use_bias
+    x = kinds.draw(model)
+    kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)
+
+
+def test_constant_part_is_not_missed_where_the_consumer_is_an_output():
+    model, plan = constant_unit(consumer_without_bias_is_an_output_too)
+    assert 5 in plan.groups[0].removed
+    pruned = plan.apply(model)
+    assert pruned.get_layer("consumer").use_bias
     x = kinds.draw(model)
     kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)
