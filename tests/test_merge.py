@@ -17,7 +17,7 @@ def survivor_merge(**changes):
         "removed": REMOVED,
         "offset": [0, 0.5, 0, 0, -2, 0.25, 0],
         "survivor": [1, 1, -1],
-        "scale": [2.0, 0.5, 0.0],
+        "scale": [2.0, 0.5, 0.7],
     }
     return SurvivorMerge(**{**settings, **changes})
 

@@ -194,9 +194,9 @@ class _Importance:
         """The importance of one unit."""
         return float(self._of(self._outgoing[unit : unit + 1])[0])
 
-    def hand_over(self, unit: int, survivor: int) -> None:
-        """`a_i <- a_i + a_j` in the scaled weights."""
-        self._outgoing[survivor] += self._outgoing[unit]
+    def hand_over(self, unit: int, survivor: int, factor: float) -> None:
+        """`a_i <- a_i + factor a_j` in the scaled weights."""
+        self._outgoing[survivor] += factor * self._outgoing[unit]
 
     def _of(self, rows: np.ndarray) -> np.ndarray:
         if self._aggregate == "mean":
@@ -252,7 +252,9 @@ class _Search:
         self.costs.append(cost)
         self._alive[unit] = False
         if survivor >= 0:
-            self._importance.hand_over(unit, survivor)
+            # 1 but for multiples that the lossless pass merges without normalisation
+            alpha = self._merge_scale[survivor] / self._merge_scale[unit]
+            self._importance.hand_over(unit, survivor, removal.scale * alpha)
             self._weight[survivor] = self._importance.one(survivor)
         if self._nearest is not None:
             self._replace_nearest(unit)
