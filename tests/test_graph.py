@@ -225,7 +225,7 @@ def test_only_graph_reads_private_attributes(file):
         assert found == {
             "_nodes_by_depth", "_trainable_variables", "_functional", "_keras_history",
             "_inputs_struct", "_outputs_struct", "_compile_config", "_layers", "_flatten_layers",
-            "_tracker",
+            "_tracker", "_use_weight_decay",
         }  # fmt: skip
     else:
         assert found == set() and internal == set()
