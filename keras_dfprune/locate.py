@@ -194,7 +194,7 @@ def _seam_signature(effects, inlet: Inlet) -> tuple:
         if isinstance(effect, Nonlinear) and effect.coordinates is None:
             signature.append(effect.activation.values(_GRID.astype(np.float32)).tobytes())
         else:
-            signature.append((stage.call.path, np.unique(own, axis=1).tobytes()))
+            signature.append((stage.call.path, stage.padded, np.unique(own, axis=1).tobytes()))
     return tuple(signature)
 
 

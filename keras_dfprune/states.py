@@ -193,12 +193,15 @@ class _Selection:
         self.activation = LINEAR
         self.batch_mean = self.batch_std = None
         self._bent = False
+        self._edge = np.zeros(len(sets))  # what each unit is where zeros stand beside it
         self._differs = False  # whether the units' functions have parameters of their own
 
     def through(self, stage: Stage, order: np.ndarray, states: States) -> None:
         effect = states.effect(stage)
         own = stage.features[order]
         if isinstance(effect, Nonlinear):
+            if not self._bent and self._edge.any():  # copies have to be copies there too
+                self.extra.append(self._edge[:, None])
             self._bent = True
             activation = effect.activation
             if effect.coordinates is not None:
@@ -218,6 +221,8 @@ class _Selection:
             return
         self.sets = self.sets * scale[:, None]
         self.sets[:, -1] += shift
+        if stage.padded:
+            self._edge = self._edge * scale + shift
         self.batch_mean = self.batch_std = None
         if isinstance(stage.rule, BatchNormalizationRule):
             mean, std = stage.rule.statistics(states[stage.call.path])

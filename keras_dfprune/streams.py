@@ -18,11 +18,13 @@ class Stage:
         rule: Its rule, which knows the stage's effect.
         call: The call.
         features: Int array, shape `(features,)`: which of the layer's own features each one was.
+        padded: Whether it sees zeros beside the units.
     """
 
     rule: Any
     call: Any
     features: np.ndarray
+    padded: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ class Piece:
 
     def through(self, rule: Any, call: Any) -> "Piece":
         """This piece behind one more stage, whose features are the tensor's columns."""
-        stage = Stage(rule, call, self.columns)
+        stage = Stage(rule, call, self.columns, self.padded)
         return dataclasses.replace(self, stages=(*self.stages, stage))
 
     def by_unit(self, units: int) -> np.ndarray:
