@@ -174,7 +174,7 @@ def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: 
         activation=activation,
         outgoing=tuple(blocks),
         offset_allowed=group.offset_allowed,
-        offset_exact=group.offset_exact,
+        offset_exact=group.offset_exact and selected.even,
         can_survive=survives,
         batch_mean=selected.batch_mean,
         batch_std=selected.batch_std,
@@ -195,6 +195,7 @@ class _Selection:
         self._bent = False
         self._edge = np.zeros(len(sets))  # what each unit is where zeros stand beside it
         self._differs = False  # whether the units' functions have parameters of their own
+        self.even = True  # whether what is constant in front is constant behind, at all positions
 
     def through(self, stage: Stage, order: np.ndarray, states: States) -> None:
         effect = states.effect(stage)
@@ -207,6 +208,7 @@ class _Selection:
             if effect.coordinates is not None:
                 coordinates = effect.coordinates[own].reshape(len(own), -1)
                 self._append(coordinates)
+                self.even = self.even and not np.ptp(coordinates, axis=1).any()
                 function = effect.function_of(coordinates)
                 activation = dataclasses.replace(activation, function=function)
                 self._differs = True

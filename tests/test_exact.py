@@ -169,3 +169,24 @@ def test_a_copy_without_a_way_back_is_no_survivor():
     model.get_layer("bn").gamma.assign(gamma)
     plan = pruned_exactly(model)
     assert 0 not in removed_units(plan)["fc1"]
+
+
+@pytest.mark.parametrize("shared_axes, gone", [(None, 0), ([1], 1), ([1, 2], 1), ([2], 0)])
+def test_slopes_that_differ_between_positions_bend_a_constant(shared_axes, gone):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            keras.layers.Dense(6, name="fc1"),
+            keras.layers.PReLU(shared_axes=shared_axes, name="bend"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    random = np.random.default_rng(0)
+    kernel, bias = model.get_layer("fc1").get_weights()
+    kernel[:, 4], bias[4] = 0, -1
+    model.get_layer("fc1").set_weights([kernel, bias])
+    alpha = model.get_layer("bend").alpha
+    alpha.assign(random.uniform(0.1, 0.9, alpha.shape))
+    assert len(pruned_exactly(model).groups[0].removed) == gone

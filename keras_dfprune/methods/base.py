@@ -55,7 +55,8 @@ class GroupView:
             `(units, positions, outputs)`, with the scales of the carriers applied.
         offset_allowed: Whether `UnitMerge.offset` has a bias to go to.
         offset_exact: Whether an offset is a constant for the consumers at every position; not so
-            at the edges of a convolution that pads with zeros.
+            at the edges of a convolution that pads with zeros, and behind a PReLU whose slopes
+            differ between positions.
         can_survive: Bool array, shape `(units,)`: False for units that reach a consumer with
             scale 0 and so can't take over for another.
         batch_mean: Float array, shape `(units,)`, or None: mean of the pre-activation over the

@@ -59,18 +59,19 @@ class PReLURule(ElementwiseRule):
     def effect(self, call: Call, state: LayerState) -> Nonlinear:
         alpha = state.variables["alpha"]
         slopes = np.concatenate([np.ones(1), np.abs(alpha).reshape(-1)])
+        own = np.moveaxis(alpha, -1, 0).reshape(alpha.shape[-1], -1)
         function = Activation(
             name="prelu",
-            function=lambda x: keras.ops.maximum(x, 0) + alpha * keras.ops.minimum(x, 0),
+            function=_prelu(own[:1]),
             slope=float(slopes.max()),
             monotone=bool(alpha.min() >= 0),
             homogeneous=True,
             at_zero=0.0,
             kinks=(0.0,),
         )
-        if alpha.shape[-1] == 1:
+        if np.all(alpha == alpha.flat[0]):
             return Nonlinear(function)
-        own = np.moveaxis(alpha, -1, 0).reshape(alpha.shape[-1], -1)
+        own = np.broadcast_to(own, (call.inputs[0].shape[-1], own.shape[1]))  # shared by all units
         return Nonlinear(function, own, _prelu)
 
 
