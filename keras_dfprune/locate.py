@@ -81,8 +81,9 @@ class _Walk:
             if isinstance(rule, ElementwiseRule) and leaving is not None:
                 self.effects[call.path] = rule.effect(call, rule.read(call.operation))
         except (Barrier, NotElementwise) as error:
+            link = ", which" if isinstance(error, Barrier) else ":"
             for stream in arriving:
-                self.refuse(stream, f"it feeds {_title(call)}, which {error}")
+                self.refuse(stream, f"it feeds {_title(call)}{link} {error}")
             leaving = None
         if isinstance(rule, UnitRule):
             leaving = self._produce(call, rule)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Graph, copy_model, detached
+from keras_dfprune.graph import Graph, all_layers, copy_model, detached
 from keras_dfprune.layout import LayerFeatures, Layout
 from keras_dfprune.recreate import copy_state, is_reused, recreate, restore_settings
 from keras_dfprune.rules.base import Cut, LayerState, Rule
@@ -130,6 +130,10 @@ def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -
     for name, variable in targets.items():
         variable.assign(state.variables[name])
     restore_settings(old, new)
+    for layer in all_layers(new):
+        for key, value in vars(layer).items():
+            if isinstance(value, keras.initializers.Constant) and np.ndim(value.value) > 0:
+                setattr(layer, key, keras.initializers.Zeros())  # an array of the old shape
 
 
 def _cut_pairs(old: keras.Layer, new: keras.Layer, rule: Rule, cut: Cut) -> list[VariablePair]:

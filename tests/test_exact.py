@@ -190,3 +190,20 @@ def test_slopes_that_differ_between_positions_bend_a_constant(shared_axes, gone)
     alpha = model.get_layer("bend").alpha
     alpha.assign(random.uniform(0.1, 0.9, alpha.shape))
     assert len(pruned_exactly(model).groups[0].removed) == gone
+
+
+@pytest.mark.parametrize("activation, gone", [("relu", 1), ("sigmoid", 0), ("relu6", 0)])
+def test_the_activation_of_a_depthwise_convolution_bends_multiples(activation, gone):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 2)),
+            keras.layers.Conv2D(6, 1, activation="relu", name="fc1"),
+            keras.layers.DepthwiseConv2D(2, activation=activation, use_bias=False, name="blur"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    model.get_layer("blur").set_weights([np.full((2, 2, 6, 1), 2.0)])
+    plant_copy(model.get_layer("fc1"), 1, 4, 5.0)
+    assert len(pruned_exactly(model).groups[0].removed) == gone

@@ -133,17 +133,23 @@ def softmax_of_its_own():
     return before(Dense(3), activation="softmax")
 
 
-@row("feeds softmax .Softmax., which")
+@row("feeds softmax .Softmax.: each value depends on the other units")
 def softmax_layer():
     return before(layers.Softmax(), Dense(3))
 
 
-@row("feeds activation.* .Activation., which.*softmax")
+@row("feeds activation.* .Activation.: each value.*softmax")
 def softmax_as_activation_layer():
     return before(layers.Activation("softmax"), Dense(3))
 
 
-@row("feeds softmax .Softmax., which")
+@row("feeds depthwise_conv2d .DepthwiseConv2D.: each value depends on the other units")
+def softmax_inside_a_depthwise_convolution():
+    filtered = layers.DepthwiseConv2D(2, activation="softmax")
+    return before(filtered, layers.Flatten(), Dense(3), shape=(4, 4, 6))
+
+
+@row("feeds softmax .Softmax.: each value depends on the other units")
 def softmax_operation():
     return before(keras.ops.softmax, Dense(3))
 

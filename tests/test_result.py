@@ -210,3 +210,21 @@ def test_it_can_be_trained_on_apart_from_the_original():
     model.fit(x, y, verbose=0)
     for variable, value in zip(pruned.variables, values, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
+
+
+def test_initializers_that_are_arrays_of_the_old_shape_do_not_come_back(tmp_path):
+    constant = keras.initializers.Constant
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(6, "relu", kernel_initializer=constant(np.ones((4, 6)))),
+            layers.BatchNormalization(gamma_initializer=constant(np.ones(6))),
+            layers.Dense(2, bias_initializer=constant(0.5)),
+        ]
+    )
+    pruned = dfprune.apply(model, sparsity=0.5)
+    pruned.save(tmp_path / "pruned.keras")
+    loaded = keras.saving.load_model(tmp_path / "pruned.keras")
+    x = inputs_of(model)
+    assert np.array_equal(outputs(loaded, x), outputs(pruned, x))
+    assert loaded.layers[-1].bias_initializer.value == 0.5

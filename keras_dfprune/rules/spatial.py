@@ -5,10 +5,12 @@ and depthwise filters stand before the seam: equal units stay equal through them
 pooling also positive multiples.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
-from keras_dfprune.activations import Activation
+from keras_dfprune.activations import Activation, describe
 from keras_dfprune.graph import Call
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, LayerState, Nonlinear, Rule, single
 from keras_dfprune.rules.convolution import channel_axis, pads_with_zeros
@@ -110,22 +112,25 @@ class DepthwiseConvolutionRule(ElementwiseRule):
         filters = kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T
         bias = state.variables.get("bias", np.zeros(len(filters), kernel.dtype))
         own = np.concatenate([filters, bias[:, None]], axis=1)
-        linear = Activation(
-            name="depthwise filter",
-            function=lambda x: x,
-            slope=float(np.abs(filters).sum(axis=1).max()),
+        activation = describe(call.operation.activation, len(filters))
+        function = Activation(
+            name=f"depthwise filter then {activation.name}",
+            function=_response(own[:1], activation),
+            slope=float(np.abs(filters).sum(axis=1).max()) * activation.slope,
             monotone=False,
-            homogeneous=not np.any(bias),
-            at_zero=float(bias[0]),
+            homogeneous=activation.homogeneous and not np.any(bias),
+            at_zero=float(activation.values(bias[:1])[0]),
         )
-        return Nonlinear(linear, own, _response)
+        return Nonlinear(function, own, lambda coordinates: _response(coordinates, activation))
 
 
-def _response(coordinates: np.ndarray):
-    """What the filters make of a constant input, far from the edges."""
+def _response(coordinates: np.ndarray, activation: Activation) -> Callable:
+    """What the layer makes of a constant input, far from the edges."""
     taps = coordinates[:, :-1].sum(axis=1).astype(np.float32)
     bias = coordinates[:, -1].astype(np.float32)
-    return lambda x: x * keras.ops.cast(taps, x.dtype) + keras.ops.cast(bias, x.dtype)
+    return lambda x: activation.function(
+        x * keras.ops.cast(taps, x.dtype) + keras.ops.cast(bias, x.dtype)
+    )
 
 
 def _moved(call: Call, stream: Stream) -> Stream:
