@@ -123,7 +123,7 @@ def plan(
         ValueError: As `apply`.
     """
     check_model(model)
-    method = _method(method)
+    method = find_method(method)
     check_budget(method, sparsity, max_params, tolerance)
     graph = read_graph(model)
     layout = locate(graph)
@@ -141,7 +141,12 @@ def plan(
     return made
 
 
-def _method(method: str | Method) -> Method:
+def find_method(method: str | Method) -> Method:
+    """The method that an argument names.
+
+    Raises:
+        ValueError: If it names none.
+    """
     if isinstance(method, Method):
         return method
     if isinstance(method, str) and method in METHODS:
@@ -300,7 +305,7 @@ class _Planner:
             cutoff=curve.cutoff,
             predicted_error=error,
             histogram=curve.histogram,
-            note=curve.note,
+            note=curve.note if count == curve.automatic else None,
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from keras_dfprune import api
+from keras_dfprune.budget import check_budget
 from keras_dfprune.export import export
 from keras_dfprune.export.files import check_target
 from keras_dfprune.fingerprint import weights_digest
@@ -29,8 +30,8 @@ class PostTrainPrune(keras.callbacks.Callback):
     Args:
         export_path: Where `export` writes the pruned model (`.keras`, `.tflite`, `.onnx`, or a
             folder for a SavedModel), or None.
-        validation_data: What `Model.evaluate` takes: a tuple `(x, y)` or `(x, y, sample_weight)`,
-            or a data set. Where it is given, both models are scored on it. The data that `fit`
+        validation_data: What `Model.fit` takes: a tuple `(x, y)` or `(x, y, sample_weight)`, or a
+            data set. Where it is given, both models are scored on it. The data that `fit`
             got is out of a callback's reach.
         strict: Whether an error while pruning is raised out of `fit`. By default it is one warning
             and `callback.error`, so that the training isn't lost.
@@ -50,7 +51,8 @@ class PostTrainPrune(keras.callbacks.Callback):
         error: The exception that kept the model from being pruned, exported or scored, or None.
 
     Raises:
-        ValueError: If nothing can be written at `export_path`.
+        ValueError: If nothing can be written at `export_path`, or an argument makes no sense
+            whatever the model is.
 
     Example:
     ```python
@@ -81,6 +83,7 @@ class PostTrainPrune(keras.callbacks.Callback):
         self.strict = strict
         if export_path is not None:
             check_target(export_path)  # rather now than after hours of training
+        check_budget(api.find_method(method), sparsity, max_params, tolerance)
         self._arguments = {
             "method": method,
             "sparsity": sparsity,
@@ -160,6 +163,6 @@ class PostTrainPrune(keras.callbacks.Callback):
 
 
 def _evaluate(model: keras.Model, data: Any) -> dict[str, float]:
-    arguments = data if isinstance(data, tuple) else (data,)
+    arguments = data if isinstance(data, tuple | list) else (data,)
     x, y, weights = (*arguments, None, None)[:3]
     return model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)

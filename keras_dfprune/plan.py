@@ -6,6 +6,7 @@ A plan is data. `PruningPlan.apply` makes the narrow model from it; `save` write
 import dataclasses
 import json
 import os
+import zipfile
 from typing import Any, BinaryIO
 
 import keras
@@ -229,6 +230,9 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
 
 
 def _read(cls: type[PruningPlan], file: BinaryIO) -> PruningPlan:
+    if not zipfile.is_zipfile(file):  # NumPy would advise to unpickle it
+        raise ValueError("it is no .npz file, or is cut short")
+    file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
         header = json.loads(bytes(arrays["header"]))
         if header["format"] != "keras_dfprune plan":

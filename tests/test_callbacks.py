@@ -75,7 +75,7 @@ def test_scores_are_those_of_evaluate(data, capsys):
 def test_scores_of_a_data_set_and_of_weighted_samples(data):
     x, y = data
     weights = np.linspace(0, 1, len(x))
-    weighted = dfprune.PostTrainPrune(sparsity=0.5, validation_data=(x, y, weights))
+    weighted = dfprune.PostTrainPrune(sparsity=0.5, validation_data=[x, y, weights])
     batches = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(16)
     from_batches = dfprune.PostTrainPrune(sparsity=0.5, validation_data=batches)
     small_model().fit(x, y, verbose=0, callbacks=[weighted, from_batches])
@@ -136,6 +136,12 @@ def test_an_error_while_scoring_keeps_the_pruned_model(data):
         small_model().fit(x, y, verbose=0, callbacks=[callback])
     assert callback.pruned_model is not None
     assert callback.error is not None
+
+
+@pytest.mark.parametrize("bad", [{"sparsity": 2}, {"method": "magic"}, {"tolerance": 0.1}])
+def test_arguments_that_suit_no_model_are_errors_before_the_training(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        dfprune.PostTrainPrune(**bad)
 
 
 def test_strict_raises(data):

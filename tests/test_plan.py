@@ -107,8 +107,11 @@ def test_files_that_are_no_plans(tmp_path):
     np.savez(tmp_path / "other.npz", weights=np.ones(3))
     np.savez(tmp_path / "objects.npz", header=np.array([{"a": 1}], dtype=object))
     for name in ("half", "text", "other", "objects"):
-        with pytest.raises(ValueError, match=f"{name}.npz' is no pruning plan that can be read"):
+        with pytest.raises(
+            ValueError, match=f"{name}.npz' is no pruning plan that can be read"
+        ) as caught:
             dfprune.PruningPlan.load(tmp_path / f"{name}.npz")
+        assert "unsafely" not in str(caught.value)  # NumPy's advice for pickles
     with pytest.raises(FileNotFoundError):
         dfprune.PruningPlan.load(tmp_path / "nowhere.npz")
 

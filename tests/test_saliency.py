@@ -149,6 +149,7 @@ def test_surgery_decides():
     ("arguments", "message"),
     [
         ({"normalize": "yes"}, "`normalize` must be one of 'auto', True, False.*'yes'"),
+        ({"normalize": 1}, "`normalize` must be one of 'auto', True, False.*=1"),
         ({"distance": "cosine"}, "`distance` must be one of 'weights', 'ratio'"),
         ({"aggregate": "sum"}, "`aggregate` must be one of 'mean', 'max'"),
         ({"surgery": 2}, "`surgery` must be one of True, False"),

@@ -135,7 +135,7 @@ class Saliency(Method):
 
 
 def _one_of(name: str, value: Any, allowed: tuple) -> None:
-    if not any(value is option or value == option for option in allowed):
+    if not any(type(value) is type(option) and value == option for option in allowed):
         options = ", ".join(repr(option) for option in allowed)
         raise ValueError(f"`{name}` must be one of {options}. Received: {name}={value!r}")
 
