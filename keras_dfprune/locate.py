@@ -58,6 +58,7 @@ class _Walk:
         self.origins = {tensor: tensor.name for tensor in graph.inputs}
         self.producers: dict[str, Call] = {}
         self.reasons: dict[str, str] = {}
+        self.barred: set[str] = set()  # layers that can neither produce nor consume
         self.arrivals: dict[str, list[tuple[Call, UnitRule, Piece]]] = {}
         self.records: dict[str, list[LayerFeatures]] = {}
         self.effects: dict[str, Affine | Nonlinear] = {}
@@ -89,7 +90,8 @@ class _Walk:
             leaving = self._produce(call, rule)
             for piece in arriving[0].pieces if arriving[0] is not None else ():
                 self.arrivals.setdefault(piece.source, []).append((call, rule, piece))
-        if rule is not None and (rule.axes or rule.follows_input):
+        is_cut = rule is not None and (rule.axes or rule.follows_input)
+        if is_cut and call.path not in self.barred:
             record = LayerFeatures(call, rule, arriving[0] if arriving else None, leaving)
             self.records.setdefault(call.path, []).append(record)
         if leaving is not None:
@@ -103,6 +105,7 @@ class _Walk:
         reason = self.tied.get(id(call.operation)) or rule.barrier(call.operation)
         if reason:
             self.reasons.setdefault(call.path, f"it {reason}")
+            self.barred.add(call.path)
             return None
         units = rule.unit_count(call.operation)
         if units < 2:

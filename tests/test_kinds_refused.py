@@ -116,6 +116,17 @@ def reshaped():
     return before(layers.Reshape((4, 2)), Dense(3))
 
 
+@row("feeds time_distributed .TimeDistributed., which wraps a layer other than Dense")
+def model_in_time_distributed():
+    inner = keras.Sequential([keras.Input((8,)), Dense(5, "relu"), Dense(4)])
+    return before(layers.TimeDistributed(inner), Dense(3), shape=(4, 6))
+
+
+@row("feeds time_distributed .TimeDistributed., which wraps a layer other than Dense")
+def dense_subclass_in_time_distributed():
+    return before(layers.TimeDistributed(MyDense(5)), Dense(3), shape=(4, 6))
+
+
 @row("feeds lambda .Lambda., which runs Python code that can't be seen through")
 def python_lambda():
     return before(layers.Lambda(lambda x: 2 * x, output_shape=lambda shape: shape), Dense(3))
