@@ -25,7 +25,8 @@ from keras_dfprune.notes import folded_parameters, new_biases, notes
 from keras_dfprune.parameters import ParameterCount
 from keras_dfprune.plan import GroupPlan, PruningPlan
 from keras_dfprune.progress import Progress
-from keras_dfprune.states import States, absorb, view, without_bias
+from keras_dfprune.states import States, absorb, without_bias
+from keras_dfprune.view import view
 from keras_dfprune.warning import warn
 
 
@@ -160,7 +161,9 @@ def find_method(method: str | Method) -> Method:
 def _wanted(graph: Graph, layout: Layout, sparsity, layers) -> dict[str, float | None]:
     """The groups to cut, with the sparsity of each where one is given."""
     refused = [refusal.layer for refusal in layout.refusals]
-    producers = [*layout.groups, *refused]
+    tied = {group.name: group.layers for group in layout.groups.values()}
+    names = {path: name for name, paths in tied.items() for path in paths}
+    producers = [*names, *refused]
     others = [path for path in graph.paths.values() if path not in producers]
     if isinstance(sparsity, Mapping):
         if layers is not None:
@@ -168,18 +171,24 @@ def _wanted(graph: Graph, layout: Layout, sparsity, layers) -> dict[str, float |
         wanted: dict[str, float | None] = {}
         for name, value in sparsity.items():
             path = resolve(name, producers, others)
-            if wanted.setdefault(path, float(value)) != float(value):
+            group = names.get(path, path)
+            if wanted.setdefault(group, float(value)) != float(value):
+                others_tied = [one for one in tied.get(group, ()) if one != path]
+                also = f", or a layer tied to it ({', '.join(others_tied)})" if others_tied else ""
                 raise ValueError(
-                    f"`sparsity` names layer '{path}' twice, with {wanted[path]} and {value}."
+                    f"`sparsity` names layer '{path}'{also} twice, with {wanted[group]} and "
+                    f"{value}."
                 )
     else:
         if isinstance(layers, str):
             layers = [layers]
         if not (layers is None or isinstance(layers, Iterable)):
             raise ValueError(f"`layers` must be a list of layer names. Received: layers={layers!r}")
-        names = producers if layers is None else layers
         value = None if sparsity is None else float(sparsity)
-        wanted = {resolve(name, producers, others): value for name in names}
+        paths = [
+            resolve(name, producers, others) for name in (producers if layers is None else layers)
+        ]
+        wanted = {names.get(path, path): value for path in paths}
     return {path: wanted[path] for path in layout.groups if path in wanted}
 
 
@@ -298,7 +307,7 @@ class _Planner:
             error = float(expected / curve.scale)
         return GroupPlan(
             layer=name,
-            layers=(name,),
+            layers=self._layout.groups[name].layers,
             units=self._layout.groups[name].units,
             merge=merge,
             saliency=np.asarray(curve.costs, np.float64),

@@ -3,7 +3,6 @@
 import keras
 
 _MIXES = "mixes all units of its input"
-_TIES = "ties its inputs together feature by feature"
 _RESHAPES = "rearranges units and positions"
 _LEARNS = "has weights of its own for each unit that can't be cut yet"
 
@@ -27,12 +26,6 @@ _CLAUSES = {
     "Permute": _RESHAPES,
     "Transpose": _RESHAPES,
     "GetItem": "takes only a part of the tensor",
-    "Add": _TIES,
-    "Subtract": _TIES,
-    "Multiply": _TIES,
-    "Average": _TIES,
-    "Maximum": _TIES,
-    "Minimum": _TIES,
     "Dot": _MIXES,
     "Lambda": "runs Python code that can't be seen through; use layers or keras.ops instead",
 }

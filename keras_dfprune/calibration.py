@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Graph, run_calls
-from keras_dfprune.layout import Layout, UnitGroup
+from keras_dfprune.layout import Inlet, Layout, UnitGroup
 from keras_dfprune.representative import read_representative
 
 # Rows of unit values kept for each group: the moments of 4,096 units from four times as many rows.
@@ -49,16 +49,19 @@ def unit_values(
         }
         known = run_calls(graph, given)
         for name, group in layout.groups.items():
-            values = _at_seam(group, known)
+            values = _at_seams(group, known)
             if len(values) > share:
                 values = values[generator.choice(len(values), share, replace=False)]
             collected[name].append(values)
     return {name: np.concatenate(parts) for name, parts in collected.items()}
 
 
-def _at_seam(group: UnitGroup, known) -> np.ndarray:
+def _at_seams(group: UnitGroup, known) -> np.ndarray:
     """The units' values behind their last activation, a row for each example and position."""
-    inlet = group.inlets[0]
-    values = np.moveaxis(np.asarray(known[inlet.seam], np.float32), inlet.seam_axis, -1)
-    values = values.reshape(-1, values.shape[-1])[:, inlet.seam_columns]
-    return values.transpose(0, 2, 1).reshape(-1, group.units)
+    return np.concatenate([_at_seam(seam, group.units, known) for seam in group.seams])
+
+
+def _at_seam(seam: Inlet, units: int, known) -> np.ndarray:
+    values = np.moveaxis(np.asarray(known[seam.seam], np.float32), seam.seam_axis, -1)
+    values = values.reshape(-1, values.shape[-1])[:, seam.seam_columns]
+    return values.transpose(0, 2, 1).reshape(-1, units)

@@ -17,7 +17,8 @@ from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods.prior import read_prior
 from keras_dfprune.methods.sampler import input_sampler
 from keras_dfprune.refine import Refinement, refine
-from keras_dfprune.states import States, view
+from keras_dfprune.states import States
+from keras_dfprune.view import view
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,14 +65,14 @@ def distill(
     for chain in chains(graph, layout, merges):
         first = chain.groups[0]
         seen = view(first, layout, States(layout), 1.0)
-        wide_start = first.producer.inputs[0]
+        wide_start = _producer(first).inputs[0]
         narrow_calls = [twins[call] for call in chain.calls]
         narrow_ends = [twins[call] for call in chain.ends]
         variables = _variables(layout, chain, twins)
         if variables:
             reached[first.name] = refine(
                 _runner(wide_start, chain.calls, chain.ends),
-                _runner(twins[first.producer].inputs[0], narrow_calls, narrow_ends),
+                _runner(twins[_producer(first)].inputs[0], narrow_calls, narrow_ends),
                 variables,
                 input_sampler(seen, prior),
                 steps=settings["steps"],
@@ -84,12 +85,13 @@ def distill(
 def chains(graph: Graph, layout: Layout, merges: Mapping[str, UnitMerge]) -> list[Chain]:
     """The chains that can be refined, in the order of the graph."""
     pruned = [layout.groups[name] for name, merge in merges.items() if len(merge.removed)]
-    left = {group.producer: group for group in pruned}
+    pruned = [group for group in pruned if len(group.producers) == 1]  # no residual ones yet
+    left = {_producer(group): group for group in pruned}
     found = []
     while left:
         groups = _connected(next(iter(left)), left)
         for group in groups:
-            del left[group.producer]
+            del left[_producer(group)]
         chain = _chain(graph, layout, groups, merges)
         if chain is None:  # it forks: each group for itself
             alone = [_chain(graph, layout, [group], merges) for group in groups[:1]]
@@ -97,6 +99,10 @@ def chains(graph: Graph, layout: Layout, merges: Mapping[str, UnitMerge]) -> lis
         else:
             found.append(chain)
     return found
+
+
+def _producer(group: UnitGroup) -> Call:
+    return group.producers[0].call
 
 
 def _connected(producer: Call, left: Mapping[Call, UnitGroup]) -> list[UnitGroup]:
@@ -112,13 +118,13 @@ def _connected(producer: Call, left: Mapping[Call, UnitGroup]) -> list[UnitGroup
 
 def _chain(graph: Graph, layout: Layout, groups: list[UnitGroup], merges) -> Chain | None:
     first, inside = groups[0], {group.name for group in groups}
-    start = first.producer.inputs[0]
+    start = _producer(first).inputs[0]
     stream = layout.layers[first.name].inputs
     fed = {piece.source for piece in stream.pieces} if stream is not None else set()
     cut = any(name in merges and len(merges[name].removed) for name in fed)
-    if cut or len(start.shape) != 2 or first.rule.taps(first.producer.operation):
+    if cut or len(start.shape) != 2 or first.producers[0].rule.taps(_producer(first).operation):
         return None
-    producers = {group.producer for group in groups}
+    producers = {_producer(group) for group in groups}
     ends = [inlet.call for group in groups for inlet in group.inlets]
     ends = [call for call in dict.fromkeys(ends) if call not in producers]
     known, calls = {start}, []
@@ -183,7 +189,7 @@ def _without_activation(call: Call) -> keras.Operation:
 def _variables(layout: Layout, chain: Chain, twins: Mapping[Call, Call]) -> list[keras.Variable]:
     """Kernels and biases of the narrow layers of a chain, frozen ones left out."""
     found = {}
-    for call in (*(group.producer for group in chain.groups), *chain.ends):
+    for call in (*(_producer(group) for group in chain.groups), *chain.ends):
         rule = layout.layers[call.path].rule
         for variable in rule.targets(twins[call].operation).values():
             if variable.trainable:

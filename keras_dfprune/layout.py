@@ -45,7 +45,7 @@ class LayerFeatures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inlet:
-    """One call of a consumer, as one producer's units reach it.
+    """One call of a consumer, as the units of a group reach it.
 
     Attributes:
         call: The call of the consumer.
@@ -82,32 +82,47 @@ class Inlet:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UnitGroup:
-    """Units that are pruned together: a producer and everything its units pass.
+    """Units that are pruned together: their producers and everything that they pass.
+
+    Several producers are one group where their units are joined feature by feature (a residual
+    Add): unit `u` of the group is unit `u` of each.
 
     Attributes:
-        name: Path of the producer.
-        producer: A call of it.
-        rule: Its rule.
+        producers: The producing layers, in the order of the graph.
         units: Number of units.
         inlets: All calls that consume the units.
+        seams: One inlet for each way in which units reach their consumers: inlets that see the
+            same values at their seams count once.
     """
 
-    name: str
-    producer: Call
-    rule: UnitRule
+    producers: tuple[LayerFeatures, ...]
     units: int
     inlets: tuple[Inlet, ...]
+    seams: tuple[Inlet, ...]
+
+    @property
+    def name(self) -> str:
+        """Path of the first producer."""
+        return self.producers[0].path
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of all producers."""
+        return tuple(producer.path for producer in self.producers)
 
     @property
     def offset_allowed(self) -> bool:
         """Whether a constant can be carried to every consumer, beside padding only nearly so."""
-        return all(not inlet.padded or inlet.normalization for inlet in self.inlets)
+        placed = all(not inlet.padded or inlet.normalization for inlet in self.inlets)
+        return placed and len(self.seams) == 1  # at another seam it is another constant
 
     @property
     def offset_exact(self) -> bool:
-        """Whether a constant stays one at every position."""
-        spatial = any(stage.rule.spatial for inlet in self.inlets for stage in inlet.selected)
-        return not spatial and not any(inlet.padded for inlet in self.inlets)
+        """Whether a unit without incoming weights is the same constant at every position."""
+        stages = [stage for inlet in self.inlets for stage in inlet.piece.history()]
+        uneven = any(stage.rule.spatial or stage.branches for stage in stages)
+        padded = any(inlet.padded for inlet in self.inlets)
+        return not uneven and not padded and len(self.seams) == 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

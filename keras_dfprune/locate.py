@@ -4,6 +4,8 @@ Units are followed from the layer that produces them through everything on their
 that consume them. Whatever can't be followed leaves the producer whole: default deny.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -12,8 +14,16 @@ from keras_dfprune.activations import NotElementwise
 from keras_dfprune.barriers import explain
 from keras_dfprune.graph import Call, Graph, Tensor, all_layers
 from keras_dfprune.layout import Inlet, LayerFeatures, Layout, Refusal, UnitGroup
-from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, Nonlinear, UnitRule
-from keras_dfprune.streams import Piece, Stage, Stream
+from keras_dfprune.rules.base import (
+    Affine,
+    Barrier,
+    ElementwiseRule,
+    Joint,
+    Nonlinear,
+    UnitRule,
+    is_identity,
+)
+from keras_dfprune.streams import Piece, Stream
 
 
 def locate(graph: Graph) -> Layout:
@@ -32,15 +42,17 @@ def locate(graph: Graph) -> Layout:
         walk.refuse(walk.streams.get(tensor), "its units are an output of the model")
     walk.check_shared_layers()
     groups = {}
-    for path, call in walk.producers.items():
-        if path not in walk.reasons:
-            reason = _close(walk, path, call, groups)
-            if reason:
-                walk.reasons[path] = reason
+    for members in walk.tied_producers():
+        found = _close(walk, members)
+        if isinstance(found, UnitGroup):
+            groups[found.name] = found
+        else:
+            walk.reasons.update((path, found) for path in members if path not in walk.reasons)
     refusals = tuple(
         Refusal(path, walk.reasons[path]) for path in walk.producers if path in walk.reasons
     )
-    layers = {path: records[0] for path, records in walk.records.items()}
+    names = {path: group.name for group in groups.values() for path in group.layers}
+    layers = {path: _named(records[0], names) for path, records in walk.records.items()}
     origins = {
         path: walk.origins[call.inputs[0]]
         for path, call in walk.producers.items()
@@ -48,6 +60,15 @@ def locate(graph: Graph) -> Layout:
     }
     tied = frozenset(call.path for call in graph.calls if id(call.operation) in walk.tied)
     return Layout(groups, refusals, layers, origins, tied)
+
+
+def _named(record: LayerFeatures, names: dict[str, str]) -> LayerFeatures:
+    """A layer whose features are known by their group instead of their producer."""
+    inputs, outputs = (
+        None if stream is None else stream.renamed(names)
+        for stream in (record.inputs, record.outputs)
+    )
+    return dataclasses.replace(record, inputs=inputs, outputs=outputs)
 
 
 class _Walk:
@@ -59,9 +80,10 @@ class _Walk:
         self.producers: dict[str, Call] = {}
         self.reasons: dict[str, str] = {}
         self.barred: set[str] = set()  # layers that can neither produce nor consume
-        self.arrivals: dict[str, list[tuple[Call, UnitRule, Piece]]] = {}
+        self.arrivals: list[tuple[Call, UnitRule, Piece]] = []
+        self.ties: dict[str, set[str]] = {}
         self.records: dict[str, list[LayerFeatures]] = {}
-        self.effects: dict[str, Affine | Nonlinear] = {}
+        self.effects: dict[str, Affine | Nonlinear | Joint] = {}
         self.users: dict[Tensor, list[Call]] = {}
         self.outputs = frozenset(graph.outputs)
         self.tied = _tied_operations(graph)
@@ -89,13 +111,15 @@ class _Walk:
         if isinstance(rule, UnitRule):
             leaving = self._produce(call, rule)
             for piece in arriving[0].pieces if arriving[0] is not None else ():
-                self.arrivals.setdefault(piece.source, []).append((call, rule, piece))
+                self.arrivals.append((call, rule, piece))
         is_cut = rule is not None and (rule.axes or rule.follows_input)
         if is_cut and call.path not in self.barred:
             record = LayerFeatures(call, rule, arriving[0] if arriving else None, leaving)
             self.records.setdefault(call.path, []).append(record)
         if leaving is not None:
             self.streams[call.outputs[0]] = leaving
+            for piece in leaving.pieces:
+                self.tie(piece.sources())
         if rule is not None and rule.keeps_values(call) and call.inputs[0] in self.origins:
             self.origins[call.outputs[0]] = self.origins[call.inputs[0]]
 
@@ -125,6 +149,26 @@ class _Walk:
         for piece in stream.pieces if stream is not None else ():
             self.reasons.setdefault(piece.source, reason)
 
+    def tie(self, sources: set[str]) -> None:
+        """Notes that units of these producers stay or go together."""
+        for path in sources:
+            self.ties.setdefault(path, set()).update(sources)
+
+    def tied_producers(self) -> list[list[str]]:
+        """The producers that are tied to each other, in the order of the graph."""
+        found, seen = [], set()
+        for path in self.producers:
+            together, waiting = set(), [path]
+            while waiting:
+                one = waiting.pop()
+                if one not in together:
+                    together.add(one)
+                    waiting += self.ties.get(one, ())
+            if path not in seen:
+                found.append([one for one in self.producers if one in together])
+                seen |= together
+        return found
+
     def check_shared_layers(self) -> None:
         """A layer is cut once, so all its calls must see the same units in the same places."""
         for path, records in self.records.items():
@@ -133,69 +177,108 @@ class _Walk:
                 other = record.inputs
                 if first is None and other is None:
                     continue
-                if first is None or other is None or not first.same_as(other):
+                if first is None or other is None or not first.lines_up_with(other):
                     reason = f"it feeds {path}, a shared consumer that is called on other units too"
                     self.refuse(first, reason)
                     self.refuse(other, reason)
+                    continue
+                for one, piece in zip(first.pieces, other.pieces, strict=True):
+                    self.tie({one.source, piece.source})
 
 
-def _close(walk: _Walk, path: str, call: Call, groups: dict[str, UnitGroup]) -> str | None:
-    """Completes the group of one producer, or returns why it has to stay whole."""
-    arrivals = walk.arrivals.get(path, [])
+def _close(walk: _Walk, members: list[str]) -> UnitGroup | str:
+    """Completes the group of some producers, or returns why they have to stay whole."""
+    for path in members:
+        if path in walk.reasons:
+            return f"its units are tied to those of {path}, which stays whole: {walk.reasons[path]}"
+    producers = tuple(walk.records[path][0] for path in members)
+    units = producers[0].outputs.width
+    arrivals = [arrival for arrival in walk.arrivals if arrival[2].source in members]
     if not arrivals:
         return "its units reach no layer that could take them over"
-    inlets = []
-    for consumer, rule, piece in arrivals:
-        try:
-            order = piece.by_unit(walk.streams[call.outputs[0]].width)
-        except ValueError as error:
-            return f"on the way to {consumer.path} {error}"
-        stages = [stage for stage in piece.stages if not _is_identity(walk.effects, stage)]
-        bends = [isinstance(walk.effects[stage.call.path], Nonlinear) for stage in stages]
-        seam = len(bends) - bends[::-1].index(True) if True in bends else 0
-        for stage in stages[:seam]:
-            own = stage.features[order]
-            affine = isinstance(walk.effects[stage.call.path], Affine)
-            if affine and np.any(own != own[:, :1]):
-                return f"{_title(stage.call)} treats each position of a unit in its own way"
-        selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
-        padded = piece.padded or rule.pads(consumer.operation)
-        if padded and any(np.any(walk.effects[stage.call.path].shift) for stage in carried):
-            return f"zero padding stands behind {_title(carried[-1].call)}, which adds a constant"
-        behind = _behind(walk, consumer, padded)
-        tensor = (selected[-1].call if selected else call).outputs[0]
-        columns = selected[-1].features[order] if selected else piece.units[order]
-        place = (tensor, walk.streams[tensor].axis, columns)
-        inlets.append(
-            Inlet(consumer, rule, piece, order, selected, carried, behind, *place, padded)
+    try:
+        inlets = [_inlet(walk, *arrival, units) for arrival in arrivals]
+        seams = _seams(walk.effects, inlets)
+        if len(seams) > 1:  # one merge for all: each seam sees what is selected folded in
+            inlets = [_inlet(walk, *arrival, units, fold=True) for arrival in arrivals]
+            seams = _seams(walk.effects, inlets)
+    except Barrier as error:
+        return str(error)
+    return UnitGroup(producers, units, tuple(inlets), seams)
+
+
+def _inlet(
+    walk: _Walk, consumer: Call, rule: UnitRule, piece: Piece, units: int, fold: bool = False
+) -> Inlet:
+    """One way of a group's units to a consumer.
+
+    Raises:
+        Barrier: If the group has to stay whole; the message is the reason.
+    """
+    try:
+        order = piece.by_unit(units)
+    except ValueError as error:
+        raise Barrier(f"on the way to {consumer.path} {error}") from error
+    stages = [stage for stage in piece.stages if not is_identity(walk.effects[stage.call.path])]
+    bends = [not isinstance(walk.effects[stage.call.path], Affine) for stage in stages]
+    seam = len(bends) - bends[::-1].index(True) if True in bends else fold * len(stages)
+    selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
+    _check_positions(walk.effects, selected, order)
+    padded = piece.padded or rule.pads(consumer.operation)
+    if padded and any(np.any(walk.effects[stage.call.path].shift) for stage in carried):
+        raise Barrier(
+            f"zero padding stands behind {_title(carried[-1].call)}, which adds a constant"
         )
-    paths = {_seam_signature(walk.effects, inlet) for inlet in inlets}
-    if len(paths) > 1:
-        names = " and ".join(sorted({inlet.call.path for inlet in inlets}))
-        return f"its units go through different activations on their ways to {names}"
-    rule = rules.lookup(call.operation)
-    units = rule.unit_count(call.operation)
-    groups[path] = UnitGroup(path, call, rule, units, tuple(inlets))
-    return None
+    behind = _behind(walk, consumer, padded)
+    tensor = (selected[-1] if selected else piece.stages[0]).call.outputs[0]
+    columns = selected[-1].features[order] if selected else piece.units[order]
+    place = (tensor, walk.streams[tensor].axis, columns)
+    return Inlet(consumer, rule, piece, order, selected, carried, behind, *place, padded)
 
 
-def _is_identity(effects, stage: Stage) -> bool:
-    effect = effects[stage.call.path]
-    return isinstance(effect, Nonlinear) and effect.activation.name == "linear"
+def _check_positions(effects, stages, order: np.ndarray) -> None:
+    """Raises `Barrier` where a stage up to the seam scales the positions of a unit apart."""
+    for stage in stages:
+        for branch in stage.branches:
+            _check_positions(effects, branch.stages, branch.by_unit(len(order)))
+        own = stage.features[order]
+        if isinstance(effects[stage.call.path], Affine) and np.any(own != own[:, :1]):
+            raise Barrier(f"{_title(stage.call)} treats each position of a unit in its own way")
+
+
+def _seams(effects, inlets: list[Inlet]) -> tuple[Inlet, ...]:
+    """The first inlet of each way in which the units reach their consumers."""
+    ways: dict[tuple, Inlet] = {}
+    carried: dict[str, Inlet] = {}
+    for inlet in inlets:
+        ways.setdefault(_signature(effects, inlet.piece, inlet.selected, inlet.order), inlet)
+        first = carried.setdefault(inlet.call.path, inlet)  # a shared kernel is edited once
+        if len(first.carried) != len(inlet.carried) or not all(
+            one.same_as(other) for one, other in zip(first.carried, inlet.carried, strict=True)
+        ):
+            raise Barrier(
+                f"it feeds {inlet.call.path}, a shared consumer, through layers that scale the "
+                "units in different ways"
+            )
+    return tuple(ways.values())
 
 
 # Two activations are the same function if they agree here: finely around zero, and far outside.
 _GRID = np.concatenate([np.linspace(-32, 32, 513), [-1e6, -1e3, -100, 100, 1e3, 1e6]])
 
 
-def _seam_signature(effects, inlet: Inlet) -> tuple:
+def _signature(effects, piece: Piece, stages, order: np.ndarray) -> tuple:
     """What happens to each unit up to the seam; equal for two inlets that see the same values."""
-    order = inlet.order
-    signature = []
-    for stage in inlet.selected:
+    signature = [] if piece.stages[0].branches else [piece.stages[0].call.path]
+    for stage in stages:
         effect = effects[stage.call.path]
         own = stage.features[order]
-        if isinstance(effect, Nonlinear) and effect.coordinates is None:
+        if isinstance(effect, Joint):
+            signature.append(type(stage.call.operation).__name__)
+            for branch in stage.branches:
+                order_there = branch.by_unit(len(order))
+                signature.append(_signature(effects, branch, branch.stages, order_there))
+        elif isinstance(effect, Nonlinear) and effect.coordinates is None:
             signature.append(effect.activation.values(_GRID.astype(np.float32)).tobytes())
         else:
             signature.append((stage.call.path, stage.padded, np.unique(own, axis=1).tobytes()))

@@ -44,7 +44,7 @@ def folded_parameters(layout: Layout, states: States) -> int:
     folded = 0
     for path, record in layout.layers.items():
         operation = record.call.operation
-        if isinstance(operation, keras.Layer) and (states.edited(path) or path in states.kept):
+        if isinstance(operation, keras.Layer) and _touched(path, layout, states):
             held = sum(variable.size for variable in states[path].variables.values())
             gained = path in new_biases(layout, states)
             bias = states[path].variables["bias"].size if gained else 0
@@ -52,12 +52,16 @@ def folded_parameters(layout: Layout, states: States) -> int:
     return folded
 
 
+def _touched(path: str, layout: Layout, states: States) -> bool:
+    """Whether a layer's arrays are rewritten: edited, or cut along with its group."""
+    return states.edited(path) or any(path in layout.groups[name].layers for name in states.kept)
+
+
 def _folded_adapters(layout: Layout, states: States) -> list[str]:
     found = []
     for path, record in layout.layers.items():
         adapted = getattr(record.call.operation, "lora_enabled", False)
-        touched = states.edited(path) or path in states.kept
-        if adapted and touched:
+        if adapted and _touched(path, layout, states):
             found.append(f"the LoRA weights of {path} are folded into its kernel")
     return found
 

@@ -5,6 +5,7 @@ that copies, repeats or reorders features (Flatten, Concatenate) is one index ar
 """
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,23 +20,31 @@ class Stage:
         call: The call.
         features: Int array, shape `(features,)`: which of the layer's own features each one was.
         padded: Whether it sees zeros beside the units.
+        branches: For a layer that joins several tensors feature by feature: the piece that came
+            in by each of them, in whose place this stage begins a new piece. Else empty.
     """
 
     rule: Any
     call: Any
     features: np.ndarray
     padded: bool = False
+    branches: tuple["Piece", ...] = ()
+
+    def same_as(self, other: "Stage") -> bool:
+        """Whether both are the same layer's treatment of the same features."""
+        same = np.array_equal(self.features, other.features)
+        return same and self.call.path == other.call.path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-    """Features of one tensor that are units of one producer.
+    """Features of one tensor that are units of one producer, or of several that were joined.
 
     Attributes:
-        source: Path of the producer.
+        source: Path of the producer, the first of them; once the groups are known, their name.
         columns: Int array, shape `(features,)`: positions along the tensor's feature axis.
         units: Int array, shape `(features,)`: the producer's unit at each of them.
-        stages: The layers in between, from the producer on.
+        stages: The layers in between, from the producer (or the joining layer) on.
         padded: Whether zeros were put beside the units on the way.
     """
 
@@ -44,6 +53,11 @@ class Piece:
     units: np.ndarray
     stages: tuple[Stage, ...] = ()
     padded: bool = False
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return len(self.columns)
 
     def take(self, features: np.ndarray, columns: np.ndarray) -> "Piece":
         """The chosen features of this piece, at new columns."""
@@ -72,18 +86,20 @@ class Piece:
             raise ValueError("some of its units are left out")
         return order.reshape(units, counts[0])
 
-    def same_as(self, other: "Piece") -> bool:
-        """Whether both pieces carry the same units in the same places through the same stages."""
-        return (
-            self.source == other.source
-            and np.array_equal(self.columns, other.columns)
-            and np.array_equal(self.units, other.units)
-            and len(self.stages) == len(other.stages)
-            and all(
-                a.call.path == b.call.path and np.array_equal(a.features, b.features)
-                for a, b in zip(self.stages, other.stages, strict=True)
-            )
-        )
+    def sources(self) -> set[str]:
+        """The producers of these units: all that were joined on the way."""
+        found = {self.source}
+        for stage in self.stages:
+            for branch in stage.branches:
+                found |= branch.sources()
+        return found
+
+    def history(self) -> Iterator[Stage]:
+        """All stages, those before a joining layer included."""
+        for stage in self.stages:
+            for branch in stage.branches:
+                yield from branch.history()
+            yield stage
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,14 +137,25 @@ class Stream:
         pieces = tuple(dataclasses.replace(piece, padded=True) for piece in self.pieces)
         return dataclasses.replace(self, pieces=pieces)
 
-    def same_as(self, other: "Stream") -> bool:
-        """Whether both streams have the same pieces along the same axis."""
+    def lines_up_with(self, other: "Stream") -> bool:
+        """Whether both hold as many units in the same places, if of different producers."""
         return (
             self.axis == other.axis
             and self.width == other.width
             and len(self.pieces) == len(other.pieces)
-            and all(a.same_as(b) for a, b in zip(self.pieces, other.pieces, strict=True))
+            and all(
+                np.array_equal(a.columns, b.columns) and np.array_equal(a.units, b.units)
+                for a, b in zip(self.pieces, other.pieces, strict=True)
+            )
         )
+
+    def renamed(self, names: Mapping[str, str]) -> "Stream":
+        """This stream with the sources of its pieces replaced."""
+        pieces = tuple(
+            dataclasses.replace(piece, source=names.get(piece.source, piece.source))
+            for piece in self.pieces
+        )
+        return dataclasses.replace(self, pieces=pieces)
 
     def kept(self, kept_units: dict[str, np.ndarray]) -> np.ndarray:
         """Which features stay: bool array, shape `(width,)`.

@@ -58,6 +58,55 @@ def shifted_vector():
     return chain(lambda x: 2.0 * x, lambda x: x + vector, lambda x: x * vector[None, :])
 
 
+def summed():
+    inputs = keras.Input((5,))
+    one = layers.Dense(8, "relu", name="producer")(inputs)
+    two = layers.Dense(8, "tanh")(inputs)
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(layers.Add()([one, two])))
+
+
+def residual(join, activation="relu"):
+    """Two residual blocks of Dense layers: three producers and two seams are one group."""
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(8, activation, name="producer")(inputs)
+    for _ in range(2):
+        branch = layers.Dense(6, "relu")(hidden)
+        branch = layers.BatchNormalization()(layers.Dense(8)(branch))
+        hidden = layers.Activation(activation)(join(hidden, branch))
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(hidden))
+
+
+def residual_convolutions():
+    """A projected shortcut, an identity one, and a gate for each channel."""
+    inputs = keras.Input((7, 6, 2))
+    hidden = layers.Conv2D(6, 3, padding="same", name="producer")(inputs)
+    shortcut = layers.BatchNormalization()(layers.Conv2D(6, 1, use_bias=False)(inputs))
+    hidden = layers.ReLU()(layers.Add()([layers.BatchNormalization()(hidden), shortcut]))
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True)(hidden)
+    gate = layers.Conv2D(6, 1, activation="sigmoid")(layers.Conv2D(4, 1)(squeezed))
+    hidden = layers.Multiply()([hidden, gate])
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(3, 2)(hidden)))
+
+
+def two_ways():
+    """Units that reach two consumers through different activations and normalizations."""
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(8, name="producer")(inputs)
+    one = layers.Dense(4)(layers.ReLU()(layers.BatchNormalization()(hidden)))
+    two = layers.Dense(4)(layers.BatchNormalization()(hidden))
+    outputs = [layers.Dense(2)(one), layers.Dense(2)(two)]
+    return keras.Model(inputs, layers.Concatenate()(outputs))
+
+
+def shared_by_two():
+    """One consumer on the units of two producers."""
+    inputs = keras.Input((5,))
+    consumer = layers.Dense(3, name="consumer")
+    one = consumer(layers.Dense(8, "relu", name="producer")(inputs))
+    two = consumer(layers.Dense(8, "tanh")(inputs))
+    return keras.Model(inputs, layers.Concatenate()([one, two]))
+
+
 ROWS = {
     "dense": ("DenseRule", chain),
     "dense without bias": (
@@ -101,6 +150,15 @@ ROWS = {
     ),
     "operation": ("ElementwiseOperationRule", lambda: chain(keras.ops.silu, activation=None)),
     "arithmetic": ("ArithmeticRule", shifted_vector),
+    "sum": ("JoiningRule", summed),
+    "residual sums": ("JoiningRule", lambda: residual(lambda a, b: layers.Add()([a, b]))),
+    "subtraction": ("ArithmeticRule", lambda: residual(lambda a, b: a - b)),
+    "product": ("JoiningRule", lambda: residual(lambda a, b: layers.Multiply()([a, b]))),
+    "average": ("JoiningRule", lambda: residual(lambda a, b: layers.Average()([a, b]), "tanh")),
+    "maximum": ("JoiningRule", lambda: residual(keras.ops.maximum)),
+    "residual convolutions": ("JoiningRule", residual_convolutions),
+    "two ways": ("BatchNormalizationRule", two_ways),
+    "one consumer, two producers": ("DenseRule", shared_by_two),
     "normalization before": (
         "BatchNormalizationRule",
         lambda: chain(layers.BatchNormalization(), layers.ReLU(), activation=None),

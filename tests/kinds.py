@@ -100,9 +100,8 @@ def check_exact(row, bound=1e-5):
     before = run(model, x)
     plan = dfprune.plan(model, tolerance=0)
     wanted = {layer.name for layer in every_layer(model) if planted(layer.name)}
-    assert wanted == {group.layer.rsplit("/")[-1] for group in plan.groups
-                      if planted(group.layer)}, plan.refusals  # fmt: skip
-    removed = {group.layer: len(group.removed) for group in plan.groups}
+    removed = {path: len(group.removed) for group in plan.groups for path in group.layers}
+    assert wanted == {path.rsplit("/")[-1] for path in removed if planted(path)}, plan.refusals
     assert removed == {path: planted(path) for path in removed}
     pruned = plan.apply(model)
     assert pruned.count_params() == plan.parameters[1]

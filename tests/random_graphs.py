@@ -160,6 +160,27 @@ class Builder:
         two = [first(self.inputs[0]), first(keras.ops.negative(self.inputs[0]))]
         self.flat.append(layers.Concatenate()([layer(two[0]), layer(two[1])]))
 
+    def residual(self):
+        target = self.pick(self.flat, self.wide)
+        tensor = self.some(target)
+        if self.random.random() < 0.6:  # else the tensor may be an input, or of several layers
+            tensor = layers.Dense(self.units(), self.pick("relu", "linear"))(tensor)
+        branch = layers.Dense(tensor.shape[-1], self.pick("relu", "linear", "tanh"))(tensor)
+        if self.random.random() < 0.4:
+            branch = layers.BatchNormalization()(branch)
+        joined = self.join(tensor, branch)
+        target.append(layers.ReLU()(joined) if self.random.random() < 0.7 else joined)
+
+    def gate(self):
+        tensor, units = self.some(self.flat), self.units()
+        gate = layers.Dense(units, self.pick("sigmoid", "relu"))(tensor)
+        self.flat.append(self.join(gate, layers.Dense(units)(self.some(self.flat))))
+
+    def join(self, one, two):
+        layer = self.pick(layers.Add(), layers.Multiply(), layers.Average(), layers.Maximum(),
+                          layers.Subtract(), None)  # fmt: skip
+        return self.pick(one + two, one * two, one - two) if layer is None else layer([one, two])
+
     def nested(self):
         tensor = self.some(self.flat)
         inner = keras.Sequential(
@@ -172,7 +193,7 @@ class Builder:
 STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "operation",
          "arithmetic", "passing", "concatenate", "convolution", "depthwise", "positions",
          "positions", "positions", "activation", "flatten", "repeat", "shared",
-         "nested")  # fmt: skip
+         "nested", "residual", "residual", "gate")  # fmt: skip
 
 
 def randomize(model, random):
@@ -229,9 +250,10 @@ def check_seed(seed):
         )
     pruned = plan.apply(model)  # raises VerificationError
     assert pruned.count_params() == plan.parameters[1], seed
-    cut = {group.layer for group in plan.groups if len(group.removed)}
-    groups = locate(read_graph(model)).groups
-    produced = {type(groups[name].rule).__name__ for name in cut}
+    cut = {path for group in plan.groups if len(group.removed) for path in group.layers}
+    groups = locate(read_graph(model)).groups.values()
+    producers = [one for group in groups for one in group.producers if one.path in cut]
+    produced = {type(one.rule).__name__ for one in producers}
     return produced | {name for name, source in seen if source in cut}, bool(cut)
 
 
@@ -239,12 +261,13 @@ def plant_copies(model):
     """Makes unit 1 of every group a copy of unit 0, up to the seam. Returns the groups' names."""
     layout = locate(read_graph(model))
     for group in layout.groups.values():
-        for variable, axis in _unit_axes(group.rule, group.producer.operation, "out"):
-            _copy(variable, axis, 0, 1)
+        calls = {producer.call for producer in group.producers}
+        for producer in group.producers:
+            for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
+                _copy(variable, axis, 0, 1)
         for inlet in group.inlets:
-            for stage in inlet.selected:
-                features = stage.features[inlet.order]
-                if stage.call is group.producer or not stage.rule.axes:
+            for stage, features in _selected(inlet.selected, inlet.order):
+                if stage.call in calls or not stage.rule.axes:
                     continue
                 operation = stage.call.operation
                 # a depthwise filter has several outputs for each input
@@ -258,6 +281,14 @@ def plant_copies(model):
                     for source, target in zip(features[0], features[1], strict=True):
                         _copy(variable, axis, source, target)
     return list(layout.groups)
+
+
+def _selected(stages, order):
+    """Stages, those of joined branches too, with their features by unit."""
+    for stage in stages:
+        for branch in stage.branches:
+            yield from _selected(branch.stages, branch.by_unit(len(order)))
+        yield stage, stage.features[order]
 
 
 def _unit_axes(rule, operation, role):

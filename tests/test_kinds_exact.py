@@ -79,6 +79,43 @@ def shared_nested_model():
 
 
 @row
+def residual_sum():
+    inputs = keras.Input((6,))
+    first = Dense(8, "relu", name="scaled1")(inputs)
+    second = Dense(8, name="scaled2")(first)
+    return keras.Model(inputs, Dense(3)(layers.ReLU()(layers.Add()([first, second]))))
+
+
+@row
+def residual_sum_by_operator():
+    inputs = keras.Input((6,))
+    first = Dense(8, "relu", name="scaled1")(Dense(7, "relu", name="scaled3")(inputs))
+    return keras.Model(inputs, Dense(3)(first + Dense(8, "relu", name="scaled2")(inputs)))
+
+
+@row
+def gate():
+    inputs = keras.Input((6,))
+    gates = Dense(8, "sigmoid", name="copy1")(inputs)
+    return keras.Model(inputs, Dense(3)(layers.Multiply()([Dense(8, name="copy2")(inputs), gates])))
+
+
+@row
+def shared_consumer_of_two_layers():
+    inputs = keras.Input((6,))
+    both = Dense(3, name="both")
+    one, two = Dense(8, "relu", name="scaled1")(inputs), Dense(8, "relu", name="scaled2")(inputs)
+    return keras.Model(inputs, [both(one), both(two)])
+
+
+@row
+def two_activations():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, name="copy1")(inputs)
+    return keras.Model(inputs, [Dense(3)(keras.ops.tanh(hidden)), Dense(3)(layers.ReLU()(hidden))])
+
+
+@row
 def dict_of_inputs_and_outputs():
     inputs = {"b": keras.Input((6,), name="b"), "a": keras.Input((4,), name="a")}
     one = Dense(8, "relu", name="scaled1")(inputs["b"])

@@ -70,20 +70,43 @@ def dense_subclass_as_consumer():
     return before(MyDense(5), Dense(3))
 
 
-@row("feeds add .Add., which ties its inputs together feature by feature")
-def residual_sum():
+@row("feeds add .Add., which combines the units, feature by feature, with values that all have to")
+def residual_sum_with_an_input():
     inputs = keras.Input((6,))
-    first = Dense(8, "relu")(Dense(7, "relu", name="copy1")(inputs))
-    second = Dense(8, "relu", name="whole")(inputs)
-    return keras.Model(inputs, Dense(3)(layers.Add()([first, second])))
+    hidden = Dense(6, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    return keras.Model(inputs, Dense(3)(layers.Add()([inputs, hidden])))
 
 
-@row("feeds add.* .Add., which combines the units with another tensor, feature by feature")
-def residual_sum_by_operator():
+@row("tied to those of refused, which stays whole: it feeds .*lstm")
+def residual_sum_with_a_refused_layer():
+    inputs = keras.Input((4, 6))
+    first = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    second = Dense(8, "relu", name="refused")(inputs)
+    lstm = layers.LSTM(3)(second)
+    summed = layers.GlobalAveragePooling1D()(Dense(3)(first + second))
+    return keras.Model(inputs, [summed, lstm])
+
+
+@row("feeds add .Add., which combines units of several layers side by side")
+def sum_with_a_concatenation():
     inputs = keras.Input((6,))
-    first = Dense(8, "relu")(Dense(7, "relu", name="copy1")(inputs))
-    second = Dense(8, "relu", name="whole")(inputs)
-    return keras.Model(inputs, Dense(3)(first + second))
+    hidden = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    parts = layers.Concatenate()([Dense(3)(inputs), Dense(5)(inputs)])
+    return keras.Model(inputs, Dense(3)(layers.Add()([hidden, parts])))
+
+
+@row("feeds multiply .Multiply., which combines tensors of different shapes")
+def product_with_a_number_for_each_example():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    return keras.Model(inputs, Dense(3)(layers.Multiply()([hidden, Dense(1)(inputs)])))
+
+
+@row("divides one tensor by another")
+def quotient():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    return keras.Model(inputs, Dense(3)(hidden / Dense(8, "softplus")(inputs)))
 
 
 @row("its units are an output of the model")
@@ -181,15 +204,6 @@ def part_of_the_units():
 
 
 @row("feeds both, a shared consumer that is called on other units too")
-def shared_consumer():
-    inputs = keras.Input((6,))
-    both = Dense(3, name="both")
-    one = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
-    two = Dense(8, "relu", name="other")(inputs)
-    return keras.Model(inputs, [both(one), both(two)])
-
-
-@row("feeds both, a shared consumer that is called on other units too")
 def shared_consumer_of_an_input():
     one, two = keras.Input((6,)), keras.Input((8,))
     both = Dense(3, name="both")
@@ -279,13 +293,6 @@ def normalization_that_is_not_finite():
 @row("feeds batch_normalization .*, which normalizes another axis than the units'")
 def normalization_of_positions():
     return before(layers.BatchNormalization(axis=1), layers.Flatten(), Dense(3), shape=(3, 6))
-
-
-@row("its units go through different activations on their ways to")
-def two_activations():
-    inputs = keras.Input((6,))
-    hidden = Dense(8, name="whole")(Dense(7, "relu", name="copy1")(inputs))
-    return keras.Model(inputs, [Dense(3)(keras.ops.tanh(hidden)), Dense(3)(layers.ReLU()(hidden))])
 
 
 @row("it has fewer than two units")

@@ -11,6 +11,7 @@ from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationR
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutionRule
 from keras_dfprune.rules.dense import DenseRule, TimeDistributedRule
+from keras_dfprune.rules.joining import JoiningRule
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.rules.shape import (
     CastRule,
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     PReLURule(),
     ElementwiseOperationRule(),
     ArithmeticRule(),
+    JoiningRule(),
     BatchNormalizationRule(),
     IdentityRule(),
     CastRule(),

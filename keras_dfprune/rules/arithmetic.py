@@ -1,4 +1,4 @@
-"""Keras operations on one tensor: element-wise functions, and arithmetic with constants."""
+"""Keras operations: element-wise functions, arithmetic with constants and of several tensors."""
 
 import keras
 import numpy as np
@@ -10,12 +10,12 @@ from keras_dfprune.rules.base import (
     Barrier,
     Cut,
     ElementwiseRule,
+    Joint,
     LayerState,
     Nonlinear,
 )
+from keras_dfprune.rules.joining import join, joint
 from keras_dfprune.streams import Stream
-
-_TWO_TENSORS = "combines the units with another tensor, feature by feature"
 
 
 class ElementwiseOperationRule(ElementwiseRule):
@@ -46,7 +46,10 @@ class ElementwiseOperationRule(ElementwiseRule):
 
 
 class ArithmeticRule(ElementwiseRule):
-    """`x + c`, `x - c`, `c - x`, `x * c` and `x / c` with a number, or one number a feature."""
+    """`x + c`, `x - c`, `c - x`, `x * c` and `x / c` with a number, or one number a feature.
+
+    Of two tensors `x + y`, `x - y` and `x * y`, as the layers of these names.
+    """
 
     names = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
     follows_input = True
@@ -55,9 +58,13 @@ class ArithmeticRule(ElementwiseRule):
         return LayerState({}, {})
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        if len(streams) > 1 and any(stream is not None for stream in streams):
-            raise Barrier(_TWO_TENSORS)
-        return super().carry(call, streams)
+        if len(streams) < 2:
+            return super().carry(call, streams)
+        if _kind(call) in ("Divide", "TrueDivide") and any(
+            stream is not None for stream in streams
+        ):
+            raise Barrier("divides one tensor by another")
+        return join(self, call, streams)
 
     def check(self, call: Call, stream: Stream) -> None:
         if not isinstance(call.args[0], Tensor) and _kind(call) in ("Divide", "TrueDivide"):
@@ -70,7 +77,9 @@ class ArithmeticRule(ElementwiseRule):
         if len(shape) > rank or tuple(call.outputs[0].shape) != tuple(call.inputs[0].shape):
             raise Barrier("changes the tensor's shape")
 
-    def effect(self, call: Call, state: LayerState) -> Affine:
+    def effect(self, call: Call, state: LayerState) -> Affine | Joint:
+        if len(call.inputs) > 1:
+            return joint(call)
         constant = np.asarray(_constant(call), np.float64).reshape(-1)
         kind, first = _kind(call), isinstance(call.args[0], Tensor)
         one, zero = np.ones_like(constant), np.zeros_like(constant)
@@ -97,5 +106,5 @@ def _kind(call: Call) -> str:
 def _constant(call: Call):
     constants = [value for value in call.args if not isinstance(value, Tensor)]
     if len(call.args) != 2 or len(constants) != 1 or call.kwargs:
-        raise Barrier(_TWO_TENSORS)
+        raise Barrier("combines the units with something other than a constant")
     return constants[0]

@@ -219,8 +219,26 @@ class Nonlinear:
     function_of: Callable[[np.ndarray], Callable] | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Joint:
+    """Feature by feature a function of several tensors: copies in all of them stay copies.
+
+    Attributes:
+        factors: What each tensor is multiplied by where they are added up; ones otherwise.
+        homogeneous: Whether a positive factor common to all tensors passes through.
+    """
+
+    factors: tuple[float, ...]
+    homogeneous: bool
+
+
+def is_identity(effect: Affine | Nonlinear | Joint) -> bool:
+    """Whether features come out as they went in: a layer without an activation."""
+    return isinstance(effect, Nonlinear) and effect.activation.name == "linear"
+
+
 class ElementwiseRule(Rule):
-    """A layer that treats feature by feature: an activation, or a scale and shift."""
+    """A layer that treats feature by feature: an activation, a scale and shift, a sum of two."""
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         stream = single(call, streams)
@@ -233,7 +251,7 @@ class ElementwiseRule(Rule):
         """Raises `Barrier` if this call doesn't treat each of the stream's features alike."""
 
     @abc.abstractmethod
-    def effect(self, call: Call, state: LayerState) -> "Affine | Nonlinear":
+    def effect(self, call: Call, state: LayerState) -> "Affine | Nonlinear | Joint":
         """What it does to each of its features, in the given state.
 
         Raises:

@@ -1,0 +1,79 @@
+"""Layers that join several tensors feature by feature: residual additions, gates, maxima.
+
+`y_u = f(a_u, b_u, ...)`: unit u of one producer can only go together with unit u of the others, so
+they are pruned as one group. Copies in all tensors stay copies behind any such `f`.
+"""
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph import Call
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, Joint, LayerState
+from keras_dfprune.streams import Piece, Stage, Stream
+
+# A sum or a maximum of multiples is a multiple; a product of two is not.
+_HOMOGENEOUS = {"Add", "Subtract", "Average", "Maximum", "Minimum"}
+
+
+class JoiningRule(ElementwiseRule):
+    """`Add`, `Subtract`, `Multiply`, `Average`, `Maximum` and `Minimum` of several tensors."""
+
+    types = (
+        keras.layers.Add,
+        keras.layers.Subtract,
+        keras.layers.Multiply,
+        keras.layers.Average,
+        keras.layers.Maximum,
+        keras.layers.Minimum,
+    )
+    names = ("Maximum", "Minimum")
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        return join(self, call, streams)
+
+    def effect(self, call: Call, state: LayerState) -> Joint:
+        return joint(call)
+
+
+def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Stream | None:
+    """The stream of a tensor whose features are made of those of several.
+
+    Args:
+        rule: The rule of the joining layer.
+        call: The call.
+        streams: What arrives.
+
+    Raises:
+        Barrier: Where the units of the tensors don't correspond one by one.
+    """
+    if all(stream is None for stream in streams):
+        return None
+    if len(streams) < 2 or any(stream is None or not stream.pieces for stream in streams):
+        raise Barrier("combines the units, feature by feature, with values that all have to stay")
+    first = streams[0]
+    ranks = {len(tensor.shape) for tensor in call.inputs}
+    if len(ranks) > 1 or any(
+        stream.axis != first.axis or stream.width != first.width for stream in streams
+    ):
+        raise Barrier("combines tensors of different shapes")
+    if any(len(stream.pieces) > 1 or stream.pieces[0].width < stream.width for stream in streams):
+        raise Barrier("combines units of several layers side by side with others")
+    everything = np.arange(first.width)
+    branches = tuple(stream.take(everything, first.axis).pieces[0] for stream in streams)
+    if any(not np.array_equal(branch.units, branches[0].units) for branch in branches):
+        raise Barrier("combines units in different orders")
+    stage = Stage(rule, call, everything, branches=branches)
+    padded = any(branch.padded for branch in branches)
+    piece = Piece(branches[0].source, everything, branches[0].units, (stage,), padded)
+    return Stream(first.axis, first.width, (piece,))
+
+
+def joint(call: Call) -> Joint:
+    """What a joining layer does with its tensors."""
+    kind, count = type(call.operation).__name__, len(call.inputs)
+    factors = (1.0,) * count
+    if kind == "Subtract":
+        factors = (1.0, -1.0)
+    elif kind == "Average":
+        factors = (1.0 / count,) * count
+    return Joint(factors, kind in _HOMOGENEOUS)

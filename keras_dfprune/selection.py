@@ -1,0 +1,216 @@
+"""What stands before a seam, folded unit by unit into coordinates that tell copies apart.
+
+Affine layers in front of the first non-linearity are multiplied into the weight-sets; parameters
+behind it become further coordinates; where units of several producers are joined, the producers'
+weight-sets stand side by side.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_dfprune.activations import LINEAR, Activation, compose
+from keras_dfprune.layout import Inlet
+from keras_dfprune.rules.base import Affine, Joint, Nonlinear, is_identity
+from keras_dfprune.rules.normalization import BatchNormalizationRule
+from keras_dfprune.states import States, of_features
+from keras_dfprune.streams import Piece, Stage
+
+
+def select(inlet: Inlet, weights: Mapping[str, np.ndarray], states: States) -> "Selection":
+    """Folds everything on the way of a group's units to one seam.
+
+    Args:
+        inlet: An inlet with this seam.
+        weights: Weight-sets by producer: float arrays, shape `(units, inputs + 1)`.
+        states: The present weights.
+
+    Returns:
+        A `Selection`.
+    """
+    return _follow(inlet.piece, inlet.selected, inlet.order, weights, states)
+
+
+def _follow(piece: Piece, stages, order, weights, states: States) -> "Selection":
+    branches = piece.stages[0].branches
+    if branches:
+        parts = [
+            _follow(branch, branch.stages, branch.by_unit(len(order)), weights, states)
+            for branch in branches
+        ]
+        selection = Selection.joined(parts, states.effect(piece.stages[0]))
+        stages = stages[1:]
+    else:
+        path = piece.stages[0].call.path
+        selection = Selection({(path,): weights[path]})
+    for stage in stages:
+        selection.through(stage, order, states)
+    return selection
+
+
+class Selection:
+    """Units as coordinates, while the stages up to a seam are folded in.
+
+    Args:
+        blocks: Weight-sets, shape `(units, inputs + 1)`, by what was folded into them; the
+            producer's path comes first.
+
+    Attributes:
+        blocks: The weight-sets of all producers.
+        extra: Further coordinates, each of shape `(units, k)`.
+        function: From the sum of the producers' pre-activations to the unit's value.
+        slope, monotone, homogeneous: As in `Activation`, but of the whole way.
+        batch_mean, batch_std: What BatchNormalization has measured of that sum, or None.
+        bent: Whether something came that isn't affine in the weight-sets.
+        differs: Whether the units' functions have parameters of their own.
+        even: Whether what is constant in front is constant behind, at all positions.
+    """
+
+    def __init__(self, blocks: dict[tuple, np.ndarray]):
+        self.blocks = blocks
+        self.extra: list[np.ndarray] = []
+        self.batch_mean = self.batch_std = None
+        self.function = LINEAR
+        self.slope, self.monotone, self.homogeneous = 1.0, True, True
+        self.bent = False
+        units = len(next(iter(blocks.values())))
+        self._edge = np.zeros(units)  # what each unit is where zeros stand beside it
+        self.differs = False
+        self.even = True
+
+    def through(self, stage: Stage, order: np.ndarray, states: States) -> None:
+        """Adds one stage.
+
+        Args:
+            stage: The stage.
+            order: Positions by unit: int array, shape `(units, positions)`.
+            states: The present weights.
+        """
+        effect = states.effect(stage)
+        own = stage.features[order]
+        if is_identity(effect):
+            return
+        if isinstance(effect, Nonlinear):
+            self._bend(effect, own)
+        elif self.bent:
+            scale, shift = _by_unit(effect, own)
+            self._append(np.stack([scale, shift], axis=1))
+            self.differs = True
+            self._behind(_affine(scale, shift))
+        else:
+            self._fold(effect, stage, own, states)
+
+    def _bend(self, effect: Nonlinear, own: np.ndarray) -> None:
+        self.settle()
+        activation = effect.activation
+        if effect.coordinates is not None:
+            coordinates = effect.coordinates[own].reshape(len(own), -1)
+            self._append(coordinates)
+            self.even = self.even and not np.ptp(coordinates, axis=1).any()
+            function = effect.function_of(coordinates)
+            activation = dataclasses.replace(activation, function=function)
+            self.differs = True
+        self._behind(activation)
+
+    def _fold(self, effect: Affine, stage: Stage, own: np.ndarray, states: States) -> None:
+        scale, shift = _by_unit(effect, own)
+        self._rescale(scale, shift, (stage.call.path, own[:, 0].tobytes()))
+        if stage.padded:
+            self._edge = self._edge * scale + shift
+        self.batch_mean = self.batch_std = None
+        if isinstance(stage.rule, BatchNormalizationRule):
+            mean, std = stage.rule.statistics(states[stage.call.path])
+            self.batch_mean, self.batch_std = mean[own[:, 0]], std[own[:, 0]]
+
+    def _rescale(self, scale: np.ndarray, shift: np.ndarray, step: tuple) -> None:
+        ((key, sets),) = self.blocks.items()  # nothing was joined: it would be bent
+        sets = sets * scale[:, None]
+        sets[:, -1] += shift
+        self.blocks = {(*key, step): sets}
+
+    def settle(self) -> None:
+        """Ends the folding: what comes now is no longer affine in the weight-sets."""
+        if not self.bent and self._edge.any():  # copies have to be copies there too
+            self.extra.append(self._edge[:, None])
+        self.bent = True
+
+    def scaled(self, factor: float) -> None:
+        """Multiplies the units, where that still can be folded in."""
+        if self.bent or factor == 1.0:
+            return
+        units = len(self._edge)
+        self._rescale(np.full(units, factor), np.zeros(units), ("factor", factor))
+        self._edge = self._edge * factor
+        if self.batch_mean is not None:
+            self.batch_mean, self.batch_std = self.batch_mean * factor, self.batch_std * abs(factor)
+
+    def _behind(self, activation: Activation) -> None:
+        """Composes what the units have gone through so far with one more activation."""
+        self.slope = 0.0 if 0.0 in (self.slope, activation.slope) else self.slope * activation.slope
+        self.monotone = self.monotone and activation.monotone
+        self.homogeneous = self.homogeneous and activation.homogeneous
+        if not self.differs:
+            self.function = compose(self.function, activation)
+            return
+        first = self.function
+        self.function = Activation(
+            name=activation.name if first is LINEAR else f"{first.name} then {activation.name}",
+            function=lambda x: activation.function(first.function(x)),
+            slope=first.slope * activation.slope,
+            monotone=first.monotone and activation.monotone,
+            homogeneous=first.homogeneous and activation.homogeneous,
+            at_zero=math.nan,  # each unit has its own
+            kinks=first.kinks,
+        )
+
+    def _append(self, coordinates: np.ndarray) -> None:
+        if np.ptp(coordinates, axis=0).any():
+            self.extra.append(coordinates)
+
+    @classmethod
+    def joined(cls, parts: list["Selection"], effect: Joint) -> "Selection":
+        """The units of several producers, joined feature by feature.
+
+        What the methods then see as the unit's function is what comes behind; where no producer
+        arrives without an activation of its own, the first one's. Sums are modelled as sums of
+        pre-activations; nothing more is known of a product or a maximum.
+        """
+        straight = not all(part.bent for part in parts)
+        for part, factor in zip(parts, effect.factors, strict=True):
+            part.scaled(factor)
+        measured = all(part.batch_mean is not None and not part.bent for part in parts)
+        for part in parts:
+            part.settle()
+        made = cls({key: sets for part in parts for key, sets in part.blocks.items()})
+        made.extra = [one for part in parts for one in part.extra]
+        made.bent = True
+        made.differs = any(part.differs for part in parts)
+        made.even = all(part.even for part in parts)
+        made.function = LINEAR if straight else parts[0].function
+        made.slope = max(part.slope for part in parts)
+        made.monotone = False
+        made.homogeneous = effect.homogeneous and all(part.homogeneous for part in parts)
+        if measured:
+            made.batch_mean = sum(part.batch_mean for part in parts)
+            made.batch_std = np.sqrt(sum(np.square(part.batch_std) for part in parts))
+        return made
+
+
+def _by_unit(effect: Affine, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift of each unit; all positions of a unit have the same."""
+    return of_features(effect.scale, own[:, 0]), of_features(effect.shift, own[:, 0])
+
+
+def _affine(scale: np.ndarray, shift: np.ndarray) -> Activation:
+    """Each unit's own scale and shift between two activations."""
+    return Activation(
+        name="affine",
+        function=lambda x: x * keras.ops.cast(scale, x.dtype) + keras.ops.cast(shift, x.dtype),
+        slope=float(np.abs(scale).max()),
+        monotone=bool(np.all(scale >= 0) or np.all(scale <= 0)),
+        homogeneous=not np.any(shift),
+        at_zero=float(shift[0]),
+    )

@@ -1,0 +1,127 @@
+"""A group and the present weights into the arrays that a method sees: a `GroupView`.
+
+Everything up to the seam is folded into the weight-sets or put beside them, so that two units
+with equal rows are copies at every seam.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_dfprune.layout import Layout, UnitGroup
+from keras_dfprune.methods.base import Feed, GroupView
+from keras_dfprune.selection import select
+from keras_dfprune.states import States
+
+
+def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: float) -> GroupView:
+    """Shows a group as a method sees it.
+
+    Args:
+        group: The group.
+        layout: The layout that it is part of.
+        states: The present weights and the units kept of earlier groups.
+        parameters_per_unit: What the model loses with one unit.
+
+    Returns:
+        A `GroupView`.
+    """
+    weights = {path: _incoming(layout, states, path) for path in group.layers}
+    selections = [select(seam, weights, states) for seam in group.seams]
+    main = max(selections, key=lambda selection: len(selection.blocks))
+    blocks = {key: sets for selection in selections for key, sets in selection.blocks.items()}
+    extra = {one.tobytes(): one for selection in selections for one in selection.extra}
+    blocks_of_outgoing, survives = _outgoing(group, states)
+    return GroupView(
+        name=group.name,
+        weight_sets=_weight_sets(list(blocks.values()), list(extra.values())),
+        inputs=sum(sets.shape[1] - 1 for sets in blocks.values()),
+        activation=dataclasses.replace(
+            main.function,
+            slope=max(selection.slope for selection in selections),
+            monotone=all(selection.monotone for selection in selections),
+            # a scaled unit is no copy where the other coordinates don't scale along
+            homogeneous=not extra and all(selection.homogeneous for selection in selections),
+        ),
+        outgoing=blocks_of_outgoing,
+        offset_allowed=group.offset_allowed,
+        offset_exact=group.offset_exact and main.even,
+        can_survive=survives,
+        batch_mean=main.batch_mean,
+        batch_std=main.batch_std,
+        parameters_per_unit=parameters_per_unit,
+        feeds=_feeds(group, layout, states, blocks),
+        taps=max((one.rule.taps(one.call.operation) for one in group.producers), key=len),
+    )
+
+
+def _incoming(layout: Layout, states: States, path: str) -> np.ndarray:
+    """A producer's weight-sets: incoming weights that are still there, and the bias."""
+    record = layout.layers[path]
+    incoming = record.rule.incoming(states[path])
+    if record.inputs is not None:
+        incoming = np.compress(record.inputs.kept(states.kept), incoming, axis=1)
+    bias = record.rule.bias(states[path])
+    return np.concatenate([incoming.reshape(len(incoming), -1), bias[:, None]], axis=1)
+
+
+def _weight_sets(blocks: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
+    """Incoming weights of all producers, the sum of the biases, and what must agree besides."""
+    biases = [sets[:, -1:] for sets in blocks]
+    separate = biases if len(blocks) > 1 else []
+    return np.concatenate(
+        [*(sets[:, :-1] for sets in blocks), sum(biases), *separate, *extra], axis=1
+    )
+
+
+def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Outgoing weights for each inlet, and which units reach every consumer."""
+    blocks, survives = [], np.ones(group.units, bool)
+    for inlet in group.inlets:
+        scale, _ = states.carried(inlet)
+        rows = inlet.rule.outgoing(states[inlet.call.path])[inlet.columns]
+        rows = rows * scale[:, :, None, None] if inlet.carried else rows
+        blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
+        survives &= np.all(scale != 0, axis=1)
+    return tuple(blocks), survives
+
+
+def _feeds(group: UnitGroup, layout: Layout, states: States, blocks) -> tuple[Feed, ...]:
+    """Which of the remaining input columns carry kept units of earlier groups."""
+    feeds, start = [], 0
+    for key, sets in blocks.items():
+        feeds += _feeds_of_producer(key[0], start, layout, states)
+        start += sets.shape[1] - 1
+    return tuple(feeds)
+
+
+def _feeds_of_producer(path: str, start: int, layout: Layout, states: States) -> list[Feed]:
+    record = layout.layers[path]
+    taps = math.prod(record.rule.taps(record.call.operation))
+    features = record.rule.incoming(states[path]).shape[1]
+    stays = np.ones(features, bool)
+    if record.inputs is not None:
+        stays = record.inputs.kept(states.kept)
+    first = start + (np.cumsum(stays) - 1) * taps  # column of a feature's first tap
+    feeds = []
+    if path in layout.origins:
+        every = start + np.arange(int(stays.sum()) * taps)
+        one, zero = np.ones(len(every)), np.zeros(len(every))
+        feeds.append(Feed(every, None, every[:0], one, zero, layout.origins[path]))
+    for name, units in states.kept.items():
+        for inlet in layout.groups[name].inlets:
+            if inlet.call is not record.call:
+                continue
+            scale, shift = states.carried(inlet)
+            columns = first[inlet.columns[units]][:, :, None] + np.arange(taps)
+            feeds.append(
+                Feed(
+                    columns=columns.reshape(-1),
+                    group=name,
+                    units=np.repeat(np.arange(len(units)), columns[0].size),
+                    scale=np.repeat(scale[units].reshape(-1), taps),
+                    shift=np.repeat(shift[units].reshape(-1), taps),
+                )
+            )
+    return feeds
