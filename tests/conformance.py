@@ -173,6 +173,10 @@ ROWS = {
         lambda: chain(layers.Flatten(data_format="channels_first"), shape=(3, 5)),
     ),
     "repeat": ("RepeatVectorRule", lambda: chain(layers.RepeatVector(3), layers.Flatten())),
+    "reshape": (
+        "ReshapeRule",
+        lambda: chain(layers.Reshape((2, 1, 8)), layers.Reshape((-1,)), shape=(2, 5)),
+    ),
     "concatenate": ("ConcatenateRule", concatenated),
     "average pooling": (
         "PositionRule",

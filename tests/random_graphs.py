@@ -147,12 +147,14 @@ class Builder:
         tensor = self.some(self.wide)
         layer = self.pick(
             layers.Flatten(), layers.Flatten(data_format="channels_first"),
-            layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(),
+            layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
         )  # fmt: skip
         self.flat.append(layer(tensor))
 
     def repeat(self):
-        self.wide.append(layers.RepeatVector(5)(self.some(self.flat)))
+        tensor = self.some(self.flat)
+        wide = layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))
+        self.wide.append(self.pick(*wide)(tensor))
 
     def shared(self):
         layer = layers.Dense(self.units(), "relu")

@@ -20,6 +20,7 @@ from keras_dfprune.rules.shape import (
     IdentityRule,
     InputRule,
     RepeatVectorRule,
+    ReshapeRule,
 )
 from keras_dfprune.rules.spatial import (
     DepthwiseConvolutionRule,
@@ -44,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     InputRule(),
     FlattenRule(),
     RepeatVectorRule(),
+    ReshapeRule(),
     ConcatenateRule(),
     PositionRule(),
     ZeroPaddingRule(),

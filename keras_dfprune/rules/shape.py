@@ -79,6 +79,47 @@ class FlattenRule(Rule):
         return call.operation.data_format != "channels_first"
 
 
+class ReshapeRule(Rule):
+    """`keras.layers.Reshape` that keeps each unit apart: `(units,)` into `(1, 1, units)` and such.
+
+    Where some axis of the result counts the units alone, that is their axis; where all positions
+    end up in one axis, each unit occurs once for each position.
+    """
+
+    types = (keras.layers.Reshape,)
+    follows_input = True
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(call, streams)
+        if stream is None:
+            return None
+        before, after = call.inputs[0].shape[1:], call.outputs[0].shape[1:]
+        if None in before or None in after:
+            raise Barrier("rearranges units and positions, some of them of unknown length")
+        index = np.arange(stream.width).reshape([-1] + [1] * (len(before) - stream.axis))
+        index = np.broadcast_to(index, before).reshape(after)
+        for axis in range(len(after)):
+            others = tuple(other for other in range(len(after)) if other != axis)
+            if not np.ptp(index, axis=others).any():
+                # its entry in the layer's config has to be found again by its length
+                if after.count(after[axis]) > 1:
+                    raise Barrier("rearranges units and positions into axes of equal length")
+                line = np.moveaxis(index, axis, -1).reshape(-1, after[axis])[0]
+                return stream.take(line, axis=axis + 1)
+        raise Barrier("rearranges units and positions")
+
+    def narrow_config(self, config: dict, cut: Cut) -> dict:
+        shape = config["target_shape"]
+        if cut.outputs is None:
+            return config
+        narrow = int(cut.outputs.sum())
+        target = [narrow if size == len(cut.outputs) else size for size in shape]
+        return {**config, "target_shape": tuple(target)}
+
+    def keeps_values(self, call: Call) -> bool:
+        return len(call.outputs[0].shape) == 2
+
+
 class RepeatVectorRule(Rule):
     """`keras.layers.RepeatVector`: a new axis in front of the features."""
 
