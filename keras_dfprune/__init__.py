@@ -16,6 +16,7 @@ if keras.backend.backend() != "tensorflow":
 from keras_dfprune.api import apply, plan
 from keras_dfprune.callbacks import PostTrainPrune
 from keras_dfprune.export import ExportError, ExportResult, export
+from keras_dfprune.functionalize import functionalize
 from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.methods import Moments, Saliency
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
@@ -42,5 +43,6 @@ __all__ = [
     "VerificationError",
     "apply",
     "export",
+    "functionalize",
     "plan",
 ]

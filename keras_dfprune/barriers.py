@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dfprune.graph import all_layers
+
 _MIXES = "mixes all units of its input"
 _RESHAPES = "rearranges units and positions"
 _LEARNS = "has weights of its own for each unit that can't be cut yet"
@@ -35,7 +37,14 @@ def explain(operation: keras.Operation) -> str:
     """Completes "it feeds x, which ..." for an operation without a rule."""
     kind = type(operation).__name__
     if isinstance(operation, keras.Model):
-        return "is a subclassed model whose graph can't be seen"
+        return (
+            "is a subclassed model whose graph can't be seen; "
+            "keras_dfprune.functionalize(model, inputs) opens it"
+        )
     if type(operation).__module__.startswith("keras."):
         return _CLAUSES.get(kind, "no rule covers")
+    if isinstance(operation, keras.Layer) and len(all_layers(operation)) > 1:
+        return (
+            "is a custom layer made of others; keras_dfprune.functionalize(model, inputs) opens it"
+        )
     return "is a custom layer that no rule covers"

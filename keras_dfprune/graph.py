@@ -4,8 +4,10 @@ The only file that reads private attributes of Keras; `tests/test_graph.py` hold
 of them. Nested models are inlined: a layer of a shared model occurs in several calls.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -220,19 +222,28 @@ def copy_model(
         The new model (a `Sequential` for a `Sequential`, else a functional `keras.Model`), and
         pairs of each old operation with its new one, models before what is in them.
     """
-    copier = _Copier(remake, edit_arguments or (lambda operation, args, kwargs: (args, kwargs)))
+    copier = _Copier(remake, edit_arguments or _as_they_are)
     new = copier.copy(model)
-    models = [(old, made) for old, made in copier.pairs if isinstance(made, keras.Model)]
-    others = [(old, made) for old, made in copier.pairs if not isinstance(made, keras.Model)]
-    return new, [(model, new), *reversed(models), *others]
+    return new, [(model, new), *_models_first(copier.pairs)]
+
+
+def _as_they_are(operation, args, kwargs):
+    return args, kwargs
+
+
+def _models_first(pairs) -> list[tuple[keras.Operation, keras.Operation]]:
+    models = [(old, made) for old, made in pairs if isinstance(made, keras.Model)]
+    others = [(old, made) for old, made in pairs if not isinstance(made, keras.Model)]
+    return [*reversed(models), *others]
 
 
 class _Copier:
     """Copies a model and the models inside it; each operation is re-made once."""
 
-    def __init__(self, remake, edit_arguments):
+    def __init__(self, remake, edit_arguments, identify=id):
         self._remake = remake
         self._edit_arguments = edit_arguments
+        self._identify = identify  # which tensors are the same
         self._made: dict[int, keras.Operation] = {}
         self.pairs: list[tuple[keras.Operation, keras.Operation]] = []
 
@@ -252,23 +263,240 @@ class _Copier:
         for symbol in model.inputs:
             known[id(symbol)] = self.operation(symbol._keras_history.operation).output
         for node in _ordered_nodes(model):
-            self._replay(node, known)
+            self.replay(node, known)
         inputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], model._inputs_struct)
         outputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], model._outputs_struct)
         return keras.Model(inputs, outputs, name=model.name)
 
-    def _replay(self, node, known):
+    def replay(self, node, known):
         operation = self.operation(node.operation)
         args, kwargs = self._edit_arguments(
             node.operation, node.arguments.args, node.arguments.kwargs
         )
 
         def fill(value):
-            return known[id(value)] if isinstance(value, keras.KerasTensor) else value
+            symbolic = isinstance(value, keras.KerasTensor)
+            return known[self._identify(value)] if symbolic else value
 
         args, kwargs = keras.tree.map_structure(fill, (args, kwargs))
         outputs = keras.tree.flatten(operation(*args, **kwargs))
         known.update((id(s), t) for s, t in zip(node.outputs, outputs, strict=True))
+
+
+class TraceError(Exception):
+    """A layer's `call` doesn't run on symbolic tensors.
+
+    Attributes:
+        layer: The layer.
+        reason: What it said, in one line.
+    """
+
+    def __init__(self, layer: keras.Layer, reason: str):
+        super().__init__(reason)
+        self.layer, self.reason = layer, reason
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trace:
+    """The calls that a layer is made of.
+
+    Attributes:
+        inputs, outputs: The symbolic tensors, in the structures that the layer takes and returns.
+        nodes: The calls, each behind those that it needs.
+        aliases: Which tensor a tensor stands for that came out of an opened layer, by its `id`,
+            with the tensor itself.
+    """
+
+    inputs: Any
+    outputs: Any
+    nodes: tuple
+    aliases: dict[int, tuple[keras.KerasTensor, keras.KerasTensor]]
+
+    @property
+    def operations(self) -> list[keras.Operation]:
+        """What is called, each once, in order."""
+        return list({id(node.operation): node.operation for node in self.nodes}.values())
+
+    @property
+    def constants(self) -> list[tuple[keras.Operation, Any]]:
+        """Operations with what they are called with beside symbolic tensors."""
+        return [
+            (node.operation, value)
+            for node in self.nodes
+            for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+            if not isinstance(value, keras.KerasTensor)
+        ]
+
+    def identify(self, tensor: keras.KerasTensor) -> int:
+        """The `id` of the tensor that `tensor` stands for."""
+        while id(tensor) in self.aliases:
+            tensor = self.aliases[id(tensor)][1]
+        return id(tensor)
+
+
+def trace(layer: keras.Layer, inputs: Any, opened: Sequence[keras.Layer]) -> Trace:
+    """Records what a layer calls on symbolic inputs. The layer stays as it was.
+
+    Args:
+        layer: A built layer, usually a subclassed model.
+        inputs: Tensors made by `keras.Input`, in the structure that the layer takes.
+        opened: Layers inside it whose calls are recorded in place of one call of themselves.
+
+    Raises:
+        TraceError: If the `call` of `layer` or of an opened one doesn't run on such tensors.
+    """
+    aliases: dict = {}
+    failures: list[TraceError] = []
+    with _undisturbed(layer), contextlib.ExitStack() as stack:
+        for part in (layer, *opened):
+            stack.enter_context(_opened(part, aliases, failures))
+        try:
+            outputs = layer(inputs)
+        except Exception as error:  # whatever the user's code or Keras says
+            raise failures[0] if failures else TraceError(layer, _first_line(error)) from error
+        found = Trace(inputs, outputs, (), aliases)
+        return dataclasses.replace(found, nodes=tuple(_nodes_behind(found, layer)))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _undisturbed(layer: keras.Layer) -> Iterator[None]:
+    """Gives all operations inside a layer their call histories back, and builds none of them."""
+    parts = all_layers(layer)
+    cores = [core for core in map(functional_core, parts) if core is not None]
+    operations = [*parts, *(operation for core in cores for operation in core.operations)]
+    before = [
+        (vars(operation), list(vars(operation)["_inbound_nodes"]),
+         list(vars(operation)["_outbound_nodes"]))
+        for operation in operations
+    ]  # fmt: skip
+    unbuilt = [part for part in parts if not part.built]
+    for part in unbuilt:
+        vars(part)["_maybe_build"] = _refuse_to_build(part)
+    try:
+        yield
+    finally:
+        for own, inbound, outbound in before:
+            own["_inbound_nodes"], own["_outbound_nodes"] = inbound, outbound
+        for part in unbuilt:
+            del vars(part)["_maybe_build"]
+
+
+def _refuse_to_build(part: keras.Layer) -> Callable:
+    def refuse(call_spec):
+        raise ValueError(f"layer '{part.name}' isn't built yet; call the model once on data")
+
+    return refuse
+
+
+@contextlib.contextmanager
+def _opened(part: keras.Layer, aliases: dict, failures: list) -> Iterator[None]:
+    """Lets a symbolic call of a layer run its `call`, `training` left open where it isn't set.
+
+    Keras itself adds a node for the layer to what the call returns; so that the nodes inside stay
+    in sight, it gets aliases.
+    """
+    signature = vars(part)["_call_signature"]
+    parameters = signature.parameters.values()
+    takes_training = "training" in signature.parameters
+
+    def alias(tensor):
+        twin = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
+        twin._keras_mask = getattr(tensor, "_keras_mask", None)
+        aliases[id(twin)] = (twin, tensor)
+        return twin
+
+    def symbolic_call(*args, **kwargs):
+        if takes_training:
+            kwargs.setdefault("training", None)
+        try:
+            outputs = part.call(*args, **kwargs)
+            flat = keras.tree.flatten(outputs)
+            if not flat or not all(isinstance(one, keras.KerasTensor) for one in flat):
+                raise ValueError("its `call` returns something other than what its layers make")
+            return keras.tree.map_structure(alias, outputs)
+        except Exception as error:
+            failures.append(TraceError(part, _first_line(error)))
+            raise
+
+    vars(part)["_call_signature"] = signature.replace(
+        parameters=[
+            one.replace(default=None)
+            if one.name == "training" and one.default is not inspect.Parameter.empty
+            else one
+            for one in parameters
+        ]
+    )
+    vars(part)["symbolic_call"] = symbolic_call
+    try:
+        yield
+    finally:
+        vars(part)["_call_signature"] = signature
+        del vars(part)["symbolic_call"]
+
+
+def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
+    """The calls that the outputs of a trace come from, each behind those that it needs."""
+    symbols = {id(symbol) for symbol in keras.tree.flatten(found.inputs)}
+
+    def node_of(tensor):
+        while id(tensor) in found.aliases:
+            tensor = found.aliases[id(tensor)][1]
+        if id(tensor) in symbols:
+            return None
+        history = tensor._keras_history
+        node = vars(history.operation)["_inbound_nodes"][history.node_index]
+        if node.is_input:
+            raise TraceError(layer, "it depends on a symbolic tensor that is none of its inputs")
+        return node
+
+    ordered, done = [], {id(None)}
+    pending = [node_of(tensor) for tensor in keras.tree.flatten(found.outputs)][::-1]
+    while pending:
+        node = pending[-1]
+        if id(node) in done:
+            pending.pop()
+            continue
+        needed = [one for one in map(node_of, node.input_tensors) if id(one) not in done]
+        if needed:
+            pending += needed[::-1]
+        else:
+            done.add(id(node))
+            ordered.append(node)
+    return ordered
+
+
+def model_of(
+    found: Trace,
+    remake: Callable[[keras.Operation], keras.Operation],
+    names: Mapping[int, str],
+    name: str,
+) -> tuple[keras.Model, list[tuple[keras.Operation, keras.Operation]]]:
+    """Builds a functional model that makes the calls of a trace.
+
+    Args:
+        found: What `trace` returned.
+        remake: As for `copy_model`.
+        names: A name for each operation, by its `id`, among which none occurs twice.
+        name: Name of the model.
+
+    Returns:
+        The model, and pairs of each operation with its new one, models before what is in them.
+    """
+    copier = _Copier(remake, _as_they_are, found.identify)
+    known = {}
+    for symbol in keras.tree.flatten(found.inputs):
+        known[id(symbol)] = copier.operation(symbol._keras_history.operation).output
+    for node in found.nodes:
+        copier.operation(node.operation).name = names[id(node.operation)]
+        copier.replay(node, known)
+    inputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], found.inputs)
+    outputs = keras.tree.map_structure(lambda symbol: known[found.identify(symbol)], found.outputs)
+    return keras.Model(inputs, outputs, name=name), _models_first(copier.pairs)
 
 
 def compile_arguments(model: keras.Model) -> dict[str, Any]:

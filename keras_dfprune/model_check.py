@@ -34,7 +34,6 @@ def check_model(model: keras.Model) -> None:
     if functional_core(model) is None:
         raise ValueError(
             f"Model '{model.name}' is a subclassed model ({type(model).__name__}), whose graph "
-            "can't be seen. Make it functional: `inputs = keras.Input(shape); model = "
-            "keras.Model(inputs, model.call(inputs))`, if its `call` uses Keras layers and "
-            "`keras.ops` only."
+            "can't be seen. Make it functional first: `model = keras_dfprune.functionalize(model, "
+            "keras.Input(shape))`, with a list or dict of inputs where it takes one."
         )

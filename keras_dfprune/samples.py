@@ -48,7 +48,7 @@ def read_inputs(model: keras.Model) -> list[InputSpec]:
         raise ValueError(
             "Expected a model with one argument for its inputs (a tensor, list or dict). "
             f"Received: model={model.name}, a {type(model).__name__} that doesn't say what it "
-            "takes. Make it functional: keras.Model(inputs, model.call(inputs))."
+            "takes. Make it functional: keras_dfprune.functionalize(model, inputs)."
         )
     keys = [tensor.name for tensor in tensors]
     if isinstance(structure, dict) and len(structure) == len(tensors):

@@ -31,9 +31,9 @@ class IdentityRule(PassRule):
 
 
 class CastRule(PassRule):
-    """The dtype conversions that mixed precision puts into a graph."""
+    """The conversions that mixed precision, or a model called in another, puts into a graph."""
 
-    names = ("Cast",)
+    names = ("Cast", "ConvertToTensor")
 
 
 class InputRule(Rule):

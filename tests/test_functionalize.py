@@ -1,0 +1,335 @@
+"""Subclassed models and composite layers become functional models that answer alike."""
+
+import re
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from keras_dfprune.functionalize import is_composite
+from tests.models import relative_difference
+
+layers = keras.layers
+ops = keras.ops
+Dense = layers.Dense
+
+
+class FeedForward(layers.Layer):
+    """Dense, normalization, dropout; `training` only where it is handed on by name."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.last = Dense(8, "relu", name="first"), Dense(units, name="last")
+        self.normalize = layers.BatchNormalization(name="normalize")
+        self.drop = layers.Dropout(0.4, name="drop")
+
+    def call(self, x, training=False):
+        hidden = self.normalize(self.first(x), training=training)
+        return self.last(self.drop(hidden, training=training))
+
+
+class Block(layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.attend = layers.MultiHeadAttention(2, 3, name="attend")
+        self.before, self.inner = layers.LayerNormalization(), FeedForward(units, name="inner")
+
+    def call(self, x):
+        normal = self.before(x)
+        x = x + self.attend(normal, normal)
+        return x + self.inner(x)
+
+
+class Transformer(keras.Model):
+    """Two blocks, masked tokens, and Python code with side effects."""
+
+    def __init__(self):
+        super().__init__(name="transformer")
+        self.embed = layers.Embedding(9, 6, mask_zero=True)
+        self.blocks = [Block(6, name=f"block{number}") for number in range(2)]
+        self.pool, self.head = layers.GlobalAveragePooling1D(), Dense(3, name="head")
+        self.seen = []
+
+    def call(self, tokens, scale=2.0, training=None):
+        self.seen.append(len(self.seen))
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x, training=training)
+        return {"scores": self.head(self.pool(x)) * scale}
+
+
+class Wrapped(keras.Model):
+    """A model of one function."""
+
+    def __init__(self, function, **parts):
+        super().__init__(name="wrapped")
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def call(self, inputs, training=None):  # without `training` Keras would train it as it infers
+        return self.function(self, inputs)
+
+
+def built(model, *shapes):
+    """The model after one call, its weights random."""
+    keras.utils.set_random_seed(0)
+    x = [np.random.default_rng(1).normal(size=(4, *shape)).astype("float32") for shape in shapes]
+    model(x[0] if len(x) == 1 else x)
+    randomize(model)
+    return model
+
+
+def randomize(model):
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(np.abs(random.normal(0.5, 0.3, weight.shape)))
+
+
+def transformer():
+    model = Transformer()
+    model(np.ones((2, 5), "int32"))
+    randomize(model)
+    return model
+
+
+def nothing_said(model, inputs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*does not support masking")
+        return dfprune.functionalize(model, inputs)
+
+
+def state(model):
+    return [np.array(variable) for variable in model.variables]
+
+
+def history(model):
+    return [(len(part._inbound_nodes), len(part._outbound_nodes), vars(part).keys())
+            for part in model._flatten_layers()]  # fmt: skip
+
+
+def test_a_transformer_answers_alike_and_its_inner_layers_are_pruned():
+    model = transformer()
+    before, nodes = state(model), history(model)
+    made = nothing_said(model, keras.Input((5,), dtype="int32"))
+    tokens = np.random.default_rng(0).integers(0, 9, (6, 5))
+    wanted = model(tokens)["scores"]
+    assert relative_difference(made(tokens)["scores"].numpy(), wanted.numpy()) < 1e-6
+    assert all(type(layer).__module__.startswith("keras.") for layer in made.layers)
+    assert made.count_params() == model.count_params()
+    assert history(model) == nodes
+    for one, other in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+    own = {id(variable) for variable in model.variables}
+    assert not own & {id(variable) for variable in made.variables}
+    plan = dfprune.plan(made, sparsity=0.5)
+    assert [group.layer for group in plan.groups] == ["inner_first", "inner_first_1"]
+    pruned = plan.apply(made)
+    assert pruned.get_layer("inner_first").units == 4
+
+
+def test_training_is_the_same_step_by_step():
+    model = built(Wrapped(lambda self, x: self.block(x), block=FeedForward(3)), (6,))
+    made = nothing_said(model, keras.Input((6,)))
+    x, y = np.random.default_rng(0).normal(size=(2, 12, 6)).astype("float32")
+    for one in (model, made):
+        one.compile(keras.optimizers.SGD(0.1), "mse")
+    losses = [[float(one.train_on_batch(x, y[:, :3])) for _ in range(3)] for one in (model, made)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert np.ptp(losses[0]) > 0
+    for name in ("first", "last", "normalize"):
+        pair = vars(model.block)[name].get_weights(), made.get_layer(name).get_weights()
+        for one, other in zip(*pair, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_training_fixed_in_the_code_is_refused():
+    """A functional model hands its own `training` to all its layers, so it would be lost."""
+    model = Wrapped(lambda self, x: self.block(x, training=False), block=FeedForward(3))
+    with pytest.raises(ValueError, match="it computes something else in training"):
+        dfprune.functionalize(built(model, (6,)), keras.Input((6,)))
+
+
+@pytest.mark.parametrize("kind", ["list", "dict", "arrays"])
+def test_several_inputs(kind):
+    def function(self, inputs):
+        a, b = (inputs["a"], inputs["b"]) if isinstance(inputs, dict) else inputs
+        return [
+            self.head(ops.concatenate([self.one(a), self.two(b)], axis=-1)),
+            {"gate": ops.tanh(b)},
+        ]
+
+    model = Wrapped(function, one=Dense(5, "relu"), two=Dense(4, "relu"), head=Dense(2))
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 6)).astype("float32")
+    x = {"a": a, "b": b} if kind == "dict" else [a, b]
+    model(x)
+    randomize(model)
+    symbols = x if kind == "arrays" else keras.tree.map_structure(lambda _: keras.Input((6,)), x)
+    made = nothing_said(model, symbols)
+    received, wanted = made(x), model(x)
+    np.testing.assert_allclose(received[0], wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(received[1]["gate"], wanted[1]["gate"], rtol=1e-6)
+
+
+def test_composite_layers_in_functional_and_sequential_models_are_opened():
+    inner = keras.Sequential([keras.Input((6,)), FeedForward(6), Dense(4, "relu", name="behind")])
+    plain = keras.Sequential([keras.Input((4,)), Dense(4, "relu")], name="plain")
+    inputs = keras.Input((6,), name="x")
+    model = keras.Model(inputs, Dense(2)(plain(inner(FeedForward(6)(inputs)))))
+    randomize(model)
+    refused = {one.layer: one.reason for one in dfprune.plan(model, sparsity=0.5).refusals}
+    assert not any(name.endswith("first") for name in refused)
+    made = nothing_said(model, keras.Input((6,), name="x"))
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+    np.testing.assert_allclose(made(x), model(x), rtol=1e-5)
+    assert made.get_layer("plain").layers[0].units == 4  # what holds no composite stays nested
+    assert len(dfprune.plan(made, sparsity=0.5).groups) == 6
+
+
+def test_a_refusal_names_functionalize():
+    inputs = keras.Input((6,))
+    hidden = Dense(8, "relu", name="whole")(inputs)
+    model = keras.Model(inputs, Dense(2)(FeedForward(6, name="block")(hidden)))
+    (refusal,) = (one for one in dfprune.plan(model, sparsity=0.5).refusals if one.layer == "whole")
+    assert "block (FeedForward), which is a custom layer made of others" in refusal.reason
+    assert "keras_dfprune.functionalize(model, inputs) opens it" in refusal.reason
+
+
+class Raw(FeedForward):
+    def call(self, x):
+        import tensorflow as tf
+
+        return self.last(tf.nn.relu(self.first(x)))
+
+
+class OnlyInTraining(FeedForward):
+    def call(self, x, training=None):
+        hidden = self.first(x)
+        return self.last(ops.tanh(hidden) if training else hidden)
+
+
+class Tied(FeedForward):
+    """Decodes with its first kernel, read outside of the layer."""
+
+    def call(self, x):
+        return ops.matmul(self.first(x), ops.transpose(self.first.kernel))
+
+
+class OwnWeights(FeedForward):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(1,), name="scale")
+
+    def call(self, x):
+        return self.last(self.first(x) * self.scale)
+
+
+class Penalty(FeedForward):
+    def call(self, x):
+        hidden = self.first(x)
+        self.add_loss(ops.mean(ops.square(hidden)))
+        return self.last(hidden)
+
+
+REASONS = {
+    Raw: "ValueError: A KerasTensor",
+    OnlyInTraining: "computes something else in training",
+    Tied: "computes something else at inference, once the weights change",
+    OwnWeights: r"has weights of its own \(scale\)",
+    Penalty: "computes something else at inference|add_loss",
+}
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_what_can_t_be_opened_stays_whole_with_the_reason(kind):
+    model = Wrapped(
+        lambda self, x: self.head(self.good(self.bad(x))), bad=kind(6, name="bad"),
+        good=FeedForward(6, name="good"), head=Dense(2),
+    )  # fmt: skip
+    model = built(model, (6,))
+    with pytest.warns(UserWarning, match=rf"left whole .*bad \({kind.__name__}\): .*") as seen:
+        made = dfprune.functionalize(model, keras.Input((6,)))
+    (said,) = [str(one.message) for one in seen if "left whole" in str(one.message)]
+    assert re.search(REASONS[kind], said), said
+    assert type(made.get_layer("bad")) is kind and "good" not in [one.name for one in made.layers]
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+    np.testing.assert_allclose(made(x), model(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_model_that_does_that_itself_is_an_error(kind):
+    body = built(Wrapped(lambda self, x: self.part(x), part=kind(6)), (6,))
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            vars(body.part).get("scale")
+            for name in ("first", "last", "normalize", "drop"):
+                setattr(self, name, getattr(body.part, name))
+            if kind is OwnWeights:
+                self.scale = self.add_weight(shape=(1,), name="scale")
+
+        call = kind.call
+
+    model = Model()
+    model(np.ones((2, 6), "float32"))
+    nodes = history(model)
+    with pytest.raises(ValueError, match=f"can't be made functional: .*({REASONS[kind]})"):
+        dfprune.functionalize(model, keras.Input((6,)))
+    assert history(model) == nodes
+
+
+def test_shared_composites_share_their_layers():
+    block = FeedForward(6)
+    model = built(Wrapped(lambda self, x: self.block(self.block(x)), block=block), (6,))
+    made = nothing_said(model, keras.Input((6,)))
+    assert made.count_params() == model.count_params()
+    assert len([one for one in made.layers if type(one) is Dense]) == 2
+
+
+def test_flags_dtypes_and_compile_state_are_kept():
+    parts = {"first": Dense(8, "relu", dtype="mixed_bfloat16"), "block": FeedForward(3)}
+    model = built(Wrapped(lambda self, x: self.block(self.first(x)), **parts), (6,))
+    model.first.trainable = False
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((2, 6)), np.ones((2, 3)))
+    made = nothing_said(model, keras.Input((6,)))
+    kept = made.get_layer(model.first.name)
+    assert kept.compute_dtype == "bfloat16" and not kept.trainable
+    assert len(made.trainable_variables) == len(model.trainable_variables)
+    assert int(made.optimizer.iterations) == 1
+    made.train_on_batch(np.ones((2, 6)), np.ones((2, 3)))
+
+
+def test_adapted_state_comes_along():
+    normalization = layers.Normalization()
+    normalization.adapt(np.random.default_rng(0).normal(3, 2, (50, 6)))
+    model = Wrapped(lambda self, x: self.head(self.scale(x)), scale=normalization, head=Dense(2))
+    x = np.random.default_rng(1).normal(size=(3, 6)).astype("float32")
+    model(x)
+    np.testing.assert_allclose(nothing_said(model, x)(x), model(x), rtol=1e-6)
+
+
+def test_the_result_is_saved_without_this_package(tmp_path):
+    model = transformer()
+    made = nothing_said(model, keras.Input((5,), dtype="int32"))
+    made.save(tmp_path / "made.keras")
+    loaded = keras.saving.load_model(tmp_path / "made.keras")
+    tokens = np.random.default_rng(0).integers(0, 9, (6, 5))
+    np.testing.assert_allclose(loaded(tokens)["scores"], made(tokens)["scores"], rtol=1e-6)
+
+
+def test_bad_arguments():
+    model = Wrapped(lambda self, x: self.head(x), head=Dense(2))
+    with pytest.raises(ValueError, match="'wrapped' isn't built yet"):
+        dfprune.functionalize(model, keras.Input((6,)))
+    built(model, (6,))
+    with pytest.raises(TypeError, match=r"`inputs` must be what the model is called with.*6"):
+        dfprune.functionalize(model, (6,))
+    with pytest.raises(TypeError, match="Expected a `keras.Model`"):
+        dfprune.functionalize(model.head, keras.Input((6,)))
+    with pytest.raises(ValueError, match="can't be made functional"):
+        dfprune.functionalize(model, keras.Input((5,)))
+    assert is_composite(FeedForward(3)) and not is_composite(layers.MultiHeadAttention(2, 3))
