@@ -21,6 +21,7 @@ from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.methods import Moments, Saliency
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.plan import GroupPlan, PruningPlan
+from keras_dfprune.rules import register_rule, unregister_rule
 from keras_dfprune.verify import VerificationError
 
 __version__ = "0.1.0"
@@ -45,4 +46,6 @@ __all__ = [
     "export",
     "functionalize",
     "plan",
+    "register_rule",
+    "unregister_rule",
 ]

@@ -100,6 +100,7 @@ class _Walk:
                 raise Barrier(self.tied[id(call.operation)])
             if rule is None:
                 raise Barrier(explain(call.operation))
+            rules.try_registered(rule, call, arriving[0] if arriving else None)
             leaving = rule.carry(call, arriving)
             if isinstance(rule, ElementwiseRule) and leaving is not None:
                 self.effects[call.path] = rule.effect(call, rule.read(call.operation))
@@ -113,6 +114,7 @@ class _Walk:
             for piece in arriving[0].pieces if arriving[0] is not None else ():
                 self.arrivals.append((call, rule, piece))
         is_cut = rule is not None and (rule.axes or rule.follows_input)
+        is_cut = is_cut and rules.objection(rule, call.operation) is None
         if is_cut and call.path not in self.barred:
             record = LayerFeatures(call, rule, arriving[0] if arriving else None, leaving)
             self.records.setdefault(call.path, []).append(record)
@@ -126,7 +128,9 @@ class _Walk:
     def _produce(self, call: Call, rule: UnitRule) -> Stream | None:
         """The fresh units of a layer, behind its own activation."""
         self.producers.setdefault(call.path, call)
-        reason = self.tied.get(id(call.operation)) or rule.barrier(call.operation)
+        operation = call.operation
+        reason = self.tied.get(id(operation)) or rules.objection(rule, operation)
+        reason = reason or rule.barrier(operation)
         if reason:
             self.reasons.setdefault(call.path, f"it {reason}")
             self.barred.add(call.path)

@@ -4,6 +4,8 @@ import pathlib
 import keras
 import pytest
 
+import keras_dfprune as dfprune
+
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 
@@ -16,7 +18,7 @@ def run(name, *arguments):
 
 def test_every_example_is_run_here():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist"}
+    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "custom_layer"}
 
 
 def test_quickstart(capsys):
@@ -52,3 +54,10 @@ def test_lenet_mnist(tfds_data_dir, tmp_path, capsys):
     assert keras.saving.load_model(file).count_params() == 431_080
     again = run("lenet_mnist", "--data-dir", tfds_data_dir, "--model", file)
     assert again == rows
+
+
+def test_custom_layer(capsys):
+    pruned = run("custom_layer")
+    assert [tuple(weight.shape) for weight in pruned.weights][2] == (16,)
+    dfprune.unregister_rule(type(pruned.layers[1]))
+    assert "Without a rule: it feeds layer_scale" in capsys.readouterr().out
