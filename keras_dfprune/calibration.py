@@ -47,7 +47,8 @@ def unit_values(
             tensor: keras.ops.convert_to_tensor(rows[tensor.name][start : start + _BATCH])
             for tensor in graph.inputs
         }
-        known = run_calls(graph, given)
+        with keras.StatelessScope():  # the states of a stateful LSTM stay as they were
+            known = run_calls(graph, given)
         for name, group in layout.groups.items():
             values = _at_seams(group, known)
             if len(values) > share:

@@ -96,10 +96,11 @@ def run_model(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
     """Calls `model` in inference mode on the CPU; outputs by their name in a signature.
 
     On the CPU because that is where the files are run, and because a GPU's default (TF32) isn't
-    accurate enough to tell a good file from a bad one.
+    accurate enough to tell a good file from a bad one. What layers keep between calls (a stateful
+    LSTM, a counter) stays as it was.
     """
     values = [samples[spec.name] for spec in read_inputs(model)]
-    with tf.device("CPU:0"):
+    with tf.device("CPU:0"), keras.StatelessScope():
         tensors = [tf.constant(value) for value in values]
         outputs = model(keras.tree.pack_sequence_as(_structure(model), tensors), training=False)
     return name_outputs(outputs)

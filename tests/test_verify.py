@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_dfprune as dfprune
 from keras_dfprune import states
@@ -59,12 +60,33 @@ def test_a_layer_with_an_incomplete_config_is_caught():
 
 def test_a_random_model_can_t_be_verified():
     inputs = keras.Input((4,))
-    noisy = layers.Lambda(lambda x: x + keras.random.normal(keras.ops.shape(x)))(inputs)
+    noisy = layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x)))(inputs)
     hidden = layers.Dense(6, "relu")(noisy)
     model = keras.Model(inputs, layers.Dense(2)(hidden))
     with pytest.warns(UserWarning, match="answers differently each time") as seen:
         dfprune.apply(model, sparsity=0.5)
     assert len(seen) == 1
+
+
+class Counter(keras.layers.Layer):
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.calls.assign_add(1)
+        return x + self.calls
+
+
+def test_what_layers_keep_between_calls_stays(recwarn):
+    inputs = keras.Input(batch_shape=(2, 4, 3), name="x")
+    hidden = keras.layers.LSTM(4, stateful=True)(Counter(name="counter")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, "relu")(hidden)))
+    data = np.ones((2, 4, 3), "float32")
+    dfprune.apply(model, sparsity=0.5)
+    dfprune.apply(model, method=dfprune.Moments(calibration_data=data), sparsity=0.5)
+    assert not [w for w in recwarn if "could not be verified" in str(w.message)]
+    assert model.get_layer("counter").calls.numpy() == 0
+    assert not any(state.numpy().any() for state in model.layers[2].states)
 
 
 def test_unknown_lengths_are_tried():
