@@ -1,9 +1,12 @@
-"""The benchmarks' networks: built as they are named, trained once, read from disk afterwards."""
+"""The benchmarks: networks trained once and read from disk; cells that are resumed; tables."""
 
 import numpy as np
 import pytest
 
-from benchmarks import nets
+import keras_dfprune as dfprune
+from benchmarks import accuracy, nets
+from benchmarks.accuracy_report import BEGIN, END, write
+from benchmarks.baselines import Ward, folded
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,49 @@ def test_data_is_never_downloaded(tmp_path):
 def test_unknown_networks(tmp_path):
     with pytest.raises(ValueError, match="dataset='mnist'"):
         nets.trained("digits", "mnist", 0, tmp_path)
+
+
+def test_accuracy_resumes_and_reports(tmp_path, capsys):
+    for module in ("sklearn", "matplotlib"):
+        pytest.importorskip(module)
+    results = tmp_path / "cells.csv"
+    part = ["--quick", "--cache", tmp_path, "--nets", "digits-digits", "--seeds", 0]
+    part += ["--results", results, "--methods", "smallest weights", "smallest products", "Ward"]
+    accuracy.main(list(map(str, part)))
+    assert capsys.readouterr().out.count("digits digits 0") == 1 + 3 * 6
+    whole = results.read_text().splitlines()
+    results.write_text("\n".join(whole[:10]) + "\n")
+    accuracy.main(list(map(str, part)))
+    assert capsys.readouterr().out.count("digits digits 0") == 10
+    rows = accuracy.read(results)
+    strip = [row.rsplit(",", 1)[0] for row in results.read_text().splitlines()]
+    assert strip == [row.rsplit(",", 1)[0] for row in whole]  # but for the seconds
+    (tmp_path / "methods.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write(rows, tmp_path)
+    text = (tmp_path / "methods.md").read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    best = max(
+        row["accuracy"] for row in rows if row["fraction"] == 0.5 and row["method"][:2] == "sm"
+    )
+    line = next(line for line in text.splitlines() if line.startswith("| smallest"))
+    assert line.split(" | ")[2] == f"{best:.1f}"
+    assert (tmp_path / "images" / "accuracy.png").exists()
+
+
+def test_ward_gives_a_cluster_its_members_mean():
+    """Two bundles of equal directions: one unit each, the same function."""
+    keras = nets.keras
+    generator = np.random.default_rng(0)
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(6, "relu", name="fc1"), keras.layers.Dense(2)]
+    )
+    directions = generator.normal(size=(4, 2))
+    sets = directions[:, [0, 0, 0, 1, 1, 1]] * np.array([1.0, 1.1, 1.2, 2.0, 2.1, 2.2])
+    rows = generator.normal(size=(2, 2))[[0, 0, 0, 1, 1, 1]]
+    model.layers[0].set_weights([sets[:3], sets[3]])
+    model.layers[1].set_weights([rows, np.zeros(2)])
+    plan = dfprune.plan(model, method=Ward(), sparsity=4 / 6)
+    narrow = folded(model, plan)
+    assert narrow.get_layer("fc1").units == 2
+    inputs = generator.normal(size=(20, 3)).astype("float32")
+    np.testing.assert_allclose(narrow(inputs), model(inputs), atol=1e-5)

@@ -74,9 +74,8 @@ def test_it_beats_merging_pairs_on_its_own_terms():
     group = a_group(seed=3, units=30, inputs=4)
     curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
     merge = curve.merge(15)
-    moments = normal_moments(
-        group.activation, *preactivations(group, read_prior("isotropic", 1.0), Context())
-    )
+    (mean,), covariance = preactivations(group, read_prior("isotropic", 1.0), Context())
+    moments = normal_moments(group.activation, mean, covariance)
     removed, kernel = merge.removed, group.outgoing_matrix()
     rest = moments.second[np.ix_(removed, removed)]
     assert curve.error(15) < 0.5 * np.sum(kernel[removed] * (rest @ kernel[removed]))
@@ -159,20 +158,28 @@ def test_the_automatic_scale_is_ten_times_the_biases_but_half_a_unit_at_least():
 
 
 def test_the_weights_prior_is_half_theirs():
+    """Unit variance for each feature; the mean between -0.25 and 0.75 deviations."""
     group = a_group(seed=8)
     weights = group.weight_sets[:, :6].T
-    theirs = weights @ weights.T
-    covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * 6 / np.trace(theirs) * theirs)
-    mean, found = preactivations(group, read_prior("weights", 3.0), Context())
-    np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-10)
-    np.testing.assert_allclose(mean, group.weight_sets[:, 6])
+    unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
+    covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * unit @ unit.T)
+    means, found = preactivations(group, read_prior("weights", 3.0), Context())
+    np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-6)
+    moved = means - group.weight_sets[:, 6]
+    energy = np.sum(weights**2, axis=1)
+    direction = weights.T @ (1.0 / (energy + energy.mean()))
+    for shift in moved:
+        assert abs(np.corrcoef(shift, direction)[0, 1]) > 0.999
+    std = np.sqrt(np.mean(np.diagonal(found)))
+    sizes = moved @ direction / (np.linalg.norm(direction) * std * np.sqrt(len(direction)))
+    np.testing.assert_allclose([sizes.mean(), sizes.std()], [0.25, 1 / np.sqrt(12)], rtol=1e-6)
 
 
 def test_batch_statistics_replace_the_priors():
     beta, gamma = np.linspace(-1, 1, 12), np.linspace(0.5, 2, 12)
     group = a_group(seed=9, batch_mean=beta, batch_std=gamma)
     plain = preactivations(a_group(seed=9), read_prior("weights", "auto"), Context())[1]
-    mean, covariance = preactivations(group, read_prior("weights", "auto"), Context())
+    (mean,), covariance = preactivations(group, read_prior("weights", "auto"), Context())
     np.testing.assert_allclose(mean, beta)
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), gamma)
     assert covariance[0, 1] / (gamma[0] * gamma[1]) == pytest.approx(
@@ -189,7 +196,7 @@ def test_earlier_groups_hand_on_their_moments(positions):
     units = np.tile(np.arange(len(factor)), positions)
     group = a_group(seed=10, feeds=(a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),))
     context = Context(moments={"before": moments})
-    mean, covariance = preactivations(group, read_prior("weights", "auto"), context)
+    (mean,), covariance = preactivations(group, read_prior("weights", "auto"), context)
     weights = group.weight_sets[:, :6]
     expected = np.kron(np.eye(positions), 0.25 * moments.covariance)
     if positions > 1:
@@ -217,15 +224,15 @@ def test_known_inputs_are_believed():
     group = a_group(seed=12, feeds=(a_feed(columns, origin="pixels"),))
     std = np.array([1.0, 2.0, 0.0, 0.5])
     prior = read_prior({"pixels": (0.3, std)}, 1.0)
-    mean, covariance = preactivations(group, prior, Context())
+    means, covariance = preactivations(group, prior, Context())
     weights = group.weight_sets[:, :4]
     rest = a_group(seed=12, inputs=2, weight_sets=group.weight_sets[:, [4, 5, 6]])
-    unknown = preactivations(rest, read_prior("weights", 1.0), Context())[1]
+    others, unknown = preactivations(rest, read_prior("weights", 1.0), Context())
     unit = weights / np.linalg.norm(weights, axis=0)
     correlation = 0.2 * np.eye(4) + 0.8 * unit.T @ unit  # unit diagonal: the deviations are kept
     known = np.outer(std, std) * correlation
     np.testing.assert_allclose(covariance, weights @ known @ weights.T + unknown)
-    np.testing.assert_allclose(mean, weights.sum(axis=1) * 0.3 + group.weight_sets[:, 6])
+    np.testing.assert_allclose(means, 0.3 * weights.sum(axis=1) + others)
     full = read_prior({"pixels": (0.3, known)}, 1.0)
     np.testing.assert_allclose(preactivations(group, full, Context())[1], covariance)
     wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
@@ -288,6 +295,19 @@ def test_the_configuration_makes_the_same_method():
     assert Moments().get_config()["prior_scale"] == "auto"
 
 
+def test_draws_in_front_of_a_batch_normalization_have_its_statistics():
+    """Measured means exactly, but for a ridge of 1 %; deviations in the mean over the units."""
+    truth = np.random.default_rng(17).normal(size=6)
+    group = a_group(seed=17, units=5)
+    weights, bias = group.weight_sets[:, :6], group.weight_sets[:, 6]
+    beta, gamma = weights @ truth + bias, np.linspace(0.5, 2.0, 5)
+    group = a_group(seed=17, units=5, batch_mean=beta, batch_std=gamma)
+    inputs = input_sampler(group, read_prior("weights", "auto"))(200_000, np.array([1, 2]))
+    draws = inputs.numpy() @ weights.T + bias
+    assert np.linalg.norm(draws.mean(axis=0) - beta) < 0.1 * np.linalg.norm(beta - bias)
+    assert np.mean(draws.var(axis=0)) == pytest.approx(np.mean(gamma**2), rel=0.02)
+
+
 @pytest.mark.parametrize("kind", ["weights", "isotropic"])
 def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
     """One known input, four features that nothing is known of; against the closed forms."""
@@ -296,9 +316,11 @@ def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
     prior = Prior(kind, 0.7, {"x": (np.array([0.3, -0.2]), std)})
     inputs = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy().astype(np.float64)
     draws = inputs @ group.weight_sets[:, :6].T + group.weight_sets[:, 6]
-    mean, covariance = preactivations(group, prior, Context())
+    means, covariance = preactivations(group, prior, Context())
+    covariance = covariance + np.cov(means.T, bias=True)
+    assert len(means) == (2 if kind == "weights" else 1)
     spread = np.sqrt(np.diagonal(covariance))
-    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.02 * spread.max())
+    np.testing.assert_allclose(draws.mean(axis=0), means.mean(axis=0), atol=0.02 * spread.max())
     np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.02 * spread.max() ** 2)
     again = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy()
     np.testing.assert_array_equal(inputs.astype(np.float32), again)

@@ -6,7 +6,7 @@ arc-cosine kernels (Cho & Saul 2009). No sampling anywhere.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -77,6 +77,14 @@ def normal_moments(activation: Activation, mean: np.ndarray, covariance: np.ndar
     if activation.linear_pieces is None or not math.isfinite(activation.slope):  # curves, or jumps
         return _hermite(activation, mean, std, correlation)
     return _piecewise_linear(activation, mean, std, correlation)
+
+
+def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:
+    """The moments of an equal mixture of distributions."""
+    return UnitMoments(
+        np.mean([part.mean for part in parts], axis=0),
+        np.mean([part.second for part in parts], axis=0),
+    )
 
 
 def sample_moments(values: np.ndarray) -> UnitMoments:

@@ -14,7 +14,12 @@ from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge, follow_su
 from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.exact import Removal, lossless
-from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
+from keras_dfprune.methods.gaussian import (
+    UnitMoments,
+    mixture,
+    normal_moments,
+    sample_moments,
+)
 from keras_dfprune.methods.prior import preactivations, read_prior
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
@@ -35,10 +40,11 @@ class Moments(Method):
 
     Args:
         prior: `"weights"` (default): trained weights lie in the span of the data, so the inputs'
-            covariance is taken half from them, half from the identity. `"isotropic"`: the
-            identity alone. Or a dict `{input name: (mean, std)}` for inputs that are known:
-            numbers or arrays with one value for each feature (a covariance matrix may stand for
-            `std`); worth it for arrays, a single number for all features is no gain.
+            correlations are taken half from them, half from the identity, around a mean that is
+            only known to lie in some interval. `"isotropic"`: the identity alone, zero mean. Or a
+            dict `{input name: (mean, std)}` for inputs that are known: numbers or arrays with one
+            value for each feature (a covariance matrix may stand for `std`); worth it for arrays,
+            a single number for all features is no gain.
         prior_scale: Mean variance of inputs that nothing is known of. `"auto"` (default): so that
             the pre-activations deviate by ten times their biases, by 0.5 at least (both root mean
             squares over the units).
@@ -86,8 +92,8 @@ class Moments(Method):
         values = context.values.get(group.name)
         if values is not None:
             return sample_moments(values)
-        mean, covariance = preactivations(group, self._prior, context)
-        return normal_moments(group.activation, mean, covariance)
+        means, covariance = preactivations(group, self._prior, context)
+        return mixture([normal_moments(group.activation, mean, covariance) for mean in means])
 
     @property
     def refinement(self) -> dict[str, Any] | None:

@@ -1,19 +1,27 @@
 """A prior into draws of a group's inputs, for what has no closed form: refinement.
 
-`x = mean + std * (sqrt(1 - share) e + sqrt(share) U^T c)` with independent normal `e` and `c` has
-the covariance that `prior.py` assumes; no d x d matrix is made.
+`x = mean + t shift + own e + c @ codes` with independent `e` and `c` has the mean and covariance
+that `prior.py` assumes; no d x d matrix is made.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import GroupView
-from keras_dfprune.methods.prior import KNOWN_SHARE, WEIGHTS_SHARE, Prior, assumed_variance
+from keras_dfprune.methods.prior import KNOWN_SHARE, MEAN_RANGE, Prior, assume, measured_inputs
 
-# Keeps the draws of the codes apart from those of the features, which have the same seed.
-_CODES = 7919
+# Share of the codes that a draw has: an input shows few of the things that the weights know. The
+# covariance is the same at any share. Accuracy after 300 steps, mean of ten cells of nine networks
+# at 60 to 98 % of the units: 88.1 with all codes, 88.6 at 0.05; with an uncertain mean too 89.6,
+# and the same within 0.2 at 0.02 or over wider ranges of the mean.
+ACTIVE = 0.05
+# Half the width of a uniform distribution of unit variance.
+UNIT = math.sqrt(3.0)
+# Keep the four draws with one seed apart.
+_SALTS = (0, 7919, 104729, 1299709)
 
 
 def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], tf.Tensor]:
@@ -29,39 +37,49 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
         tensor, shape `(rows, inputs)`; the same for the same seed.
     """
     weights = np.asarray(group.weight_sets[:, : group.inputs], np.float64)
-    mean, std = np.zeros(group.inputs), np.zeros(group.inputs)
+    mean, own, shift = (np.zeros(group.inputs) for _ in range(3))
     codes = []  # of their own for each place, which makes different places independent
-    share = np.full(group.inputs, KNOWN_SHARE)
     unknown = np.ones(group.inputs, bool)
     for feed in group.feeds:
         if feed.group is None and feed.origin in prior.inputs:
             centre, spread = prior.inputs[feed.origin]
             spread = np.sqrt(np.diagonal(spread)) if spread.ndim == 2 else spread
             mean[feed.columns] = feed.scale * centre.reshape(-1) + feed.shift
-            std[feed.columns] = np.abs(feed.scale) * spread.reshape(-1)
-            norms = np.linalg.norm(weights[:, feed.columns], axis=0)
+            std = np.abs(feed.scale) * spread.reshape(-1)
+            own[feed.columns] = math.sqrt(1.0 - KNOWN_SHARE) * std
+            part = weights[:, feed.columns]
+            norms = np.linalg.norm(part, axis=0)
             codes.append(np.zeros_like(weights))
-            codes[-1][:, feed.columns] = weights[:, feed.columns] / np.where(norms > 0, norms, 1.0)
+            codes[-1][:, feed.columns] = part / np.where(norms > 0, norms, 1.0)
+            codes[-1][:, feed.columns] *= math.sqrt(KNOWN_SHARE) * std
             unknown[feed.columns] = False
     if np.any(unknown):
-        part = weights[:, unknown]
-        std[unknown] = np.sqrt(assumed_variance(part, group.weight_sets[:, group.inputs], prior))
-        size = np.sqrt(np.mean(np.sum(part**2, axis=0)))
+        biases = group.weight_sets[:, group.inputs]
+        assumed = assume(weights[:, unknown], biases, prior)
+        if group.batch_mean is not None and group.batch_std is not None and np.all(unknown):
+            mean, assumed = measured_inputs(
+                assumed, weights, group.batch_mean - biases, group.batch_std
+            )
+        shift[unknown], own[unknown] = assumed.shift, assumed.own
         codes.append(np.zeros_like(weights))
-        codes[-1][:, unknown] = part / (size if size > 0.0 else 1.0)
-        share[unknown] = WEIGHTS_SHARE if prior.kind == "weights" else 0.0
-    return _draws(mean, std * np.sqrt(1.0 - share), np.concatenate(codes) * std * np.sqrt(share))
+        codes[-1][:, unknown] = assumed.codes
+    return _draws(mean, shift, own, np.concatenate(codes))
 
 
 def _draws(
-    mean: np.ndarray, own: np.ndarray, codes: np.ndarray
+    mean: np.ndarray, shift: np.ndarray, own: np.ndarray, codes: np.ndarray
 ) -> Callable[[int, tf.Tensor], tf.Tensor]:
-    centre, alone, together = (tf.constant(part, tf.float32) for part in (mean, own, codes))
+    centre, moved, alone = (tf.constant(part, tf.float32) for part in (mean, shift, own))
+    together = tf.constant(codes / math.sqrt(ACTIVE), tf.float32)
 
     def draw(rows: int, seed: tf.Tensor) -> tf.Tensor:
-        seed = tf.cast(seed, tf.int32)
-        features = tf.random.stateless_normal((rows, len(mean)), seed)
-        hidden = tf.random.stateless_normal((rows, len(codes)), seed + [_CODES, 0])
-        return centre + alone * features + tf.matmul(hidden, together)
+        seeds = [tf.cast(seed, tf.int32) + [salt, 0] for salt in _SALTS]
+        # Uniform: a third of a normal's time, and their sums in the units are normal anyway.
+        features = tf.random.stateless_uniform((rows, len(mean)), seeds[0], -UNIT, UNIT)
+        hidden = tf.random.stateless_normal((rows, len(codes)), seeds[1])
+        active = tf.random.stateless_uniform((rows, len(codes)), seeds[2]) < ACTIVE
+        hidden = tf.where(active, hidden, 0.0)
+        t = tf.random.stateless_uniform((rows, 1), seeds[3], *MEAN_RANGE)
+        return centre + t * moved + alone * features + tf.matmul(hidden, together)
 
     return draw
