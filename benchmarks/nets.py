@@ -1,7 +1,8 @@
 """Names of networks and data sets into trained models and their images, kept on disk.
 
 LeNet-5 in Caffe's form (LeCun et al. 1998), LeNet-300-100, the same with BatchNormalization or
-gelu, and a perceptron on scikit-learn's digits: what the benchmarks and the paper's figures prune.
+gelu, a small ResNet, and a perceptron on scikit-learn's digits: what the benchmarks and the
+paper's figures prune.
 """
 
 import argparse
@@ -29,7 +30,7 @@ class Net:
         batch_size: Images in a step.
     """
 
-    build: Callable[[], keras.Sequential]
+    build: Callable[[], keras.Model]
     epochs: int
     batch_size: int = 128
 
@@ -72,11 +73,39 @@ def batchnorm() -> keras.Sequential:
     return keras.Sequential([keras.Input((784,)), *hidden, layers.Dense(CLASSES, name="out")])
 
 
+def resnet() -> keras.Model:
+    """Six residual blocks at 16, 32 and 64 filters with BatchNormalization. 176,010 parameters."""
+    inputs = keras.Input((28, 28, 1))
+    hidden = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs)
+    hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+    for stage, filters in enumerate((16, 32, 64)):
+        for block in range(2):
+            strides = 2 if stage and not block else 1
+            hidden = _residual_block(hidden, filters, strides, f"s{stage}b{block}")
+    hidden = layers.GlobalAveragePooling2D()(hidden)
+    return keras.Model(inputs, layers.Dense(CLASSES, name="out")(hidden))
+
+
+def _residual_block(hidden, filters: int, strides: int, name: str):
+    def normalized(tensor, size, strides, suffix):
+        layer = layers.Conv2D(
+            filters, size, strides, padding="same", use_bias=False, name=f"{name}_{suffix}"
+        )
+        return layers.BatchNormalization()(layer(tensor))
+
+    branch = layers.ReLU()(normalized(hidden, 3, strides, "first"))
+    branch = normalized(branch, 3, 1, "second")
+    if hidden.shape[-1] != filters:
+        hidden = normalized(hidden, 1, strides, "shortcut")
+    return layers.ReLU()(layers.Add()([hidden, branch]))
+
+
 NETS = {
     "lenet5": Net(lenet5, epochs=6),
     "lenet300": Net(lambda: perceptron(784, (300, 100), "relu"), epochs=12),
     "batchnorm": Net(batchnorm, epochs=10),
     "gelu": Net(lambda: perceptron(784, (300, 100), "gelu"), epochs=10),
+    "resnet": Net(resnet, epochs=5),
     "digits": Net(lambda: perceptron(64, (256, 256), "relu"), epochs=30, batch_size=32),
 }
 IMAGES = ("mnist", "fashion_mnist")
