@@ -29,7 +29,7 @@ demo: $(VENV)/.installed-demo,plots,litert
 	$(BIN)/keras-dfprune demo --output $(RESULTS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 doctest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --doctest-modules keras_dfprune
