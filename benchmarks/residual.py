@@ -27,6 +27,7 @@ METHODS = {
 
 
 def main(argv=None):
+    """Measures every method at every fraction, prints the table and returns the cells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     nets.add_arguments(parser)
     parser.add_argument("--seeds", type=int, default=3, help="trained models; default: 3")
