@@ -1,0 +1,67 @@
+"""The command line: `python -m examples.paper list | run NAME ... | all`."""
+
+import argparse
+import importlib
+import os
+import pathlib
+import time
+
+from examples.paper.settings import SEEDS, Settings
+
+# name: (module, title). A module is loaded when its turn comes, TensorFlow with it.
+SCRIPTS = {
+    "links": ("links", "Lemma 1, and Optimal Brain Damage as a special case"),
+    "figure1": ("figure1", "the toy example: two equal weight-sets"),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    options = _parser().parse_args(argv)
+    if options.command == "list":
+        for name, (_, title) in SCRIPTS.items():
+            print(f"{name:16} {title}")
+        return
+    settings = Settings(
+        output=options.output,
+        quick=options.quick,
+        data_dir=options.data_dir,
+        seeds=tuple(range(options.models)),
+        spambase=options.spambase,
+        weights=options.weights,
+        imagenet=options.imagenet,
+    )
+    settings.output.mkdir(parents=True, exist_ok=True)
+    names = list(SCRIPTS) if options.command == "all" else list(dict.fromkeys(options.names))
+    for name in names:
+        module, title = SCRIPTS[name]
+        print(f"== {name}: {title}", flush=True)
+        start = time.monotonic()
+        importlib.import_module(f"examples.paper.{module}").run(settings)
+        print(f"== {name}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m examples.paper", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what there is")
+    for command, text in (("run", "some of them"), ("all", "all of them")):
+        sub = commands.add_parser(command, help=text)
+        if command == "run":
+            sub.add_argument("names", nargs="+", choices=SCRIPTS, metavar="NAME")
+        _add_options(sub)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--output", type=pathlib.Path, default=pathlib.Path("results/paper"), help="folder")
+    add("--quick", action="store_true", help="run on less, in seconds, to see that it runs")
+    add("--data-dir", default=os.environ.get("TFDS_DATA_DIR"), help="TFDS folder with the data")
+    add("--models", type=int, default=len(SEEDS), help="trained models, seeds 0, 1, ...")
+    add("--spambase", type=pathlib.Path, help="spambase.data of the UCI repository, for figure3")
+    add("--weights", type=pathlib.Path, help="AlexNet's weights (.npz), for table2")
+    add("--imagenet", help="TFDS folder with imagenet2012, for table2")
+
+
+if __name__ == "__main__":
+    main()
