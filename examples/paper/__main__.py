@@ -10,8 +10,12 @@ from examples.paper.settings import SEEDS, Settings
 
 # name: (module, title). A module is loaded when its turn comes, TensorFlow with it.
 SCRIPTS = {
-    "links": ("links", "Lemma 1, and Optimal Brain Damage as a special case"),
     "figure1": ("figure1", "the toy example: two equal weight-sets"),
+    "links": ("links", "Lemma 1, and Optimal Brain Damage as a special case"),
+    "figure2": ("figure2", "the saliency curve over the test error; the histogram's mode"),
+    "figure4": ("figure4", "with and without the surgery"),
+    "table1": ("table1", "LeNet-5 on MNIST"),
+    "table1-more": ("table1_more", "the same with Fashion-MNIST and LeNet-300-100"),
 }
 
 
@@ -25,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         output=options.output,
         quick=options.quick,
         data_dir=options.data_dir,
+        cache=options.cache,
         seeds=tuple(range(options.models)),
         spambase=options.spambase,
         weights=options.weights,
@@ -57,6 +62,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", type=pathlib.Path, default=pathlib.Path("results/paper"), help="folder")
     add("--quick", action="store_true", help="run on less, in seconds, to see that it runs")
     add("--data-dir", default=os.environ.get("TFDS_DATA_DIR"), help="TFDS folder with the data")
+    add("--cache", type=pathlib.Path, default=pathlib.Path("trained"), help="trained models")
     add("--models", type=int, default=len(SEEDS), help="trained models, seeds 0, 1, ...")
     add("--spambase", type=pathlib.Path, help="spambase.data of the UCI repository, for figure3")
     add("--weights", type=pathlib.Path, help="AlexNet's weights (.npz), for table2")

@@ -14,6 +14,7 @@ class Settings:
         output: Folder for the pictures and the CSV files.
         quick: Whether to run on less: few weights, few seeds, no data set to fetch.
         data_dir: TFDS folder, or None for TFDS' own default.
+        cache: Folder of the trained models.
         seeds: Seeds of the trained models.
         spambase: File `spambase.data` of the UCI repository, or None.
         weights: File with the weights of AlexNet, or None.
@@ -23,6 +24,7 @@ class Settings:
     output: pathlib.Path
     quick: bool = False
     data_dir: str | None = None
+    cache: pathlib.Path = pathlib.Path("trained")
     seeds: tuple[int, ...] = SEEDS
     spambase: pathlib.Path | None = None
     weights: pathlib.Path | None = None

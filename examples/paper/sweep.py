@@ -1,0 +1,123 @@
+"""A trained net and a list of removals into test accuracies: what the tables and curves share.
+
+Only dense layers behind the convolutions are pruned, so what reaches them from the test images is
+computed once.
+"""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+import keras_dfprune as dfprune
+from benchmarks import nets
+from examples.paper.settings import Settings
+from keras_dfprune.merge import SurvivorMerge
+from keras_dfprune.methods.base import Context, Curve, GroupView
+
+
+class Drop(dfprune.Method):
+    """Units are only dropped: at random, or those with the smallest weight-sets first."""
+
+    def __init__(self, smallest_first: bool, seed: int = 0):
+        self.smallest_first = smallest_first
+        self.seed = seed
+
+    def curve(self, group: GroupView, context: Context) -> Curve:
+        if self.smallest_first:
+            costs = np.linalg.norm(group.weight_sets, axis=1)
+        else:
+            costs = np.random.default_rng(self.seed).random(group.units)
+        order = np.argsort(costs, kind="stable")[:-1]
+
+        def merge(count: int) -> SurvivorMerge:
+            removed = order[:count]
+            kept = np.setdiff1d(np.arange(group.units), removed)
+            return SurvivorMerge(
+                kept, removed, np.zeros(group.units), np.full(count, -1), np.zeros(count)
+            )
+
+        return Curve(order, costs[order], merge)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Which net is pruned, on which data, in which layers.
+
+    Attributes:
+        net: A name in `benchmarks.nets.NETS`.
+        dataset: One of its data sets.
+        layers: The layers that are pruned, all by the same fraction of their units.
+    """
+
+    net: str
+    dataset: str
+    layers: tuple[str, ...]
+
+    def smaller(self, settings: Settings) -> "Experiment":
+        """With `--quick` the net on scikit-learn's digits stands in, which needs no data set."""
+        return Experiment("digits", "digits", self.layers) if settings.quick else self
+
+    @property
+    def title(self) -> str:
+        """The net and its data, in words."""
+        names = {"lenet5": "LeNet-5", "lenet300": "LeNet-300-100", "digits": "64-256-256-10"}
+        data = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
+        return f"{names[self.net]}, {data[self.dataset]}"
+
+
+class Trained:
+    """One trained model and its test images, seen from the first layer that is pruned.
+
+    Args:
+        experiment: What to prune.
+        seed: Seed of the training.
+        settings: Quick or not, where the data are, where trained models are kept.
+    """
+
+    def __init__(self, experiment: Experiment, seed: int, settings: Settings):
+        self.experiment = experiment
+        self.seed = seed
+        net, dataset = experiment.net, experiment.dataset
+        options = {"data_dir": settings.data_dir, "quick": settings.quick}
+        self.model = nets.trained(net, dataset, seed, settings.cache, **options)
+        _, test = nets.load_data(dataset, settings.data_dir)
+        first = self.model.get_layer(experiment.layers[0])
+        self._depth = self.model.layers.index(first)
+        body = keras.Model(self.model.inputs, first.input)
+        x = test.shaped_for(self.model).x
+        features = body.predict(x, batch_size=1000, verbose=0) if self._depth else x
+        self._test = nets.Split(features, test.y)
+
+    @property
+    def units(self) -> int:
+        """Units of the pruned layers together."""
+        return sum(self.model.get_layer(name).units for name in self.experiment.layers)
+
+    def plan(self, method: dfprune.Method, removed: int | None = None) -> dfprune.PruningPlan:
+        """A plan for `removed` of all units, the same fraction in each layer; None: automatic."""
+        if removed is None:
+            return dfprune.plan(self.model, method=method, layers=self.experiment.layers)
+        sparsity = dict.fromkeys(self.experiment.layers, removed / self.units)
+        return dfprune.plan(self.model, method=method, sparsity=sparsity)
+
+    def pruned(self, method: dfprune.Method, removed: int) -> keras.Model:
+        """The narrow model."""
+        return self.plan(method, removed).apply(self.model) if removed else self.model
+
+    def accuracy(self, model: keras.Model) -> float:
+        """Test accuracy in percent of the model or of a narrow one made from it."""
+        tail = keras.Sequential([keras.Input(self._test.x.shape[1:]), *model.layers[self._depth :]])
+        return nets.accuracy(tail, self._test)
+
+
+def trained_models(experiment: Experiment, settings: Settings) -> list[Trained]:
+    """One for each seed; trained ones are read from disk."""
+    models = []
+    for seed in settings.seeds:
+        file = f"{experiment.net}-{experiment.dataset}-{seed}"
+        if not list(pathlib.Path(settings.cache).glob(f"{file}*.keras")):
+            print(f"training {file} ...", flush=True)
+        models.append(Trained(experiment, seed, settings))
+    return models
