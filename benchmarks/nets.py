@@ -100,12 +100,32 @@ def _residual_block(hidden, filters: int, strides: int, name: str):
     return layers.ReLU()(layers.Add()([hidden, branch]))
 
 
+def alexnet() -> keras.Sequential:
+    """AlexNet's eight layers for 28x28 pixels: 1/16 of its dense widths, 1/8 to 1/4 of its filters.
+
+    As there, the flattened image is 2.25 times as wide as fc6 and fc7. 282,050 parameters.
+    """
+    body = []
+    for number, filters in enumerate((12, 32, 48, 48, 64), 1):
+        same = {"padding": "same", "activation": "relu"}
+        body.append(layers.Conv2D(filters, 3, name=f"conv{number}", **same))
+        if number in (1, 2, 5):
+            body.append(layers.MaxPooling2D(name=f"pool{number}"))
+    body.append(layers.Flatten(name="flat"))
+    for number in (6, 7):
+        body.append(layers.Dense(256, activation="relu", name=f"fc{number}"))
+        body.append(layers.Dropout(0.5, name=f"drop{number}"))
+    head = layers.Dense(CLASSES, name="fc8")
+    return keras.Sequential([keras.Input((28, 28, 1)), *body, head])
+
+
 NETS = {
     "lenet5": Net(lenet5, epochs=6),
     "lenet300": Net(lambda: perceptron(784, (300, 100), "relu"), epochs=12),
     "batchnorm": Net(batchnorm, epochs=10),
     "gelu": Net(lambda: perceptron(784, (300, 100), "gelu"), epochs=10),
     "resnet": Net(resnet, epochs=5),
+    "alexnet": Net(alexnet, epochs=5),
     "digits": Net(lambda: perceptron(64, (256, 256), "relu"), epochs=30, batch_size=32),
 }
 IMAGES = ("mnist", "fashion_mnist")

@@ -11,7 +11,13 @@ from benchmarks.baselines import Ward, folded
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("lenet5", 431_080), ("lenet300", 266_610), ("gelu", 266_610), ("digits", 85_002)],
+    [
+        ("lenet5", 431_080),
+        ("lenet300", 266_610),
+        ("gelu", 266_610),
+        ("alexnet", 282_050),
+        ("digits", 85_002),
+    ],
 )
 def test_parameters(name, parameters):
     assert nets.NETS[name].build().count_params() == parameters

@@ -13,9 +13,12 @@ SCRIPTS = {
     "figure1": ("figure1", "the toy example: two equal weight-sets"),
     "links": ("links", "Lemma 1, and Optimal Brain Damage as a special case"),
     "figure2": ("figure2", "the saliency curve over the test error; the histogram's mode"),
+    "figure3": ("figure3", "against Optimal Brain Damage and Optimal Brain Surgeon"),
     "figure4": ("figure4", "with and without the surgery"),
     "table1": ("table1", "LeNet-5 on MNIST"),
     "table1-more": ("table1_more", "the same with Fashion-MNIST and LeNet-300-100"),
+    "table2": ("table2", "AlexNet's fc6 and fc7 at full size"),
+    "table2-small": ("table2_small", "AlexNet's shape, small, on Fashion-MNIST"),
 }
 
 

@@ -18,7 +18,7 @@ def run(settings: Settings) -> dict[str, np.ndarray]:
     """Writes `figure2a` and `figure2b`, `.png` and `.csv`, of the first trained model."""
     experiment = Experiment("lenet5", "mnist", ("fc1",)).smaller(settings)
     trained = trained_models(experiment, settings)[0]
-    counts = np.unique(np.linspace(0, trained.units - 1, 6 if settings.quick else 60).astype(int))
+    counts = np.unique(np.linspace(0, trained.units - 1, 3 if settings.quick else 60).astype(int))
     groups = {way: trained.plan(method).groups[0] for way, method in WAYS.items()}
     errors = {way: [] for way in WAYS}
     for count in progress("figure2", counts):

@@ -17,7 +17,7 @@ def run(settings: Settings) -> dict[str, np.ndarray]:
     """Writes `figure4.png` and `figure4.csv`; returns errors, shape `(counts, models)`."""
     experiment = Experiment("lenet5", "mnist", ("fc1",)).smaller(settings)
     models = trained_models(experiment, settings)
-    counts = np.linspace(0, models[0].units * 0.98, 5 if settings.quick else 26).round().astype(int)
+    counts = np.linspace(0, models[0].units * 0.98, 3 if settings.quick else 26).round().astype(int)
     errors = {way: [] for way in WAYS}
     for count in progress("figure4", counts):
         for way, method in WAYS.items():

@@ -46,7 +46,7 @@ def make(experiment, removals: Sequence[int], name: str, settings: Settings) -> 
     """Trains, prunes, and writes `name.csv` and `name.png`."""
     experiment = experiment.smaller(settings)
     models = trained_models(experiment, settings)
-    removals = (0, 64, 128, 192) if settings.quick else removals
+    removals = (0, 128, 192) if settings.quick else removals
     cells = [[(removed, "") for _ in models] for removed in removals]
     for scale in CUTOFF_SCALES[-1:] if settings.quick else CUTOFF_SCALES:
         label = f"automatic, cutoff_scale={scale:g}"

@@ -1,0 +1,69 @@
+"""Table 2: AlexNet's fc6 and fc7 at full size: time, memory, parameters, and accuracy if given.
+
+The paper removes 35 % of all 61 million parameters. `--weights FILE` takes the trained net,
+`--imagenet DIR` its validation images; without them the dense layers have random weights.
+"""
+
+import resource
+import time
+
+import keras
+
+import keras_dfprune as dfprune
+from examples.paper.alexnet import CONVOLUTIONS, alexnet, head, imagenet, load_weights, top_errors
+from examples.paper.results import write_table
+from examples.paper.settings import Settings
+
+_QUICK = 16  # every width divided by it
+_SHARE = 0.35
+
+
+def run(settings: Settings) -> list[list]:
+    """Prunes in four ways, writes `table2.csv`, and returns its rows."""
+    keras.utils.set_random_seed(0)
+    divide = _QUICK if settings.quick else 1
+    if settings.weights is None:
+        model, others = head(divide), 0 if settings.quick else CONVOLUTIONS
+    else:
+        model, others = alexnet(divide), 0
+        load_weights(model, settings.weights)
+    total = model.count_params() + others
+    budget = int((1 - _SHARE) * total) - others
+    ways = [
+        ("half of fc6", {"sparsity": {"fc6": 0.5}}),
+        ("half of fc7", {"sparsity": {"fc7": 0.5}}),
+        ("half of both", {"sparsity": {"fc6": 0.5, "fc7": 0.5}}),
+        (f"{_SHARE:.0%} of all parameters", {"max_params": budget, "layers": ["fc6", "fc7"]}),
+    ]
+    rows, narrow = [["whole", *_widths(model), f"{total:,}", "0.0", "", "", _peak()]], [model]
+    for label, arguments in ways:
+        start = time.process_time()
+        plan = dfprune.plan(model, **arguments)
+        planned = time.process_time()
+        pruned = plan.apply(model)
+        times = (f"{planned - start:.1f}", f"{time.process_time() - planned:.1f}")
+        left = pruned.count_params() + others
+        gone = f"{100 * (1 - left / total):.1f}"
+        rows.append([label, *_widths(pruned), f"{left:,}", gone, *times, _peak()])
+        print(f"{label}: {sum(map(float, times)):.0f} s of CPU time", flush=True)
+        if settings.imagenet is not None:
+            narrow.append(pruned)
+    header = ["removed", "fc6", "fc7", "parameters of AlexNet", "removed [%]"]
+    header += ["plan [CPU s]", "cut and verify [CPU s]", "peak memory so far [MB]"]
+    if settings.imagenet is not None:
+        header += ["top-1 error [%]", "top-5 error [%]"]
+        images = 4 if settings.quick else None
+        for row, errors in zip(rows, top_errors(narrow, imagenet(settings.imagenet, images)),
+                               strict=True):  # fmt: skip
+            row += [f"{error:.2f}" for error in errors]
+    write_table(settings.output / "table2.csv", header, rows)
+    return rows
+
+
+def _widths(model: keras.Model) -> list[int]:
+    return [model.get_layer(name).units for name in ("fc6", "fc7")]
+
+
+def _peak() -> str:
+    """The largest resident memory that this process has had."""
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}"
