@@ -8,37 +8,10 @@ import dataclasses
 import pathlib
 
 import keras
-import numpy as np
 
 import keras_dfprune as dfprune
 from benchmarks import nets
 from examples.paper.settings import Settings
-from keras_dfprune.merge import SurvivorMerge
-from keras_dfprune.methods.base import Context, Curve, GroupView
-
-
-class Drop(dfprune.Method):
-    """Units are only dropped: at random, or those with the smallest weight-sets first."""
-
-    def __init__(self, smallest_first: bool, seed: int = 0):
-        self.smallest_first = smallest_first
-        self.seed = seed
-
-    def curve(self, group: GroupView, context: Context) -> Curve:
-        if self.smallest_first:
-            costs = np.linalg.norm(group.weight_sets, axis=1)
-        else:
-            costs = np.random.default_rng(self.seed).random(group.units)
-        order = np.argsort(costs, kind="stable")[:-1]
-
-        def merge(count: int) -> SurvivorMerge:
-            removed = order[:count]
-            kept = np.setdiff1d(np.arange(group.units), removed)
-            return SurvivorMerge(
-                kept, removed, np.zeros(group.units), np.full(count, -1), np.zeros(count)
-            )
-
-        return Curve(order, costs[order], merge)
 
 
 @dataclasses.dataclass(frozen=True)

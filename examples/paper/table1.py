@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 import keras_dfprune as dfprune
+from benchmarks.baselines import Drop
 from examples.paper.results import mean_and_spread, new_figure, progress, write_figure, write_table
 from examples.paper.settings import Settings
-from examples.paper.sweep import Drop, Experiment, Trained, trained_models
+from examples.paper.sweep import Experiment, Trained, trained_models
 
 WAYS = ("random", "naive", "ours, raw", "ours, normalised")
 CUTOFF_SCALES = (0.25, 0.5, 0.75, 1.0)
@@ -60,8 +61,8 @@ def make(experiment, removals: Sequence[int], name: str, settings: Settings) -> 
 def method(way: str, seed: int) -> dfprune.Method:
     """The method behind one of `WAYS`."""
     return {
-        "random": Drop(smallest_first=False, seed=seed),
-        "naive": Drop(smallest_first=True),
+        "random": Drop("random", seed),
+        "naive": Drop("weights"),
         "ours, raw": dfprune.Saliency(normalize=False),
         "ours, normalised": dfprune.Saliency(),
     }[way]
@@ -134,7 +135,7 @@ def _draw(rows: list[Row], experiment: Experiment):
     axes.set(xlabel=f"units removed, of {_units(experiment)}", ylabel="test accuracy [%]")
     axes.set(title=f"{experiment.title}: mean and spread of {len(rows[0].removed)}", ylim=(0, 102))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc=(0.02, 0.35))
     return figure
 
 
