@@ -18,7 +18,9 @@ def run(settings: Settings) -> dict[str, np.ndarray]:
     """Writes `figure2a` and `figure2b`, `.png` and `.csv`, of the first trained model."""
     experiment = Experiment("lenet5", "mnist", ("fc1",)).smaller(settings)
     trained = trained_models(experiment, settings)[0]
-    counts = np.unique(np.linspace(0, trained.units - 1, 3 if settings.quick else 60).astype(int))
+    # as far as the table goes: the last ten units dwarf everything before them
+    last, points = round(0.98 * trained.units), 3 if settings.quick else 50
+    counts = np.linspace(0, last, points).round().astype(int)
     groups = {way: trained.plan(method).groups[0] for way, method in WAYS.items()}
     errors = {way: [] for way in WAYS}
     for count in progress("figure2", counts):
@@ -36,6 +38,7 @@ def _write_curves(groups, counts, growth, experiment: Experiment, settings: Sett
     for panel, (way, group) in zip(axes, groups.items(), strict=True):
         # saliency[k - 1] is the cost of the k-th removal; before the first nothing was paid
         saliency = np.concatenate([[0.0], group.saliency])
+        saliency = saliency[: counts[-1] + 1]
         panel.plot(saliency / saliency.max(), label="saliency of the last unit removed")
         panel.plot(counts, growth[way] / growth[way].max(), "o-", markersize=3,
                    label="growth of the test error")  # fmt: skip
@@ -44,7 +47,7 @@ def _write_curves(groups, counts, growth, experiment: Experiment, settings: Sett
         panel.set(title=f"{experiment.title}: {way} weight-sets", xlabel="units removed")
         panel.set(ylabel="both over their largest value", ylim=(-0.05, 1.05))
         panel.grid(alpha=0.3)
-        panel.legend()
+        panel.legend(loc="upper left")
         rows += [
             (way, count, f"{saliency[count]:.6g}", f"{value:.2f}")
             for count, value in zip(counts, growth[way], strict=True)
@@ -70,7 +73,8 @@ def _write_histogram(group, experiment: Experiment, settings: Settings) -> None:
         axes.axvline(group.cutoff, color="C3", linestyle="--", label=text)
     axes.set(title=f"{experiment.title}: normalised weight-sets", xlabel="saliency $s_{ij}$")
     axes.set(ylabel="pairs in the bin")
-    axes.legend()
+    axes.set_ylim(0, 1.3 * counts.max())
+    axes.legend(loc="upper right")
     write_figure(settings.output / "figure2b.png", figure)
     rows = [(f"{edge:.6g}", int(count)) for edge, count in zip(edges, counts, strict=False)]
     write_csv(settings.output / "figure2b.csv", ("saliency from", "pairs"), rows)
