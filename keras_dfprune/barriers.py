@@ -8,22 +8,36 @@ _MIXES = "mixes all units of its input"
 _RESHAPES = "rearranges units and positions"
 _LEARNS = "has weights of its own for each unit that can't be cut yet"
 
+_STEP = "is one step of a recurrent layer"
+_FOREIGN = "runs what another library made, which can't be seen through"
+
 _CLAUSES = {
     "LayerNormalization": _MIXES,
     "RMSNormalization": _MIXES,
     "UnitNormalization": _MIXES,
     "GroupNormalization": _MIXES,
     "Softmax": _MIXES,
+    "SpectralNormalization": "rescales the whole kernel of the layer that it wraps",
     "Masking": "compares all units of its input with a mask value",
-    "MultiHeadAttention": _LEARNS,
-    "GroupQueryAttention": _LEARNS,
+    "GroupedQueryAttention": _LEARNS,
     "Attention": _MIXES,
     "AdditiveAttention": _MIXES,
-    "LSTM": _LEARNS,
-    "GRU": _LEARNS,
-    "SimpleRNN": _LEARNS,
-    "Bidirectional": _LEARNS,
     "RNN": _LEARNS,
+    "ConvLSTM1D": _LEARNS,
+    "ConvLSTM2D": _LEARNS,
+    "ConvLSTM3D": _LEARNS,
+    "Conv1DTranspose": _LEARNS,
+    "Conv2DTranspose": _LEARNS,
+    "Conv3DTranspose": _LEARNS,
+    "LSTMCell": _STEP,
+    "GRUCell": _STEP,
+    "SimpleRNNCell": _STEP,
+    "StackedRNNCells": _STEP,
+    "ReversibleEmbedding": "uses its table in both directions",
+    "JaxLayer": _FOREIGN,
+    "FlaxLayer": _FOREIGN,
+    "TorchModuleWrapper": _FOREIGN,
+    "TFSMLayer": _FOREIGN,
     "Reshape": _RESHAPES,
     "Permute": _RESHAPES,
     "Transpose": _RESHAPES,
@@ -33,16 +47,22 @@ _CLAUSES = {
 }
 
 
+def clause(kind: type) -> str:
+    """Completes "it feeds x, which ..." for a class of Keras without a rule."""
+    if ".preprocessing." in kind.__module__:
+        return "prepares data and which no rule covers"
+    return _CLAUSES.get(kind.__name__, "no rule covers")
+
+
 def explain(operation: keras.Operation) -> str:
     """Completes "it feeds x, which ..." for an operation without a rule."""
-    kind = type(operation).__name__
     if isinstance(operation, keras.Model):
         return (
             "is a subclassed model whose graph can't be seen; "
             "keras_dfprune.functionalize(model, inputs) opens it"
         )
     if type(operation).__module__.startswith("keras."):
-        return _CLAUSES.get(kind, "no rule covers")
+        return clause(type(operation))
     if isinstance(operation, keras.Layer) and len(all_layers(operation)) > 1:
         return (
             "is a custom layer made of others; keras_dfprune.functionalize(model, inputs) opens it"

@@ -122,7 +122,12 @@ def _chain(graph: Graph, layout: Layout, groups: list[UnitGroup], merges) -> Cha
     stream = layout.layers[first.name].inputs
     fed = {piece.source for piece in stream.pieces} if stream is not None else set()
     cut = any(name in merges and len(merges[name].removed) for name in fed)
-    if cut or len(start.shape) != 2 or first.producers[0].rule.taps(_producer(first).operation):
+    if (
+        cut
+        or "float" not in start.dtype
+        or len(start.shape) != 2
+        or first.producers[0].rule.taps(_producer(first).operation)
+    ):
         return None
     producers = {_producer(group) for group in groups}
     ends = [inlet.call for group in groups for inlet in group.inlets]

@@ -56,7 +56,7 @@ def locate(graph: Graph) -> Layout:
     origins = {
         path: walk.origins[call.inputs[0]]
         for path, call in walk.producers.items()
-        if call.inputs[0] in walk.origins
+        if call.inputs[0] in walk.origins and not rules.lookup(call.operation).takes_indices
     }
     tied = frozenset(call.path for call in graph.calls if id(call.operation) in walk.tied)
     return Layout(groups, refusals, layers, origins, tied)
@@ -135,7 +135,10 @@ class _Walk:
             self.reasons.setdefault(call.path, f"it {reason}")
             self.barred.add(call.path)
             return None
-        units = rule.unit_count(call.operation)
+        if rule.whole:
+            self.reasons.setdefault(call.path, f"it {rule.whole}")
+            return None
+        units = rule.unit_count(operation)
         if units < 2:
             self.reasons.setdefault(call.path, "it has fewer than two units")
         try:

@@ -35,7 +35,7 @@ def new_biases(layout: Layout, states: States) -> list[str]:
     return [
         path
         for path in without_bias(layout)
-        if states.edited(path) and "bias" in states[path].variables
+        if states.edited(path) and any(name.endswith("bias") for name in states[path].variables)
     ]
 
 
@@ -47,7 +47,8 @@ def folded_parameters(layout: Layout, states: States) -> int:
         if isinstance(operation, keras.Layer) and _touched(path, layout, states):
             held = sum(variable.size for variable in states[path].variables.values())
             gained = path in new_biases(layout, states)
-            bias = states[path].variables["bias"].size if gained else 0
+            arrays = states[path].variables.items() if gained else ()
+            bias = sum(value.size for name, value in arrays if name.endswith("bias"))
             folded += operation.count_params() - (held - bias)
     return folded
 

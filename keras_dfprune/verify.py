@@ -156,8 +156,13 @@ def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations)
         mean = operations[inlet.normalization.path].moving_mean
         mean.assign(mean.numpy() - constant)
     elif np.any(constant):
-        bias = targets["bias"]
-        bias.assign(np.asarray(bias.numpy(), np.float64) + constant)
+        bias = targets.get("bias")
+        if bias is not None and bias.shape == constant.shape:
+            bias.assign(np.asarray(bias.numpy(), np.float64) + constant)
+        else:  # several biases; that an offset is right there is shown by units that are constant
+            state = inlet.rule.with_offset(inlet.rule.read(layer), constant)
+            for name, value in state.variables.items():
+                targets[name].assign(value)
 
 
 def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:

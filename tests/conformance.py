@@ -107,6 +107,25 @@ def shared_by_two():
     return keras.Model(inputs, layers.Concatenate()([one, two]))
 
 
+def embedded(behind):
+    """An Embedding, and what takes its columns in."""
+    inputs = keras.Input((5,), dtype="int32")
+    hidden = layers.Embedding(9, 8, mask_zero=True, name="producer")(inputs)
+    return keras.Model(inputs, layers.Dense(3)(behind(hidden)))
+
+
+def recurrent(layer):
+    """Dense layers on a sequence, a constant for the offset, then a recurrent layer."""
+    return chain(lambda x: x + 0.5, layer, layers.Dense(4, "relu"), shape=(4, 5))
+
+
+def attention(**arguments):
+    inputs = keras.Input((4, 5))
+    hidden = layers.Dense(8, "relu", name="producer")(inputs)
+    attend = layers.MultiHeadAttention(2, 3, **arguments)
+    return keras.Model(inputs, layers.Dense(3)(attend(hidden, hidden)))
+
+
 ROWS = {
     "dense": ("DenseRule", chain),
     "dense without bias": (
@@ -123,6 +142,29 @@ ROWS = {
             layers.TimeDistributed(layers.Dense(6)), layers.LayerNormalization(), shape=(4, 5)
         ),  # fmt: skip
     ),
+    "einsum": (
+        "EinsumDenseRule",
+        lambda: chain(
+            layers.EinsumDense("abc,cd->abd", (None, 7), bias_axes="d", activation="relu"),
+            layers.EinsumDense("...x,xy->...y", 6),
+            layers.ReLU(),
+            shape=(4, 5),
+        ),
+    ),
+    "embedding": ("EmbeddingRule", lambda: embedded(layers.GlobalAveragePooling1D())),
+    "embedding, recurrent": ("EmbeddingRule", lambda: embedded(layers.GRU(3, use_bias=False))),
+    "lstm": ("RecurrentRule", lambda: recurrent(layers.LSTM(3, return_sequences=True))),
+    "lstm without bias": ("RecurrentRule", lambda: recurrent(layers.LSTM(3, use_bias=False))),
+    "gru": ("RecurrentRule", lambda: recurrent(layers.GRU(3))),
+    "gru, one bias": ("RecurrentRule", lambda: recurrent(layers.GRU(3, reset_after=False))),
+    "simple rnn": ("RecurrentRule", lambda: recurrent(layers.SimpleRNN(3, go_backwards=True))),
+    "bidirectional": ("RecurrentRule", lambda: recurrent(layers.Bidirectional(layers.GRU(3)))),
+    "bidirectional without bias": (
+        "RecurrentRule",
+        lambda: recurrent(layers.Bidirectional(layers.LSTM(3, use_bias=False), "sum")),
+    ),
+    "attention": ("SelfAttentionRule", attention),
+    "attention without bias": ("SelfAttentionRule", lambda: attention(use_bias=False)),
     "convolution": ("ConvolutionRule", convolutions),
     "convolution, padded": (
         "ConvolutionRule",

@@ -44,6 +44,7 @@ class Builder:
     def __init__(self, seed):
         self.random = np.random.default_rng(seed)
         self.inputs = [keras.Input((5,), name="flat"), keras.Input((6, 3), name="sequence")]
+        self.inputs.append(keras.Input((6,), dtype="int32", name="tokens"))
         self.flat = [self.inputs[0]]
         self.wide = [self.inputs[1]]
         self.unused = []
@@ -57,7 +58,7 @@ class Builder:
     def build(self):
         self.dense()
         self.convolution()
-        for _ in range(self.random.integers(5, 11)):
+        for _ in range(self.random.integers(6, 13)):
             getattr(self, self.pick(*STEPS))()
         self.flat.append(layers.Flatten()(self.wide[-1]))
         joined = layers.Concatenate()([self.flat[-1], self.flat[-2]])
@@ -162,6 +163,29 @@ class Builder:
         two = [first(self.inputs[0]), first(keras.ops.negative(self.inputs[0]))]
         self.flat.append(layers.Concatenate()([layer(two[0]), layer(two[1])]))
 
+    def embedding(self):
+        self.wide.append(layers.Embedding(7, self.units())(self.inputs[2]))
+
+    def einsum(self):
+        units, activation = self.units(), self.pick(*ACTIVATIONS)
+        bias = self.pick("c", None)
+        layer = layers.EinsumDense("...b,bc->...c", units, activation, bias_axes=bias)
+        target = self.pick(self.flat, self.wide)
+        target.append(layer(self.some(target)))
+
+    def recurrent(self):
+        kind, units = self.pick(layers.LSTM, layers.GRU, layers.SimpleRNN), self.units()
+        bias, sequences = bool(self.random.random() < 0.7), bool(self.random.random() < 0.5)
+        layer = kind(units, use_bias=bias, return_sequences=sequences)
+        if self.random.random() < 0.3:
+            layer = layers.Bidirectional(layer)
+        (self.wide if sequences else self.flat).append(layer(self.some(self.wide)))
+
+    def attention(self):
+        tensor = self.some(self.wide)
+        layer = layers.MultiHeadAttention(2, 3, use_bias=bool(self.random.random() < 0.7))
+        self.wide.append(layer(tensor, tensor))
+
     def residual(self):
         target = self.pick(self.flat, self.wide)
         tensor = self.some(target)
@@ -192,10 +216,11 @@ class Builder:
         self.flat.append(inner(tensor))
 
 
-STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "operation",
-         "arithmetic", "passing", "concatenate", "convolution", "depthwise", "positions",
-         "positions", "positions", "activation", "flatten", "repeat", "shared",
-         "nested", "residual", "residual", "gate")  # fmt: skip
+STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "activation",
+         "operation", "arithmetic", "passing", "concatenate", "convolution", "depthwise",
+         "positions", "positions", "positions", "positions", "flatten", "repeat", "repeat",
+         "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
+         "recurrent", "attention")  # fmt: skip
 
 
 def randomize(model, random):

@@ -277,6 +277,39 @@ def pooled_features():
 
 
 @row
+def einsum_as_dense():
+    return chain(
+        Dense(8, "relu", name="scaled1"), layers.EinsumDense("abc,cd->abd", (None, 6)),
+        Dense(5, "tanh", name="copy2"), layers.EinsumDense("...x,xy->...y", 3), shape=(3, 5),
+    )  # fmt: skip
+
+
+@row
+def recurrent_consumers():
+    """Masked tokens, an initial state of a layer that stays, all outputs taken."""
+    inputs = keras.Input((4,), dtype="int32")
+    hidden = layers.Embedding(7, 6, mask_zero=True)(inputs)
+    hidden = Dense(8, "relu", name="scaled1")(hidden)
+    start = layers.SimpleRNN(2)(hidden)
+    rest = Dense(8, "relu", name="scaled2")(hidden)
+    sequence, state = layers.GRU(2, return_sequences=True, return_state=True)(
+        rest, initial_state=start
+    )
+    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True), "concat")
+    joined = layers.Concatenate()([sequence, both(Dense(5, "tanh", name="copy3")(rest))])
+    return keras.Model(inputs, [Dense(3)(joined), state])
+
+
+@row
+def attention_as_consumer():
+    inputs = keras.Input((4,), dtype="int32")
+    hidden = Dense(8, "relu", name="scaled1")(layers.Embedding(7, 6, mask_zero=True)(inputs))
+    attend = layers.MultiHeadAttention(2, 3, use_bias=False, output_shape=5)
+    hidden, scores = attend(hidden, hidden, use_causal_mask=True, return_attention_scores=True)
+    return keras.Model(inputs, [Dense(3)(hidden), scores])
+
+
+@row
 def repeated_vector():
     return chain(
         Dense(8, "relu", name="scaled1"), layers.RepeatVector(3), Dense(5, "tanh", name="copy2"),

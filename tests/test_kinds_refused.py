@@ -77,14 +77,14 @@ def residual_sum_with_an_input():
     return keras.Model(inputs, Dense(3)(layers.Add()([inputs, hidden])))
 
 
-@row("tied to those of refused, which stays whole: it feeds .*lstm")
+@row("tied to those of refused, which stays whole: it feeds .*layer_normalization")
 def residual_sum_with_a_refused_layer():
     inputs = keras.Input((4, 6))
     first = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
     second = Dense(8, "relu", name="refused")(inputs)
-    lstm = layers.LSTM(3)(second)
+    normal = layers.LayerNormalization()(second)
     summed = layers.GlobalAveragePooling1D()(Dense(3)(first + second))
-    return keras.Model(inputs, [summed, lstm])
+    return keras.Model(inputs, [summed, normal])
 
 
 @row("feeds add .Add., which combines units of several layers side by side")
@@ -124,9 +124,44 @@ def output_behind_an_activation():
     return keras.Model(inputs, [Dense(3)(bent), layers.Dropout(0.1)(bent)])
 
 
-@row("feeds lstm .LSTM., which has weights of its own for each unit")
-def recurrent_layer():
-    return before(layers.LSTM(4), Dense(3), shape=(3, 6))
+@row("feeds gru .GRU., which takes them as its initial state")
+def initial_state():
+    inputs = keras.Input((3, 6))
+    hidden = layers.GlobalAveragePooling1D()(Dense(7, "relu", name="copy1")(inputs))
+    hidden = Dense(4, "relu", name="whole")(hidden)
+    return keras.Model(inputs, Dense(3)(layers.GRU(4)(inputs, initial_state=hidden)))
+
+
+@row("it feeds its units back to one another from step to step")
+def recurrent_units():
+    copied = Dense(7, "relu", name="copy1")
+    steps = [keras.Input((3, 6)), copied, layers.LSTM(4, name="whole"), Dense(3)]
+    return keras.Sequential(steps)
+
+
+@row("feeds bidirectional .Bidirectional., which wraps a layer other than LSTM, GRU and SimpleRNN")
+def cell_in_bidirectional():
+    inner = layers.RNN(layers.LSTMCell(4))
+    return before(layers.Bidirectional(inner), Dense(3), shape=(3, 6))
+
+
+@row("feeds einsum_dense .EinsumDense., which multiplies by its kernel in another way than Dense")
+def heads_by_einsum():
+    split = layers.EinsumDense("abc,cde->abde", (None, 2, 4))
+    return before(split, Dense(3), shape=(3, 6))
+
+
+@row("feeds embedding .Embedding., which takes them as indices into a table")
+def units_as_indices():
+    return before(layers.Embedding(9, 4), layers.Flatten(), Dense(3))
+
+
+@row("it is quantized; prune first, then quantize")
+def int8_embedding():
+    inputs = keras.Input((4,), dtype="int32")
+    table = layers.Embedding(9, 4, name="whole")
+    hidden = Dense(7, "relu", name="copy1")(table(inputs))
+    return keras.Model(inputs, Dense(3)(hidden)), lambda: table.quantize("int8")
 
 
 @row("feeds layer_normalization .LayerNormalization., which mixes all units")
@@ -155,11 +190,27 @@ def python_lambda():
     return before(layers.Lambda(lambda x: 2 * x, output_shape=lambda shape: shape), Dense(3))
 
 
-@row("feeds multi_head_attention .MultiHeadAttention., which has weights of its own")
-def attention():
+@row("feeds multi_head_attention .MultiHeadAttention., which attends from one tensor to another")
+def cross_attention():
     inputs = keras.Input((4, 6))
     hidden = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
-    return keras.Model(inputs, Dense(3)(layers.MultiHeadAttention(2, 3)(hidden, hidden)))
+    return keras.Model(inputs, Dense(3)(layers.MultiHeadAttention(2, 3)(hidden, inputs)))
+
+
+@row("it mixes its units in attention heads")
+def attention_heads():
+    inputs = keras.Input((4, 6))
+    hidden = Dense(7, "relu", name="copy1")(inputs)
+    attend = layers.MultiHeadAttention(2, 3, name="whole")
+    return keras.Model(inputs, Dense(3)(attend(hidden, hidden)))
+
+
+@row("feeds multi_head_attention .MultiHeadAttention., which gates its heads")
+def gated_attention():
+    inputs = keras.Input((4, 6))
+    hidden = Dense(8, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
+    attend = layers.MultiHeadAttention(2, 3, use_gate=True)
+    return keras.Model(inputs, Dense(3)(attend(hidden, hidden)))
 
 
 @row("its activation can't be used.*softmax")
@@ -326,7 +377,9 @@ def test_the_rest_is_pruned_and_the_layer_stays(name):
     assert removed["copy3" if name in ("int8_layer", "not_finite") else "copy1"] == 1
     assert removed == {path: kinds.planted(path) for path in removed}
     pruned = plan.apply(model)
-    assert pruned.get_layer(layer).units == model.get_layer(layer).units
+    for width in ("units", "output_dim", "num_heads"):
+        kept, was = pruned.get_layer(layer), model.get_layer(layer)
+        assert getattr(kept, width, None) == getattr(was, width, None)
     if name not in RANDOM | BROKEN:
         x = kinds.draw(model)
         kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)

@@ -12,7 +12,7 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune import rules, states
 from keras_dfprune.merge import LinearMerge, SurvivorMerge
-from keras_dfprune.rules import arithmetic, base, convolution, dense, normalization, shape
+from keras_dfprune.rules import arithmetic, base, consumer, convolution, dense, normalization, shape
 from keras_dfprune.samples import draw_samples, hand_over, run_model
 from tests import conformance, random_graphs
 
@@ -121,6 +121,24 @@ FAULTS = {
         patched(convolution.ConvolutionRule, "outgoing", lambda array: array[:, ::-1]),
         "convolution",
     ),
+    "one direction forgotten": (
+        lambda monkeypatch: monkeypatch.setattr(
+            consumer.RecurrentRule, "kernels", ("kernel", "forward_kernel")
+        ),
+        "bidirectional",
+    ),
+    "values forgotten": (
+        lambda monkeypatch: monkeypatch.setattr(
+            consumer.SelfAttentionRule, "kernels", ("query_kernel", "key_kernel")
+        ),
+        "attention",
+    ),
+    "outputs of attention as wide as its inputs": (
+        lambda monkeypatch: monkeypatch.setattr(
+            consumer.SelfAttentionRule, "read", consumer.ConsumerRule.read
+        ),
+        "attention",
+    ),
     "a layer's width forgotten": (
         lambda monkeypatch: monkeypatch.setattr(
             dense.DenseRule, "narrow_config", base.Rule.narrow_config
@@ -163,7 +181,9 @@ def constant_unit(model):
 
 
 def test_a_constant_unit_goes_into_the_bias_but_stays_beside_zero_padding():
-    for row, removed in (("convolution", 1), ("zero padding", 0)):
+    exact = ("convolution", "lstm without bias", "gru", "gru, one bias", "bidirectional",
+             "attention", "attention without bias", "einsum")  # fmt: skip
+    for row, removed in (*((row, 1) for row in exact), ("zero padding", 0)):
         model = conformance.build(row)
         constant_unit(model)
         plan = dfprune.plan(model, tolerance=0)

@@ -22,8 +22,10 @@ from keras_dfprune.rules.base import (
     UnitRule,
 )
 from keras_dfprune.rules.claims import check_claims, unfit
+from keras_dfprune.rules.consumer import RecurrentRule, SelfAttentionRule
 from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutionRule
-from keras_dfprune.rules.dense import DenseRule, TimeDistributedRule
+from keras_dfprune.rules.dense import DenseRule, EinsumDenseRule, TimeDistributedRule
+from keras_dfprune.rules.embedding import EmbeddingRule
 from keras_dfprune.rules.joining import JoiningRule
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.rules.shape import (
@@ -62,6 +64,10 @@ __all__ = [
 RULES: tuple[Rule, ...] = (
     DenseRule(),
     TimeDistributedRule(),
+    EinsumDenseRule(),
+    EmbeddingRule(),
+    RecurrentRule(),
+    SelfAttentionRule(),
     ConvolutionRule(),
     SeparableConvolutionRule(),
     ActivationRule(),
@@ -82,7 +88,7 @@ RULES: tuple[Rule, ...] = (
     MaxPoolingRule(),
     DepthwiseConvolutionRule(),
 )
-_BY_TYPE = {kind: rule for rule in RULES for kind in rule.types}
+RULE_OF_TYPE = {kind: rule for rule in RULES for kind in rule.types}
 _BY_NAME = {name: rule for rule in RULES for name in rule.names}
 
 
@@ -129,7 +135,7 @@ def register_rule(rule: Rule) -> None:
                 f"{type(rule).__name__}.types must hold subclasses of keras.Layer. "
                 f"Received: {kind!r}"
             )
-        known = _BY_TYPE.get(kind) or _REGISTERED.get(kind)
+        known = RULE_OF_TYPE.get(kind) or _REGISTERED.get(kind)
         if known is not None:
             raise ValueError(
                 f"{kind.__name__} has a rule already, {type(known).__name__}. One that was "
@@ -179,6 +185,6 @@ def try_registered(rule: Rule, call: Call, stream: Stream | None) -> None:
 def lookup(operation: keras.Operation) -> Rule | None:
     """The rule for exactly this type of operation, or None: then it is a barrier."""
     if isinstance(operation, keras.Layer):
-        return _BY_TYPE.get(type(operation)) or _REGISTERED.get(type(operation))
+        return RULE_OF_TYPE.get(type(operation)) or _REGISTERED.get(type(operation))
     is_keras = type(operation).__module__.startswith("keras.src.ops.")
     return _BY_NAME.get(type(operation).__name__) if is_keras else None

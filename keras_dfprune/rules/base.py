@@ -133,7 +133,17 @@ class Rule(abc.ABC):
 
 
 class UnitRule(Rule):
-    """Dense and its kin: produces units, and consumes those that arrive."""
+    """Dense and its kin: produces units, and consumes those that arrive.
+
+    Attributes:
+        consumes: Whether it takes units in.
+        whole: Why its own units can't be pruned although it consumes; completes "it ...".
+        takes_indices: Whether its inputs are indices instead of values.
+    """
+
+    consumes: ClassVar[bool] = True
+    whole: ClassVar[str | None] = None
+    takes_indices: ClassVar[bool] = False
 
     @abc.abstractmethod
     def barrier(self, operation: keras.Operation) -> str | None:

@@ -93,6 +93,7 @@ class SeparableConvolutionRule(ConvolutionRule):
     """
 
     types = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+    consumes = False
     axes = {"depthwise_kernel": (...,), "pointwise_kernel": (..., "out"), "bias": ("out",)}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:

@@ -108,3 +108,51 @@ class TimeDistributedRule(DenseRule):
         inner["config"] = {**inner["config"], **changes}
         inner.pop("build_config", None)  # it would build the layer at its old width
         return {**config, "layer": inner}
+
+
+class EinsumDenseRule(DenseRule):
+    """`keras.layers.EinsumDense` where it is a Dense layer: `ab,bc->ac`, `...x,xy->...y`."""
+
+    types = (keras.layers.EinsumDense,)
+
+    def barrier(self, operation: keras.Operation) -> str | None:
+        if not _contracts_last_axis(operation.equation, operation.bias_axes):
+            return f"multiplies by its kernel in another way than Dense ({operation.equation})"
+        return super().barrier(operation)
+
+    def targets(self, operation: keras.Operation) -> dict[str, keras.Variable]:
+        return {"kernel": operation.kernel} | (
+            {"bias": operation.bias} if operation.bias_axes else {}
+        )
+
+    def unit_count(self, operation: keras.Operation) -> int:
+        return int(operation.kernel.shape[-1])
+
+    def has_bias(self, operation: keras.Operation) -> bool:
+        return bool(operation.bias_axes)
+
+    def edit_config(self, config: dict, **changes) -> dict:
+        config = dict(config)
+        if "units" in changes:
+            shape = config["output_shape"]
+            shape = [shape] if isinstance(shape, int) else list(shape)
+            config["output_shape"] = (*shape[:-1], changes["units"])
+        if changes.get("use_bias"):
+            config["bias_axes"] = config["equation"].replace(" ", "")[-1]
+        return config
+
+
+def _contracts_last_axis(equation: str, bias_axes: str | None) -> bool:
+    """Whether an equation is that of a Dense layer on inputs of some rank."""
+    inputs, _, rest = equation.replace(" ", "").partition(",")
+    kernel, _, outputs = rest.partition("->")
+    letters = inputs.replace("...", "") + kernel[1:]
+    return (
+        len(kernel) == 2
+        and "." not in kernel
+        and len(inputs) > 1
+        and inputs[-1] == kernel[0]
+        and outputs == inputs[:-1] + kernel[1]
+        and len(set(letters)) == len(letters)
+        and bias_axes in (None, "", kernel[1])
+    )
