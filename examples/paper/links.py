@@ -139,7 +139,7 @@ def _draw(damage, lemma):
     ends = np.array([min(small.min() for small, _ in damage.values()) / 2, 3 * small.max()])
     left.plot(ends, ends / 2, "-", color="0.4", label="half of it")
     left.plot(ends, ends / 4, "--", color="0.4", label="a quarter of it")
-    left.set(xscale="log", yscale="log", title="Saliency with $W_i = 0$ and Optimal Brain Damage")
+    left.set(xscale="log", yscale="log", title="$W_i = 0$ and Optimal Brain Damage")
     left.set(xlabel="$\\langle a_j^2\\rangle\\,\\|W_j\\|^2$", ylabel="OBD: $h_{jj} g_j^2 / 2$")
     left.legend()
     names = [f"{name} (L = {slope:.3g})" for name, slope, _ in lemma]

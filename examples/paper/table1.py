@@ -47,6 +47,8 @@ def make(experiment, removals: Sequence[int], name: str, settings: Settings) -> 
     """Trains, prunes, and writes `name.csv` and `name.png`."""
     experiment = experiment.smaller(settings)
     models = trained_models(experiment, settings)
+    for trained in models:
+        print(f"seed {trained.seed}: norms of the weight-sets {_norms(trained)}")
     removals = (0, 128, 192) if settings.quick else removals
     cells = [[(removed, "") for _ in models] for removed in removals]
     for scale in CUTOFF_SCALES[-1:] if settings.quick else CUTOFF_SCALES:
@@ -66,6 +68,16 @@ def method(way: str, seed: int) -> dfprune.Method:
         "ours, raw": dfprune.Saliency(normalize=False),
         "ours, normalised": dfprune.Saliency(),
     }[way]
+
+
+def _norms(trained: Trained) -> str:
+    """Smallest to largest, layer by layer."""
+    found = []
+    for name in trained.experiment.layers:
+        kernel, bias = trained.model.get_layer(name).get_weights()
+        norms = np.sqrt(np.square(kernel).sum(axis=0) + np.square(bias))
+        found.append(f"{name} {norms.min():.2f} to {norms.max():.2f}")
+    return ", ".join(found)
 
 
 def _automatic(trained: Trained, scale: float) -> int:
