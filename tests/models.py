@@ -46,3 +46,9 @@ def outputs(model, x):
 def removed_units(plan):
     """The set of removed units of each group."""
     return {group.layer: set(group.removed.tolist()) for group in plan.groups}
+
+
+def matrix_of(distances):
+    """All squared distances in one piece."""
+    rows = distances.rows(np.arange(distances.units))
+    return distances.between(rows, rows).numpy()

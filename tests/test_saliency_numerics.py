@@ -10,7 +10,7 @@ import keras_dfprune as dfprune
 from keras_dfprune.methods import distances
 from keras_dfprune.methods.distances import PairDistances
 from tests import reference
-from tests.models import dense_chain
+from tests.models import dense_chain, matrix_of
 
 
 def exact_distances(sets, norms):
@@ -27,7 +27,7 @@ def test_scaled_copies_are_close_in_float32():
     one = random.normal(size=(1, 300)).astype("float32")
     sets = np.concatenate([one, 3 * one, 0.1 * one, random.normal(size=(1, 300))]).astype("float32")
     norms = np.linalg.norm(sets.astype(np.float64), axis=1)
-    matrix = PairDistances(sets, norms).matrix.numpy()
+    matrix = matrix_of(PairDistances(sets, norms))
     assert off_diagonal(matrix[:3, :3]).max() <= 1e-12
     exact = np.sum((sets[0] / norms[0] - sets[3] / norms[3]) ** 2)
     assert matrix[0, 3] == pytest.approx(exact, rel=1e-5)
@@ -40,7 +40,7 @@ def test_near_copies_agree_with_float64(size, spread):
     random = np.random.default_rng(1)
     sets = size * (random.normal(size=(1, 300)) + spread * random.normal(size=(12, 300)))
     sets = sets.astype("float32")
-    matrix = PairDistances(sets, np.ones(12)).matrix.numpy()
+    matrix = matrix_of(PairDistances(sets, np.ones(12)))
     wanted = exact_distances(sets, np.ones(12))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=3e-4)
     if spread < 0.02:
@@ -52,7 +52,7 @@ def test_near_copies_agree_with_float64(size, spread):
 def test_near_copies_taken_in_several_chunks(monkeypatch):
     monkeypatch.setattr(distances, "_CHUNK", 50)
     sets = (1 + 1e-4 * np.random.default_rng(2).normal(size=(11, 20))).astype("float32")
-    matrix = PairDistances(sets, np.ones(11)).matrix.numpy()
+    matrix = matrix_of(PairDistances(sets, np.ones(11)))
     wanted = exact_distances(sets, np.ones(11))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=1e-6)
 
@@ -82,7 +82,7 @@ def test_tensor_float_32_is_off_for_the_product_alone(monkeypatch):
     before = enabled()
     for state in (True, False):
         tf.config.experimental.enable_tensor_float_32_execution(state)
-        PairDistances(np.ones((4, 3), "float32"), np.ones(4))
+        matrix_of(PairDistances(np.ones((4, 3), "float32"), np.ones(4)))
         assert enabled() is state
     tf.config.experimental.enable_tensor_float_32_execution(before)
     assert seen == [False, False]
@@ -101,7 +101,9 @@ def test_products_live_where_tensorflow_places_them(monkeypatch):
     model = dense_chain([32, 3])
     with tf.device("CPU:1"):
         found = PairDistances(np.ones((4, 3), "float32"), np.ones(4))
-        assert found.matrix.device.endswith("CPU:1") and found.gram.device.endswith("CPU:1")
+        rows = found.rows(np.arange(4))
+        assert rows.values.device.endswith("CPU:1")
+        assert found.between(rows, rows).device.endswith("CPU:1")
         dfprune.plan(model, sparsity=0.5)
     assert placed and all(device.endswith("CPU:1") for device in placed)
 

@@ -14,10 +14,7 @@ from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.cutoff import mode_of_saliencies
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
 from keras_dfprune.methods.exact import Removal, lossless, weight_norms
-
-# Above so many units the histogram is taken over a random sample of pairs.
-_ALL_PAIRS = 2048
-
+from keras_dfprune.methods.neighbours import Neighbours
 
 _FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
 
@@ -86,11 +83,15 @@ class Saliency(Method):
         scale = scale if scale > 0 else 1.0
         if not math.isfinite(group.activation.slope):
             return _exact_only(group, exact, scale)
-        distances = self._distances(group)
-        cutoff, histogram = mode_of_saliencies(
-            *distances.pairs(_ALL_PAIRS, context.seed), importance.all()
-        )
-        search = _Search(group, distances, importance, merge_scale, self.surgery)
+        alive = np.ones(group.units, bool)
+        alive[[removal.unit for removal in exact]] = False
+        cutoff, histogram, neighbours = None, None, None
+        if np.sum(alive) > 1:
+            neighbours = Neighbours(
+                self._distances(group, merge_scale), alive & group.can_survive, context.seed
+            )
+            cutoff, histogram = mode_of_saliencies(*neighbours.pairs, importance.all())
+        search = _Search(group, neighbours, importance, merge_scale, self.surgery)
         for removal in exact:
             search.remove_exactly(removal)
         while len(search.removals) < group.units - 1:
@@ -125,9 +126,9 @@ class Saliency(Method):
         norms = weight_norms(group) if self.distance == "weights" else _weights_only(group)
         return np.where(norms > 0, norms, 1.0)
 
-    def _distances(self, group: GroupView) -> PairDistances:
+    def _distances(self, group: GroupView, merge_scale: np.ndarray) -> PairDistances:
         if self.distance == "weights":
-            return PairDistances(group.weight_sets, self._merge_scale(group))
+            return PairDistances(group.weight_sets, merge_scale)
         norms = _weights_only(group)
         norms = np.where(norms > 0, norms, 1.0)
         biases = group.weight_sets[:, group.inputs]
@@ -211,10 +212,10 @@ class _Importance:
 
 
 class _Search:
-    """The greedy removals; only O(units) numbers are kept beside the distances."""
+    """The greedy removals; only O(units) numbers are kept beside the lists of neighbours."""
 
-    def __init__(self, group, distances, importance, merge_scale, surgery):
-        self._distances = distances
+    def __init__(self, group, neighbours, importance, merge_scale, surgery):
+        self._neighbours = neighbours
         self._importance = importance
         self._merge_scale = merge_scale
         self._surgery = surgery
@@ -223,6 +224,7 @@ class _Search:
         self._weight = importance.all()
         self._nearest: np.ndarray | None = None
         self._distance: np.ndarray | None = None
+        self._certain: np.ndarray | None = None  # else the distance is a lower bound
         self.removals: list[Removal] = []
         self.costs: list[float] = []
 
@@ -233,18 +235,26 @@ class _Search:
     def remove_cheapest(self) -> None:
         """Takes out the unit with the smallest saliency; ties go to the smallest index."""
         if self._nearest is None:
-            self._nearest, self._distance = self._distances.nearest(self._alive & self._survives)
+            found = self._neighbours.nearest(np.arange(len(self._alive)), self._allowed())
+            self._nearest, self._distance, self._certain = found
+        unit, cost = self._cheapest()
+        while not self._certain[unit]:
+            self._refill()
+            unit, cost = self._cheapest()
+        survivor = int(self._nearest[unit]) if np.isfinite(self._distance[unit]) else -1
+        if not self._surgery:
+            survivor = -1
+        scale = self._merge_scale[unit] / self._merge_scale[survivor] if survivor >= 0 else 0.0
+        self._take_out(Removal(unit, survivor, float(scale), 0.0), cost)
+
+    def _cheapest(self) -> tuple[int, float]:
         with np.errstate(invalid="ignore"):
             costs = np.where(self._weight == 0, 0.0, self._weight * self._distance)
         costs[~self._alive] = np.inf
         unit = int(np.argmin(costs))
         if not self._alive[unit]:  # every cost is infinite: any order will do
             unit = int(np.flatnonzero(self._alive)[0])
-        survivor = int(self._nearest[unit]) if np.isfinite(self._distance[unit]) else -1
-        if not self._surgery:
-            survivor = -1
-        scale = self._merge_scale[unit] / self._merge_scale[survivor] if survivor >= 0 else 0.0
-        self._take_out(Removal(unit, survivor, float(scale), 0.0), float(costs[unit]))
+        return unit, float(costs[unit])
 
     def _take_out(self, removal: Removal, cost: float) -> None:
         unit, survivor = removal.unit, removal.survivor
@@ -257,12 +267,19 @@ class _Search:
             self._importance.hand_over(unit, survivor, removal.scale * alpha)
             self._weight[survivor] = self._importance.one(survivor)
         if self._nearest is not None:
-            self._replace_nearest(unit)
+            self._look_up(np.flatnonzero(self._alive & (self._nearest == unit)))
 
-    def _replace_nearest(self, gone: int) -> None:
-        """Finds a new nearest unit for those that have lost theirs."""
-        allowed = self._alive & self._survives
-        for unit in np.flatnonzero(self._alive & (self._nearest == gone)):
-            row = np.where(allowed, self._distances.row(unit), np.inf)
-            self._nearest[unit] = np.argmin(row)
-            self._distance[unit] = row[self._nearest[unit]]
+    def _allowed(self) -> np.ndarray:
+        return self._alive & self._survives
+
+    def _look_up(self, units: np.ndarray) -> None:
+        """Finds the nearest unit that is left, on the lists of these units."""
+        if len(units):
+            found = self._neighbours.nearest(units, self._allowed())
+            self._nearest[units], self._distance[units], self._certain[units] = found
+
+    def _refill(self) -> None:
+        """All lists that have run dry, together: one product instead of many."""
+        dry = np.flatnonzero(self._alive & ~self._certain)
+        self._neighbours.refill(dry, self._allowed())
+        self._look_up(dry)

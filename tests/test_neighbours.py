@@ -1,0 +1,127 @@
+"""Lists of neighbours from tiles against all distances at once, at tiny tiles and short lists."""
+
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from keras_dfprune.methods import distances, neighbours
+from keras_dfprune.methods.distances import PairDistances
+from keras_dfprune.methods.neighbours import Neighbours
+from tests.models import matrix_of
+from tests.test_saliency import assert_agrees, group_view, random_layer
+
+SHAPES = [(1, 2), (4, 1), (5, 100)]
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def tiny(request, monkeypatch):
+    """Tiles and lists of a few units."""
+    monkeypatch.setattr(neighbours, "TILE", request.param[0])
+    monkeypatch.setattr(neighbours, "LENGTH", request.param[1])
+
+
+def cases():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(13, 5))
+    yield "random", noise
+    yield "two clusters", np.repeat([[3.0], [-2.0]], 7, axis=0)[:13] + 1e-3 * noise
+    yield "hub", np.concatenate([noise[:1] * 0.01, noise[1:]])
+    yield "orthogonal", np.eye(13, 14)
+    yield "copies", np.concatenate([noise[:5], noise[:5], noise[:3]])
+    yield "one", noise[:1]
+
+
+@pytest.mark.parametrize(("name", "sets"), list(cases()), ids=lambda value: str(value)[:8])
+def test_lists_are_the_sorted_rows(tiny, name, sets):
+    sets = sets.astype("float32")
+    pairwise = PairDistances(sets, np.ones(len(sets)))
+    allowed = np.arange(len(sets)) % 4 != 2
+    found = Neighbours(pairwise, allowed, seed=0)
+    matrix = np.where(allowed, matrix_of(pairwise), np.inf)
+    everyone = np.arange(len(sets))
+    gone = np.ones(len(sets), bool)
+    for unit in np.random.default_rng(1).permutation(len(sets)):
+        nearest, distance, certain = found.nearest(everyone, allowed & gone)
+        rows = np.where(gone, matrix, np.inf)
+        assert np.all(distance <= rows.min(axis=1) * (1 + 1e-5))  # a bound, even where it is dry
+        np.testing.assert_allclose(distance[certain], rows.min(axis=1)[certain], rtol=1e-5)
+        some = certain & np.isfinite(distance)
+        np.testing.assert_allclose(rows[everyone, nearest][some], rows.min(axis=1)[some], rtol=1e-5)
+        found.refill(np.flatnonzero(~certain), allowed & gone)
+        assert found.nearest(everyone, allowed & gone)[2].all()
+        gone[unit] = False
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("distance", ["weights", "ratio"])
+def test_the_whole_path_is_that_of_plain_loops(tiny, seed, distance):
+    assert_agrees(*random_layer(seed, units=9), distance=distance, normalize=seed > 1)
+
+
+@pytest.mark.parametrize(("name", "sets"), list(cases()), ids=lambda value: str(value)[:8])
+def test_the_order_does_not_depend_on_tiles(monkeypatch, name, sets):
+    if len(sets) < 2:
+        return
+    blocks = (np.random.default_rng(3).normal(size=(len(sets), 1, 3)),)
+    group = group_view(sets.astype("float32"), blocks, "tanh")
+    whole = dfprune.Saliency().curve(group, dfprune.Context())
+    for tile, length in SHAPES:
+        monkeypatch.setattr(neighbours, "TILE", tile)
+        monkeypatch.setattr(neighbours, "LENGTH", length)
+        curve = dfprune.Saliency().curve(group, dfprune.Context())
+        assert curve.order.tolist() == whole.order.tolist()
+        np.testing.assert_allclose(curve.costs, whole.costs, rtol=1e-5, atol=1e-12)
+        assert curve.cutoff == pytest.approx(whole.cutoff, rel=1e-5)
+
+
+def test_ties_go_to_the_smallest_survivor_over_tiles(tiny):
+    sets = np.eye(9, 10, dtype="float32")
+    found = Neighbours(PairDistances(sets, np.ones(9)), np.ones(9, bool), seed=0)
+    assert found.nearest(np.arange(9), np.ones(9, bool))[0].tolist() == [1] + [0] * 8
+
+
+def test_pairs_are_all_pairs_or_a_sample(tiny, monkeypatch):
+    sets = np.random.default_rng(4).normal(size=(11, 4)).astype("float32")
+    pairwise = PairDistances(sets, np.ones(11))
+    wanted = matrix_of(pairwise)
+    removed, values = Neighbours(pairwise, np.ones(11, bool), seed=0).pairs
+    np.testing.assert_array_equal(removed, np.repeat(np.arange(11), 10))
+    np.testing.assert_allclose(values, wanted[~np.eye(11, dtype=bool)], rtol=1e-5)
+    monkeypatch.setattr(neighbours, "_ALL_PAIRS", 10)
+    monkeypatch.setattr(neighbours, "_SAMPLE", 500)
+    removed, values = Neighbours(pairwise, np.ones(11, bool), seed=2).pairs
+    flat = np.random.default_rng(2).integers(0, 121, 500)
+    flat = flat[flat // 11 != flat % 11]
+    np.testing.assert_array_equal(removed, flat // 11)
+    np.testing.assert_allclose(values, wanted.ravel()[flat], rtol=1e-5)
+
+
+@pytest.mark.parametrize("distance", ["weights", "ratio"])
+def test_tiles_full_of_near_copies_take_the_product_in_float64(monkeypatch, distance):
+    """Where differences would cost too much; the worst is 1e-16 over the closeness."""
+    random = np.random.default_rng(5)
+    sets = np.repeat([[1.0], [-2.0]], 6, axis=0) + 1e-4 * random.normal(size=(12, 30))
+    blocks = (random.normal(size=(12, 1, 3)),)
+    group = group_view(sets.astype("float32"), blocks, "tanh")
+    wanted = dfprune.Saliency(distance=distance).curve(group, dfprune.Context())
+    taken = []
+    product = PairDistances._product
+    monkeypatch.setattr(distances, "_MANY", 0)
+    monkeypatch.setattr(
+        PairDistances, "_product", lambda self, *rest: taken.append(1) or product(self, *rest)
+    )
+    curve = dfprune.Saliency(distance=distance).curve(group, dfprune.Context())
+    assert taken
+    assert curve.order.tolist() == wanted.order.tolist()
+    np.testing.assert_allclose(curve.costs, wanted.costs, rtol=1e-5)
+    equal = PairDistances(np.ones((4, 7), "float32") / 3, np.ones(4))
+    assert np.all(matrix_of(equal)[~np.eye(4, dtype=bool)] == 0)
+
+
+def test_no_list_is_made_where_nothing_is_left(monkeypatch):
+    """All units equal: the lossless pass has taken them already."""
+    monkeypatch.setattr(dfprune.methods.saliency, "Neighbours", None)
+    for sets in (np.ones((9, 4), "float32"), np.zeros((9, 4), "float32")):
+        group = group_view(sets, (np.ones((9, 1, 2)),))
+        curve = dfprune.Saliency().curve(group, dfprune.Context())
+        assert len(curve.order) == 8 and curve.lossless == 8 and not curve.costs.any()
