@@ -194,7 +194,8 @@ def test_earlier_groups_hand_on_their_moments(positions):
     factor = generator.normal(size=(6 // positions, 6 // positions))
     moments = UnitMoments(generator.normal(size=len(factor)), factor @ factor.T + 20.0)
     units = np.tile(np.arange(len(factor)), positions)
-    group = a_group(seed=10, feeds=(a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),))
+    feeds = (a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),)
+    group = a_group(seed=10, feeds=feeds, taps=(positions,) if positions > 1 else ())
     context = Context(moments={"before": moments})
     (mean,), covariance = preactivations(group, read_prior("weights", "auto"), context)
     weights = group.weight_sets[:, :6]
@@ -206,6 +207,17 @@ def test_earlier_groups_hand_on_their_moments(positions):
     np.testing.assert_allclose(covariance, weights @ expected @ weights.T)
     inputs = 0.5 * moments.mean[units] + 0.25
     np.testing.assert_allclose(mean, weights @ inputs + group.weight_sets[:, 6])
+
+
+def test_flattened_positions_and_convolutions_have_a_local_prior_each():
+    moments = UnitMoments(np.ones(3), 5.0 * np.eye(3))
+    feeds = (a_feed(np.arange(6), "before", np.tile(np.arange(3), 2)),)
+    context, prior = Context(moments={"before": moments}), read_prior("weights", "auto")
+    fed = preactivations(a_group(seed=10, feeds=feeds), prior, context)
+    for one, other in zip(fed, preactivations(a_group(seed=10), prior, context), strict=True):
+        np.testing.assert_array_equal(one, other)
+    means, _ = preactivations(a_group(seed=10, taps=(2,)), prior, Context())
+    np.testing.assert_array_equal(means, a_group(seed=10).weight_sets[None, :, 6])
 
 
 def test_a_chain_knows_the_kept_units_of_the_layer_before():
