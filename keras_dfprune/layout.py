@@ -93,12 +93,14 @@ class UnitGroup:
         inlets: All calls that consume the units.
         seams: One inlet for each way in which units reach their consumers: inlets that see the
             same values at their seams count once.
+        places: For each of `inlets`, which of `seams` it stands for.
     """
 
     producers: tuple[LayerFeatures, ...]
     units: int
     inlets: tuple[Inlet, ...]
     seams: tuple[Inlet, ...]
+    places: tuple[int, ...]
 
     @property
     def name(self) -> str:

@@ -205,13 +205,13 @@ def _close(walk: _Walk, members: list[str]) -> UnitGroup | str:
         return "its units reach no layer that could take them over"
     try:
         inlets = [_inlet(walk, *arrival, units) for arrival in arrivals]
-        seams = _seams(walk.effects, inlets)
+        seams, places = _seams(walk.effects, inlets)
         if len(seams) > 1:  # one merge for all: each seam sees what is selected folded in
             inlets = [_inlet(walk, *arrival, units, fold=True) for arrival in arrivals]
-            seams = _seams(walk.effects, inlets)
+            seams, places = _seams(walk.effects, inlets)
     except Barrier as error:
         return str(error)
-    return UnitGroup(producers, units, tuple(inlets), seams)
+    return UnitGroup(producers, units, tuple(inlets), seams, places)
 
 
 def _inlet(
@@ -253,12 +253,17 @@ def _check_positions(effects, stages, order: np.ndarray) -> None:
             raise Barrier(f"{_title(stage.call)} treats each position of a unit in its own way")
 
 
-def _seams(effects, inlets: list[Inlet]) -> tuple[Inlet, ...]:
-    """The first inlet of each way in which the units reach their consumers."""
-    ways: dict[tuple, Inlet] = {}
+def _seams(effects, inlets: list[Inlet]) -> tuple[tuple[Inlet, ...], tuple[int, ...]]:
+    """The first inlet of each way in which the units reach their consumers, and each one's way."""
+    ways: dict[tuple, int] = {}
+    seams, places = [], []
     carried: dict[str, Inlet] = {}
     for inlet in inlets:
-        ways.setdefault(_signature(effects, inlet.piece, inlet.selected, inlet.order), inlet)
+        way = _signature(effects, inlet.piece, inlet.selected, inlet.order)
+        if way not in ways:
+            ways[way] = len(seams)
+            seams.append(inlet)
+        places.append(ways[way])
         first = carried.setdefault(inlet.call.path, inlet)  # a shared kernel is edited once
         if len(first.carried) != len(inlet.carried) or not all(
             one.same_as(other) for one, other in zip(first.carried, inlet.carried, strict=True)
@@ -267,7 +272,7 @@ def _seams(effects, inlets: list[Inlet]) -> tuple[Inlet, ...]:
                 f"it feeds {inlet.call.path}, a shared consumer, through layers that scale the "
                 "units in different ways"
             )
-    return tuple(ways.values())
+    return tuple(seams), tuple(places)
 
 
 # Two activations are the same function if they agree here: finely around zero, and far outside.

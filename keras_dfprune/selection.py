@@ -61,9 +61,10 @@ class Selection:
     Attributes:
         blocks: The weight-sets of all producers.
         extra: Further coordinates, each of shape `(units, k)`.
-        function: From the sum of the producers' pre-activations to the unit's value.
+        function: From the pre-activation, or from what was joined last, to the unit's value.
+        joint, parts: How the units were joined last, and of what; None and empty if they weren't.
         slope, monotone, homogeneous: As in `Activation`, but of the whole way.
-        batch_mean, batch_std: What BatchNormalization has measured of that sum, or None.
+        batch_mean, batch_std: What BatchNormalization has measured of the pre-activation, or None.
         bent: Whether something came that isn't affine in the weight-sets.
         differs: Whether the units' functions have parameters of their own.
         even: Whether what is constant in front is constant behind, at all positions.
@@ -74,6 +75,8 @@ class Selection:
         self.extra: list[np.ndarray] = []
         self.batch_mean = self.batch_std = None
         self.function = LINEAR
+        self.joint: Joint | None = None
+        self.parts: tuple[Selection, ...] = ()
         self.slope, self.monotone, self.homogeneous = 1.0, True, True
         self.bent = False
         units = len(next(iter(blocks.values())))
@@ -137,15 +140,16 @@ class Selection:
             self.extra.append(self._edge[:, None])
         self.bent = True
 
-    def scaled(self, factor: float) -> None:
-        """Multiplies the units, where that still can be folded in."""
+    def scaled(self, factor: float) -> bool:
+        """Multiplies the units, where that still can be folded in; returns whether it could."""
         if self.bent or factor == 1.0:
-            return
+            return factor == 1.0
         units = len(self._edge)
         self._rescale(np.full(units, factor), np.zeros(units), ("factor", factor))
         self._edge = self._edge * factor
         if self.batch_mean is not None:
             self.batch_mean, self.batch_std = self.batch_mean * factor, self.batch_std * abs(factor)
+        return True
 
     def _behind(self, activation: Activation) -> None:
         """Composes what the units have gone through so far with one more activation."""
@@ -172,30 +176,21 @@ class Selection:
 
     @classmethod
     def joined(cls, parts: list["Selection"], effect: Joint) -> "Selection":
-        """The units of several producers, joined feature by feature.
-
-        What the methods then see as the unit's function is what comes behind; where no producer
-        arrives without an activation of its own, the first one's. Sums are modelled as sums of
-        pre-activations; nothing more is known of a product or a maximum.
-        """
-        straight = not all(part.bent for part in parts)
-        for part, factor in zip(parts, effect.factors, strict=True):
-            part.scaled(factor)
-        measured = all(part.batch_mean is not None and not part.bent for part in parts)
+        """The units of several producers, joined feature by feature."""
+        factors = [1.0 if part.scaled(f) else f
+                   for part, f in zip(parts, effect.factors, strict=True)]  # fmt: skip
         for part in parts:
             part.settle()
         made = cls({key: sets for part in parts for key, sets in part.blocks.items()})
+        made.joint = dataclasses.replace(effect, factors=tuple(factors))
+        made.parts = tuple(parts)
         made.extra = [one for part in parts for one in part.extra]
         made.bent = True
         made.differs = any(part.differs for part in parts)
         made.even = all(part.even for part in parts)
-        made.function = LINEAR if straight else parts[0].function
         made.slope = max(part.slope for part in parts)
         made.monotone = False
         made.homogeneous = effect.homogeneous and all(part.homogeneous for part in parts)
-        if measured:
-            made.batch_mean = sum(part.batch_mean for part in parts)
-            made.batch_std = np.sqrt(sum(np.square(part.batch_std) for part in parts))
         return made
 
 

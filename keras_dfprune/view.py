@@ -10,8 +10,8 @@ import math
 import numpy as np
 
 from keras_dfprune.layout import Layout, UnitGroup
-from keras_dfprune.methods.base import Feed, GroupView
-from keras_dfprune.selection import select
+from keras_dfprune.methods.base import Feed, GroupView, Joined
+from keras_dfprune.selection import Selection, select
 from keras_dfprune.states import States
 
 
@@ -29,31 +29,61 @@ def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: 
     """
     weights = {path: _incoming(layout, states, path) for path in group.layers}
     selections = [select(seam, weights, states) for seam in group.seams]
+    outgoing, survives = _outgoing(group, states)
+    common = {
+        "name": group.name,
+        "offset_allowed": group.offset_allowed,
+        "can_survive": survives,
+        "parameters_per_unit": parameters_per_unit,
+        "taps": max((one.rule.taps(one.call.operation) for one in group.producers), key=len),
+    }
+
+    def seen(chosen: list[Selection], blocks: tuple[np.ndarray, ...]) -> GroupView:
+        feeds = _feeds(chosen, layout, states)
+        even = group.offset_exact and all(one.even for one in chosen)
+        return GroupView(**common, **_at(chosen), outgoing=blocks, feeds=feeds, offset_exact=even)
+
+    def at_seam(selection: Selection, blocks: tuple[np.ndarray, ...]) -> GroupView:
+        made = seen([selection], blocks)
+        if selection.joint is None:
+            return made
+        parts = tuple(at_seam(part, ()) for part in selection.parts)
+        joined = Joined(selection.joint.kind, parts, selection.joint.factors)
+        return dataclasses.replace(made, joined=joined)
+
+    whole = seen(selections, outgoing)
+    if len(selections) == 1 and selections[0].joint is None:
+        return whole
+    seams = []
+    for number, selection in enumerate(selections):
+        places = zip(outgoing, group.places, strict=True)
+        seams.append(at_seam(selection, tuple(block for block, at in places if at == number)))
+    return dataclasses.replace(whole, seams=tuple(seams))
+
+
+def _at(selections: list[Selection]) -> dict:
+    """What some ways of the units to their seams say together."""
     main = max(selections, key=lambda selection: len(selection.blocks))
-    blocks = {key: sets for selection in selections for key, sets in selection.blocks.items()}
+    blocks = _blocks(selections)
     extra = {one.tobytes(): one for selection in selections for one in selection.extra}
-    blocks_of_outgoing, survives = _outgoing(group, states)
-    return GroupView(
-        name=group.name,
-        weight_sets=_weight_sets(list(blocks.values()), list(extra.values())),
-        inputs=sum(sets.shape[1] - 1 for sets in blocks.values()),
-        activation=dataclasses.replace(
+    return {
+        "weight_sets": _weight_sets(list(blocks.values()), list(extra.values())),
+        "inputs": sum(sets.shape[1] - 1 for sets in blocks.values()),
+        "activation": dataclasses.replace(
             main.function,
             slope=max(selection.slope for selection in selections),
             monotone=all(selection.monotone for selection in selections),
             # a scaled unit is no copy where the other coordinates don't scale along
             homogeneous=not extra and all(selection.homogeneous for selection in selections),
         ),
-        outgoing=blocks_of_outgoing,
-        offset_allowed=group.offset_allowed,
-        offset_exact=group.offset_exact and main.even,
-        can_survive=survives,
-        batch_mean=main.batch_mean,
-        batch_std=main.batch_std,
-        parameters_per_unit=parameters_per_unit,
-        feeds=_feeds(group, layout, states, blocks),
-        taps=max((one.rule.taps(one.call.operation) for one in group.producers), key=len),
-    )
+        "batch_mean": main.batch_mean,
+        "batch_std": main.batch_std,
+    }
+
+
+def _blocks(selections: list[Selection]) -> dict[tuple, np.ndarray]:
+    """The weight-sets of all producers, each as often as other things were folded into them."""
+    return {key: sets for selection in selections for key, sets in selection.blocks.items()}
 
 
 def _incoming(layout: Layout, states: States, path: str) -> np.ndarray:
@@ -87,10 +117,10 @@ def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...],
     return tuple(blocks), survives
 
 
-def _feeds(group: UnitGroup, layout: Layout, states: States, blocks) -> tuple[Feed, ...]:
+def _feeds(selections: list[Selection], layout: Layout, states: States) -> tuple[Feed, ...]:
     """Which of the remaining input columns carry kept units of earlier groups."""
     feeds, start = [], 0
-    for key, sets in blocks.items():
+    for key, sets in _blocks(selections).items():
         feeds += _feeds_of_producer(key[0], start, layout, states)
         start += sets.shape[1] - 1
     return tuple(feeds)

@@ -39,6 +39,21 @@ class Feed:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Joined:
+    """What the units of several producers make together, feature by feature.
+
+    Attributes:
+        kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
+        parts: What is joined.
+        factors: What each part is multiplied by in a sum.
+    """
+
+    kind: str
+    parts: tuple["GroupView", ...]
+    factors: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class GroupView:
     """One group of units that are pruned together, as a method sees it.
 
@@ -66,6 +81,11 @@ class GroupView:
         feeds: Where the inputs come from; columns in no feed are unknown.
         taps: Spatial shape of a convolution's kernel; column `feature * prod(taps) + tap` of
             `weight_sets` is one tap of one input feature. Empty for a Dense layer.
+        seams: Where units of several producers are joined, or are read at several places behind
+            different layers: the group as each place sees it, with the outgoing weights there.
+            Else empty. `weight_sets` holds everything that tells two units apart at any of them.
+        joined: For one of `seams`, or a part of it: what `activation` gets in place of
+            `weight_set @ (x, 1)`; else None.
     """
 
     name: str
@@ -81,6 +101,8 @@ class GroupView:
     feeds: tuple[Feed, ...] = ()
     taps: tuple[int, ...] = ()
     offset_exact: bool = True
+    seams: tuple["GroupView", ...] = ()
+    joined: Joined | None = None
 
     @property
     def units(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.activations import LINEAR
 from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge, follow_survivors
 from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
@@ -20,6 +21,7 @@ from keras_dfprune.methods.gaussian import (
     normal_moments,
     sample_moments,
 )
+from keras_dfprune.methods.joint import joint_moments, pooled_moments
 from keras_dfprune.methods.prior import preactivations, read_prior
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
@@ -92,8 +94,22 @@ class Moments(Method):
         values = context.values.get(group.name)
         if values is not None:
             return sample_moments(values)
-        means, covariance = preactivations(group, self._prior, context)
-        return mixture([normal_moments(group.activation, mean, covariance) for mean in means])
+        if not group.seams:
+            return self._at_seam(group, context)
+        weights = [float(np.sum(np.square(seam.outgoing_matrix()))) for seam in group.seams]
+        if not any(weights):
+            weights = [1.0] * len(weights)
+        return pooled_moments([self._at_seam(seam, context) for seam in group.seams], weights)
+
+    def _at_seam(self, view: GroupView, context: Context) -> UnitMoments:
+        if view.joined is None:
+            means, covariance = preactivations(view, self._prior, context)
+            return mixture([normal_moments(view.activation, mean, covariance) for mean in means])
+        parts = [self._at_seam(part, context) for part in view.joined.parts]
+        joint = joint_moments(view.joined.kind, parts, view.joined.factors)
+        if view.activation.linear_pieces == LINEAR.linear_pieces:
+            return joint
+        return normal_moments(view.activation, joint.mean, joint.covariance)
 
     @property
     def refinement(self) -> dict[str, Any] | None:

@@ -234,12 +234,17 @@ class Joint:
     """Feature by feature a function of several tensors: copies in all of them stay copies.
 
     Attributes:
+        kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
         factors: What each tensor is multiplied by where they are added up; ones otherwise.
-        homogeneous: Whether a positive factor common to all tensors passes through.
     """
 
+    kind: str
     factors: tuple[float, ...]
-    homogeneous: bool
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether a positive factor common to all tensors passes through."""
+        return self.kind != "product"
 
 
 def is_identity(effect: Affine | Nonlinear | Joint) -> bool:

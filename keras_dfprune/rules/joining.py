@@ -11,8 +11,7 @@ from keras_dfprune.graph import Call
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, Joint, LayerState
 from keras_dfprune.streams import Piece, Stage, Stream
 
-# A sum or a maximum of multiples is a multiple; a product of two is not.
-_HOMOGENEOUS = {"Add", "Subtract", "Average", "Maximum", "Minimum"}
+_KINDS = {"Multiply": "product", "Maximum": "extreme", "Minimum": "extreme"}
 
 
 class JoiningRule(ElementwiseRule):
@@ -76,4 +75,4 @@ def joint(call: Call) -> Joint:
         factors = (1.0, -1.0)
     elif kind == "Average":
         factors = (1.0 / count,) * count
-    return Joint(factors, kind in _HOMOGENEOUS)
+    return Joint(_KINDS.get(kind, "sum"), factors)
