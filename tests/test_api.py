@@ -176,7 +176,7 @@ def test_what_is_no_model():
         dfprune.apply(keras.Sequential([layers.Dense(3)]))
     model = Subclassed()
     model(np.ones((1, 2)))
-    with pytest.raises(ValueError, match=r"Make it functional:.*model.call\(inputs\)"):
+    with pytest.raises(ValueError, match=r"Make it functional first:.*functionalize\(model"):
         dfprune.apply(model)
 
 
