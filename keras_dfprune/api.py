@@ -1,5 +1,6 @@
 """The public functions: a model into a plan, and a model into a narrower model."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
@@ -251,9 +252,16 @@ class _Planner:
         before = self._model.count_params()
         biases = new_biases(self._layout, self._states)
         folded = folded_parameters(self._layout, self._states)
-        added = sum(self._count.outputs(path, kept) for path in biases)
+        gained = {path: self._count.outputs(path, kept) for path in biases}
+        added = sum(gained.values())
+        counted = []
+        for group in groups:
+            whole = self._count.of_layers(group.layers, {})
+            left = self._count.of_layers(group.layers, kept)
+            left += sum(gained.get(path, 0) for path in group.layers)
+            counted.append(dataclasses.replace(group, parameters=(whole, left)))
         return PruningPlan(
-            groups=tuple(groups),
+            groups=tuple(counted),
             refusals=self._layout.refusals,
             parameters=(before, self._count.total(kept) + added - folded),
             method={"name": self._method.name, **self._method.get_config()},
@@ -310,6 +318,7 @@ class _Planner:
             layers=self._layout.groups[name].layers,
             units=self._layout.groups[name].units,
             merge=merge,
+            parameters=(0, 0),  # counted once all groups are cut
             saliency=np.asarray(curve.costs, np.float64),
             cutoff=curve.cutoff,
             predicted_error=error,

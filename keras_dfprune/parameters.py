@@ -4,7 +4,7 @@ A variable between two pruned groups loses rows and columns, so what one unit sa
 others: parameters are counted jointly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -45,6 +45,11 @@ class ParameterCount:
         fewer = {**widths, name: widths[name] - 1}
         touching = self._touching[name]
         return sum(self._of(record, widths) - self._of(record, fewer) for record in touching)
+
+    def of_layers(self, paths: Collection[str], kept: Mapping[str, int]) -> int:
+        """Parameters of some of the layers, at the given widths."""
+        widths = {**self._widths, **kept}
+        return sum(self._of(record, widths) for record in self._layers if record.path in paths)
 
     def outputs(self, path: str, kept: Mapping[str, int]) -> int:
         """Output features of a layer: the size of a bias that it gets."""

@@ -39,6 +39,7 @@ class GroupPlan:
         layers: Paths of all producers.
         units: Number of units before.
         merge: The `UnitMerge`.
+        parameters: Parameters of the producers before and after, biases included.
         saliency: Float array: the cost of each removal along the whole path, normally down to
             one unit; the first `len(removed)` are those made.
         cutoff: The cost at which the automatic cut-off lies, or None.
@@ -52,6 +53,7 @@ class GroupPlan:
     layers: tuple[str, ...]
     units: int
     merge: UnitMerge
+    parameters: tuple[int, int]
     saliency: np.ndarray
     cutoff: float | None = None
     predicted_error: float | None = None
@@ -221,6 +223,7 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "layer": group.layer,
         "layers": group.layers,
         "units": group.units,
+        "parameters": group.parameters,
         "merge": kind,
         "cutoff": group.cutoff,
         "predicted_error": group.predicted_error,
@@ -262,6 +265,7 @@ def _unpack(entry: dict[str, Any], file) -> GroupPlan:
         layers=tuple(entry["layers"]),
         units=entry["units"],
         merge=kind(**fields),
+        parameters=tuple(entry["parameters"]),
         saliency=file[f"{prefix}.saliency"],
         cutoff=entry["cutoff"],
         predicted_error=entry["predicted_error"],

@@ -27,14 +27,21 @@ def render(plan) -> str:
     return "\n".join(lines)
 
 
-_HEADINGS = ("Layer", "Units", "Removed", "Predicted error")
+_HEADINGS = ("Layer", "Units", "Removed", "Parameters", "Predicted error")
 
 
 def _row(group) -> tuple[str, ...]:
     name = group.layer if len(group.layers) == 1 else f"{group.layer} (+{len(group.layers) - 1})"
     kept, removed = len(group.kept), len(group.removed)
     error = "-" if group.predicted_error is None else f"{100 * group.predicted_error:.2g} %"
-    return (name, f"{group.units:,} -> {kept:,}", f"{100 * removed / group.units:.1f} %", error)
+    before, after = group.parameters
+    return (
+        name,
+        f"{group.units:,} -> {kept:,}",
+        f"{100 * removed / group.units:.1f} %",
+        f"{before:,} -> {after:,}",
+        error,
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -12,10 +12,10 @@ from tests.models import dense_chain, inputs_of, outputs, plant_copy
 GOLDEN = """\
 Pruning plan for 'golden' (saliency)
 
-Layer    Units  Removed
------------------------
-fc1    10 -> 5   50.0 %
-fc2     8 -> 4   50.0 %
+Layer    Units  Removed  Parameters
+-----------------------------------
+fc1    10 -> 5   50.0 %    70 -> 35
+fc2     8 -> 4   50.0 %    88 -> 24
 
 Parameters: 185 -> 74 (60.0 % fewer)
 
@@ -46,6 +46,7 @@ def test_saved_and_loaded(method, tmp_path):
         np.testing.assert_array_equal(one.survivor, other.survivor)
         np.testing.assert_array_equal(one.saliency, other.saliency)
         assert (one.layer, one.layers, one.cutoff) == (other.layer, other.layers, other.cutoff)
+        assert one.parameters == other.parameters
     x = inputs_of(model)
     np.testing.assert_array_equal(outputs(plan.apply(model), x), outputs(loaded.apply(model), x))
     with np.load(tmp_path / "plan.npz", allow_pickle=False) as file:
