@@ -58,7 +58,7 @@ def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
             functional model computes something else.
 
     Example:
-    >>> import keras, keras_dfprune as dfprune
+    >>> import keras, numpy as np, keras_dfprune as dfprune
     >>> class Net(keras.Model):
     ...     def __init__(self):
     ...         super().__init__()
@@ -68,7 +68,7 @@ def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
     ...     def call(self, x):
     ...         return self.head(self.hidden(x))
     >>> net = Net()
-    >>> net.build((None, 8))
+    >>> _ = net(np.ones((1, 8)))  # which builds its layers
     >>> functional = dfprune.functionalize(net, keras.Input((8,)))
     >>> dfprune.apply(functional, sparsity=0.5).count_params()
     123
