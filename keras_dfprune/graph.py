@@ -268,10 +268,10 @@ class _Copier:
         outputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], model._outputs_struct)
         return keras.Model(inputs, outputs, name=model.name)
 
-    def replay(self, node, known):
+    def replay(self, node, known, **further):
         operation = self.operation(node.operation)
         args, kwargs = self._edit_arguments(
-            node.operation, node.arguments.args, node.arguments.kwargs
+            node.operation, node.arguments.args, {**node.arguments.kwargs, **further}
         )
 
         def fill(value):
@@ -461,13 +461,29 @@ def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
         if id(node) in done:
             pending.pop()
             continue
-        needed = [one for one in map(node_of, node.input_tensors) if id(one) not in done]
+        tensors = [*node.input_tensors, *_attached_mask(node).values()]
+        needed = [one for one in map(node_of, tensors) if id(one) not in done]
         if needed:
             pending += needed[::-1]
         else:
             done.add(id(node))
             ordered.append(node)
     return ordered
+
+
+def _attached_mask(node) -> dict[str, keras.KerasTensor]:
+    """The mask that came with a call's only tensor, as the argument that Keras makes of it.
+
+    An opened layer attached it, perhaps, to what it returned; nothing else would do so again.
+    """
+    tensors = node.input_tensors
+    if len(tensors) != 1 or not isinstance(node.operation, keras.Layer):
+        return {}
+    takes_mask = "mask" in vars(node.operation)["_call_signature"].parameters
+    mask = getattr(tensors[0], "_keras_mask", None)
+    if not takes_mask or not isinstance(mask, keras.KerasTensor):
+        return {}
+    return {"mask": mask} if node.arguments.kwargs.get("mask") is None else {}
 
 
 def model_of(
@@ -493,7 +509,7 @@ def model_of(
         known[id(symbol)] = copier.operation(symbol._keras_history.operation).output
     for node in found.nodes:
         copier.operation(node.operation).name = names[id(node.operation)]
-        copier.replay(node, known)
+        copier.replay(node, known, **_attached_mask(node))
     inputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], found.inputs)
     outputs = keras.tree.map_structure(lambda symbol: known[found.identify(symbol)], found.outputs)
     return keras.Model(inputs, outputs, name=name), _models_first(copier.pairs)

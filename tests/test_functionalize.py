@@ -153,6 +153,30 @@ def test_training_fixed_in_the_code_is_refused():
         dfprune.functionalize(built(model, (6,)), keras.Input((6,)))
 
 
+class Masking(FeedForward):
+    """Hands the mask of its input on, though its own arithmetic loses it."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(units, **kwargs)
+        self.supports_masking = True
+
+    def call(self, x):
+        return self.last(self.first(x) * 1.0) + x
+
+
+def test_masks_that_a_composite_hands_on_are_kept():
+    parts = {"embed": layers.Embedding(9, 6, mask_zero=True), "block": Masking(6),
+             "drop": layers.Dropout(0.1), "pool": layers.GlobalAveragePooling1D()}  # fmt: skip
+    model = Wrapped(lambda self, x: self.pool(self.drop(self.block(self.embed(x)))), **parts)
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    model(tokens)
+    randomize(model)
+    made = nothing_said(model, keras.Input((4,), dtype="int32"))
+    assert "first" in [layer.name for layer in made.layers]
+    np.testing.assert_allclose(made(tokens), model(tokens), rtol=1e-6)
+    assert [len(one.removed) for one in dfprune.plan(made, sparsity=0.5).groups] == [4]
+
+
 @pytest.mark.parametrize("kind", ["list", "dict", "arrays"])
 def test_several_inputs(kind):
     def function(self, inputs):
