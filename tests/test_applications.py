@@ -27,7 +27,11 @@ def test_planted_copies_come_out_exactly(name):
     keras.utils.set_random_seed(0)
     model = ARCHITECTURES[name]()
     random = np.random.default_rng(0)
+    adapted = [layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)]
+    measured = {variable.path for layer in adapted for variable in layer.weights}
     for variable in model.weights:
+        if variable.path in measured:
+            continue  # they take effect when the layer is adapted or loaded
         if "moving_variance" in variable.path:
             variable.assign(random.uniform(0.5, 2.0, variable.shape))
         elif len(variable.shape) == 1:
