@@ -1,6 +1,7 @@
 """Seeds into small random models made of every layer that units can pass.
 
-`python -m tests.random_graphs 2000` runs as many and prints what was covered.
+`python -m tests.random_graphs 0 5000` runs these seeds, names those that fail and prints what was
+covered.
 """
 
 import collections
@@ -202,6 +203,39 @@ class Builder:
         gate = layers.Dense(units, self.pick("sigmoid", "relu"))(tensor)
         self.flat.append(self.join(gate, layers.Dense(units)(self.some(self.flat))))
 
+    def squeeze(self):
+        tensor = self.some(self.wide)
+        squeezed = layers.GlobalAveragePooling1D(keepdims=True)(tensor)
+        hidden = layers.Dense(self.units(), "relu")(squeezed)
+        gate = layers.Dense(tensor.shape[-1], self.pick("sigmoid", "hard_sigmoid"))(hidden)
+        self.wide.append(self.pick(layers.Multiply()([tensor, gate]), gate * tensor))
+
+    def projection(self, tensor, units, activation=None):
+        bias = bool(self.random.random() < 0.7)
+        if self.random.random() < 0.6:
+            return layers.Dense(units, activation, use_bias=bias)(tensor)
+        shape, axes = (tensor.shape[1], units), "d" if bias else None
+        layer = layers.EinsumDense("abc,cd->abd", shape, activation, bias_axes=axes)
+        return layer(tensor)
+
+    def transformer(self):
+        """Attention, then a feed-forward block, plain or gated, on a residual stream."""
+        tensor = self.some(self.wide)
+        if self.random.random() < 0.5:
+            tensor = self.projection(tensor, tensor.shape[-1])
+        if self.random.random() < 0.5:
+            normal = layers.LayerNormalization()(tensor)
+            tensor = tensor + layers.MultiHeadAttention(2, 3)(normal, normal)
+        hidden = layers.LayerNormalization()(tensor) if self.random.random() < 0.6 else tensor
+        units, activation = self.units(), self.pick("gelu", "silu", "relu")
+        if self.random.random() < 0.5:
+            hidden = self.projection(hidden, units, activation)
+        else:
+            up, gate = self.projection(hidden, units), self.projection(hidden, units)
+            hidden = up * layers.Activation(activation)(gate)
+        outputs = self.projection(layers.Dropout(0.1)(hidden), tensor.shape[-1])
+        self.wide.append(layers.Add()([tensor, outputs]))
+
     def join(self, one, two):
         layer = self.pick(layers.Add(), layers.Multiply(), layers.Average(), layers.Maximum(),
                           layers.Subtract(), None)  # fmt: skip
@@ -220,7 +254,7 @@ STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activat
          "operation", "arithmetic", "passing", "concatenate", "convolution", "depthwise",
          "positions", "positions", "positions", "positions", "flatten", "repeat", "repeat",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
-         "recurrent", "attention")  # fmt: skip
+         "recurrent", "attention", "squeeze", "transformer", "transformer")  # fmt: skip
 
 
 def randomize(model, random):
@@ -270,7 +304,7 @@ def check_seed(seed):
     """Prunes one random model; the wide twin inside `apply` is the oracle. Returns the coverage."""
     model = Builder(seed).build()
     random = np.random.default_rng(seed)
-    method = Scatter() if seed % 2 else "saliency"
+    method = ("saliency", Scatter(), "moments")[seed % 3]
     with crossings() as seen:
         plan = dfprune.plan(
             model, method=method, sparsity=float(random.uniform(0.1, 0.9)), seed=seed
@@ -333,18 +367,25 @@ def _copy(variable, axis, source, target):
         variable.assign(np.moveaxis(values, 0, axis))
 
 
-def main(count):
-    covered, with_cut = collections.Counter(), 0
-    for seed in range(count):
-        names, cut = check_seed(seed)
-        covered.update(names)
-        with_cut += cut
+def main(start, stop):
+    """Checks the seeds from `start` to `stop`; returns how many failed."""
+    covered, with_cut, failed = collections.Counter(), 0, 0
+    for seed in range(start, stop):
+        try:
+            names, cut = check_seed(seed)
+            covered.update(names)
+            with_cut += cut
+        except Exception as error:
+            failed += 1
+            print(f"seed {seed} failed: {type(error).__name__}: {error}", flush=True)
         keras.backend.clear_session()
         if seed % 100 == 99:
-            print(f"{seed + 1} graphs, {with_cut} with a pruned group", flush=True)
+            done = seed + 1 - start
+            print(f"to {seed + 1}: {done} graphs, {with_cut} pruned, {failed} failed", flush=True)
     for name, number in sorted(covered.items()):
         print(f"{name:28s}{number:6d}")
+    return failed
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])) > 0)
