@@ -186,14 +186,21 @@ def _largest(model, symbols, composites, whole: dict[int, TraceError]) -> _Made:
 
 def _attempt(model, symbols, opened: Sequence[keras.Layer], whole) -> _Made:
     """Traces with these layers opened, without those that turn out not to trace."""
+    batch = None
     while True:
         opened = [part for part in opened if id(part) not in whole]
         try:
-            found = trace(model, symbols, opened)
+            found = trace(model, symbols, opened, batch)
         except TraceError as error:
+            if batch is None:
+                # Code that asks for the size of the batch, for a causal mask, say, gets one. The
+                # comparison has another: what depends on it shows there.
+                batch = 1
+                continue
             if error.layer is model:
                 raise _refusal(model, error.reason) from error
             whole[id(error.layer)] = error
+            batch = None
             continue
         return _make(model, found, [model, *opened])
 

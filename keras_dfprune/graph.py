@@ -303,8 +303,8 @@ class Trace:
     Attributes:
         inputs, outputs: The symbolic tensors, in the structures that the layer takes and returns.
         nodes: The calls, each behind those that it needs.
-        aliases: Which tensor a tensor stands for that came out of an opened layer, by its `id`,
-            with the tensor itself.
+        aliases: Which tensor a tensor stands for that came out of an opened layer, or an input
+            with the batch filled in, by its `id`, with the tensor itself.
     """
 
     inputs: Any
@@ -334,24 +334,37 @@ class Trace:
         return id(tensor)
 
 
-def trace(layer: keras.Layer, inputs: Any, opened: Sequence[keras.Layer]) -> Trace:
+def trace(
+    layer: keras.Layer, inputs: Any, opened: Sequence[keras.Layer], batch: int | None = None
+) -> Trace:
     """Records what a layer calls on symbolic inputs. The layer stays as it was.
 
     Args:
         layer: A built layer, usually a subclassed model.
         inputs: Tensors made by `keras.Input`, in the structure that the layer takes.
         opened: Layers inside it whose calls are recorded in place of one call of themselves.
+        batch: The size of the batch that the layer sees where `inputs` leave it open; None to
+            leave it so.
 
     Raises:
         TraceError: If the `call` of `layer` or of an opened one doesn't run on such tensors.
     """
     aliases: dict = {}
     failures: list[TraceError] = []
+
+    def with_batch(symbol):
+        if batch is None or symbol.shape[0] is not None:
+            return symbol
+        shape = (batch, *symbol.shape[1:])
+        twin = keras.Input(batch_shape=shape, dtype=symbol.dtype, name=symbol.name)
+        aliases[id(twin)] = (twin, symbol)
+        return twin
+
     with _undisturbed(layer), contextlib.ExitStack() as stack:
         for part in (layer, *opened):
             stack.enter_context(_opened(part, aliases, failures))
         try:
-            outputs = layer(inputs)
+            outputs = layer(keras.tree.map_structure(with_batch, inputs))
         except Exception as error:  # whatever the user's code or Keras says
             raise failures[0] if failures else TraceError(layer, _first_line(error)) from error
         found = Trace(inputs, outputs, (), aliases)

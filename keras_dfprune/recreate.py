@@ -56,7 +56,7 @@ def _from_config(layer, config) -> keras.Layer:
             carried[key] = value
             config[key] = "zeros"  # the weights are assigned anyway
     try:
-        new = type(layer).from_config(config)
+        new = _construct(type(layer), config)
     except Exception:
         unreadable = [key for key in config if key.endswith(_CARRIED_SUFFIXES) and key in own]
         if not unreadable:
@@ -70,6 +70,18 @@ def _from_config(layer, config) -> keras.Layer:
         elif vars(new).get(key) is None:
             setattr(new, key, keras.initializers.Zeros())
     return new
+
+
+def _construct(kind: type, config: dict) -> keras.Layer:
+    """`kind.from_config(config)`, without entries that the constructor says it doesn't take."""
+    try:
+        return kind.from_config(config)
+    except TypeError as error:  # Keras' own, about what the constructor raised
+        said = str(error.__context__)
+        known = {key: value for key, value in config.items() if f"'{key}':" not in said}
+        if not said.startswith("Unrecognized keyword arguments"):
+            raise
+        return kind.from_config(known)
 
 
 def _is_stock(layer) -> bool:

@@ -257,7 +257,15 @@ class Penalty(FeedForward):
         return self.last(hidden)
 
 
+class CountsRows(FeedForward):
+    """Runs only on a batch of known size, on which its outputs depend."""
+
+    def call(self, x):
+        return self.last(self.first(x)) / ops.cast(ops.shape(x)[0], "float32")
+
+
 REASONS = {
+    CountsRows: "computes something else at inference",
     Raw: "ValueError: A KerasTensor",
     OnlyInTraining: "computes something else in training",
     Tied: "computes something else at inference, once the weights change",
@@ -334,6 +342,31 @@ def test_adapted_state_comes_along():
     x = np.random.default_rng(1).normal(size=(3, 6)).astype("float32")
     model(x)
     np.testing.assert_allclose(nothing_said(model, x)(x), model(x), rtol=1e-6)
+
+
+class TellsMore(layers.Layer):
+    """Its config has an entry that its constructor doesn't take."""
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(shape[-1],))
+
+    def call(self, x):
+        return self.factor * x + self.shift
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor, "half": self.factor / 2}
+
+
+def test_a_config_may_tell_more_than_the_constructor_takes():
+    parts = {"more": TellsMore(3.0), "head": Dense(2)}
+    model = built(Wrapped(lambda self, x: self.head(self.more(x)), **parts), (6,))
+    made = nothing_said(model, keras.Input((6,)))
+    assert made.layers[1].shift is not model.more.shift
+    assert made.layers[1].factor == 3.0
 
 
 def test_the_result_is_saved_without_this_package(tmp_path):

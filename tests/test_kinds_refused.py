@@ -70,7 +70,7 @@ def dense_subclass_as_consumer():
     return before(MyDense(5), Dense(3))
 
 
-@row("feeds add .Add., which combines the units, feature by feature, with values that all have to")
+@row("feeds add .Add., which joins the units, one by one, with a tensor that keeps its width")
 def residual_sum_with_an_input():
     inputs = keras.Input((6,))
     hidden = Dense(6, "relu", name="whole")(Dense(7, "relu", name="copy1")(inputs))
@@ -145,7 +145,7 @@ def cell_in_bidirectional():
     return before(layers.Bidirectional(inner), Dense(3), shape=(3, 6))
 
 
-@row("feeds einsum_dense .EinsumDense., which multiplies by its kernel in another way than Dense")
+@row("feeds einsum_dense .EinsumDense., which multiplies by a kernel of several axes")
 def heads_by_einsum():
     split = layers.EinsumDense("abc,cde->abde", (None, 2, 4))
     return before(split, Dense(3), shape=(3, 6))
@@ -197,7 +197,7 @@ def cross_attention():
     return keras.Model(inputs, Dense(3)(layers.MultiHeadAttention(2, 3)(hidden, inputs)))
 
 
-@row("it mixes its units in attention heads")
+@row("it mixes its units in attention heads, which are not pruned")
 def attention_heads():
     inputs = keras.Input((4, 6))
     hidden = Dense(7, "relu", name="copy1")(inputs)

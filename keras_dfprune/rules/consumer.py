@@ -197,7 +197,7 @@ class SelfAttentionRule(ConsumerRule):
     """`MultiHeadAttention` of a tensor with itself: query, key and value kernels consume."""
 
     types = (keras.layers.MultiHeadAttention,)
-    whole = "mixes its units in attention heads"
+    whole = "mixes its units in attention heads, which are not pruned"
     kernels = ("query_kernel", "key_kernel", "value_kernel")
     axes = {f"{name}_kernel": ("in", None, None) for name in _PROJECTIONS[:3]} | {
         "output_kernel": (...,),

@@ -117,7 +117,10 @@ class EinsumDenseRule(DenseRule):
 
     def barrier(self, operation: keras.Operation) -> str | None:
         if not _contracts_last_axis(operation.equation, operation.bias_axes):
-            return f"multiplies by its kernel in another way than Dense ({operation.equation})"
+            heads = len(operation.kernel.shape) > 2
+            several = "of several axes, as of attention heads, which are not pruned"
+            way = several if heads else "in another way than Dense"
+            return f"multiplies by a kernel {way} ({operation.equation})"
         return super().barrier(operation)
 
     def targets(self, operation: keras.Operation) -> dict[str, keras.Variable]:

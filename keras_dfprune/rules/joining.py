@@ -48,7 +48,10 @@ def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Str
     if all(stream is None for stream in streams):
         return None
     if len(streams) < 2 or any(stream is None or not stream.pieces for stream in streams):
-        raise Barrier("combines the units, feature by feature, with values that all have to stay")
+        raise Barrier(
+            "joins the units, one by one, with a tensor that keeps its width, as a residual "
+            "connection does"
+        )
     first = streams[0]
     ranks = {len(tensor.shape) for tensor in call.inputs}
     if len(ranks) > 1 or any(
