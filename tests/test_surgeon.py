@@ -101,3 +101,9 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     assert np.all(np.isfinite(greedy.costs))
     assert set(greedy.order[:2]) <= {1, 2, 3}  # two of the three copies go first
     np.testing.assert_allclose(greedy.costs[:2], 0.0, atol=1e-5)
+
+
+def test_units_that_are_nothing_under_the_prior_have_an_order_too():
+    for second in (np.zeros((3, 3)), np.diag([0.0, 0.0, 0.0, 1.0]), np.diag([1e-300] * 3)):
+        found = surgeon.greedy_order(second, np.eye(3))
+        assert sorted(found.order) == [0, 1] and np.all(found.costs < 1e-5)

@@ -12,6 +12,8 @@ import tensorflow as tf
 # Removals between two flushes of the delayed updates: one product per block instead of one
 # memory-bound update per removal; flat between 32 and 128 at 2,048 units.
 BLOCK = 64
+# Mean second moments below are none: times a ridge of 1e-6 they would leave the range of float64.
+_NOTHING = 1e-290
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +32,8 @@ class Greedy:
 def ridge_diagonal(units: int, second: np.ndarray, ridge: float) -> np.ndarray:
     """What is added to the diagonal: `ridge` times the mean second moment, 0 for the constant.
 
+    Where all units are zero under the prior (a relu behind `-abs(x)`), `ridge` itself.
+
     Args:
         units: Number of units; further rows of `second` are constants.
         second: Float array, shape `(units or units + 1,) * 2`.
@@ -39,7 +43,8 @@ def ridge_diagonal(units: int, second: np.ndarray, ridge: float) -> np.ndarray:
         Float64 array, shape `(len(second),)`.
     """
     diagonal = np.zeros(len(second))
-    diagonal[:units] = ridge * np.trace(second[:units, :units]) / max(units, 1)
+    mean = np.trace(second[:units, :units]) / max(units, 1)
+    diagonal[:units] = ridge * (mean if mean > _NOTHING else 1.0)
     return diagonal
 
 
