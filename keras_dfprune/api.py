@@ -14,6 +14,7 @@ from keras_dfprune.budget import (
     share_out,
 )
 from keras_dfprune.calibration import unit_values
+from keras_dfprune.centroids import carry_out
 from keras_dfprune.fingerprint import layer_digests
 from keras_dfprune.graph import Graph, read_graph
 from keras_dfprune.layout import Layout
@@ -26,7 +27,7 @@ from keras_dfprune.notes import folded_parameters, new_biases, notes
 from keras_dfprune.parameters import ParameterCount
 from keras_dfprune.plan import GroupPlan, PruningPlan
 from keras_dfprune.progress import Progress
-from keras_dfprune.states import States, absorb, without_bias
+from keras_dfprune.states import States, without_bias
 from keras_dfprune.view import view
 from keras_dfprune.warning import warn
 
@@ -239,7 +240,7 @@ class _Planner:
             if name in counts:
                 count = self._number(curve, group, counts[name], wanted[name], tolerance)
             merge = self._merge(curve, group, count)
-            absorb(group, merge, states)
+            carry_out(group, merge, states)
             if curve.moments is not None:
                 moments[name] = curve.moments(count)
             if name in counts:

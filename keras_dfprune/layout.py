@@ -94,6 +94,10 @@ class UnitGroup:
         seams: One inlet for each way in which units reach their consumers: inlets that see the
             same values at their seams count once.
         places: For each of `inlets`, which of `seams` it stands for.
+        averages: Whether a kept unit can get the mean weight-set of several: it has one producer
+            and one seam, and up to the activation all is affine with a bias to keep.
+        normalization: The BatchNormalization behind a producer without bias that stands in for
+            it; else None.
     """
 
     producers: tuple[LayerFeatures, ...]
@@ -101,6 +105,8 @@ class UnitGroup:
     inlets: tuple[Inlet, ...]
     seams: tuple[Inlet, ...]
     places: tuple[int, ...]
+    averages: bool = False
+    normalization: Call | None = None
 
     @property
     def name(self) -> str:

@@ -211,7 +211,23 @@ def _close(walk: _Walk, members: list[str]) -> UnitGroup | str:
             seams, places = _seams(walk.effects, inlets)
     except Barrier as error:
         return str(error)
-    return UnitGroup(producers, units, tuple(inlets), seams, places)
+    group = UnitGroup(producers, units, tuple(inlets), seams, places)
+    return _averaging(walk, group)
+
+
+def _averaging(walk: _Walk, group: UnitGroup) -> UnitGroup:
+    """The group, and whether its producer's pre-activations can be averaged over units."""
+    producer = group.producers[0]
+    if len(group.layers) > 1 or len(group.seams) > 1 or not producer.rule.linear:
+        return group
+    effects = [walk.effects[stage.call.path] for stage in group.seams[0].selected]
+    affine = [isinstance(effect, Affine) for effect in effects]
+    if producer.rule.has_bias(producer.call.operation) or not affine or not affine[0]:
+        return dataclasses.replace(group, averages=True)
+    behind = _behind(walk, producer.call, padded=False)
+    if behind is not group.seams[0].selected[0].call:
+        return group
+    return dataclasses.replace(group, averages=True, normalization=behind)
 
 
 def _inlet(

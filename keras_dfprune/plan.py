@@ -13,21 +13,22 @@ import keras
 import numpy as np
 
 from keras_dfprune import report
+from keras_dfprune.centroids import carry_out
 from keras_dfprune.distill import distill
 from keras_dfprune.fingerprint import difference, layer_digests
 from keras_dfprune.graph import read_graph
 from keras_dfprune.layout import Layout, Refusal
 from keras_dfprune.locate import locate
-from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.model_check import check_model
 from keras_dfprune.optimizer import carry_compile_state
 from keras_dfprune.progress import Steps
 from keras_dfprune.rebuild import rebuild
-from keras_dfprune.states import States, absorb
+from keras_dfprune.states import States
 from keras_dfprune.verify import verify as verify_model
 
 _VERSION = 1
-_MERGES = {"survivor": SurvivorMerge, "linear": LinearMerge}
+_MERGES = {"survivor": SurvivorMerge, "linear": LinearMerge, "centroid": CentroidMerge}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ class PruningPlan:
             )
         states = States(layout)
         for group in self.groups:
-            absorb(layout.groups[group.layer], group.merge, states)
+            carry_out(layout.groups[group.layer], group.merge, states)
         rebuilt = rebuild(model, graph, layout, states)
         merges = {group.layer: group.merge for group in self.groups}
         if self.verify if verify is None else verify:
@@ -211,7 +212,7 @@ class PruningPlan:
 
 
 def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    kind = "survivor" if isinstance(group.merge, SurvivorMerge) else "linear"
+    kind = next(name for name, merge in _MERGES.items() if isinstance(group.merge, merge))
     fields = [field.name for field in dataclasses.fields(group.merge)]
     for field in fields:
         arrays[f"{prefix}.{field}"] = getattr(group.merge, field)

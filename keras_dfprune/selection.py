@@ -68,6 +68,8 @@ class Selection:
         bent: Whether something came that isn't affine in the weight-sets.
         differs: Whether the units' functions have parameters of their own.
         even: Whether what is constant in front is constant behind, at all positions.
+        front: Scale and shift that were folded into a single producer's weight-sets: two float
+            arrays, shape `(units,)`.
     """
 
     def __init__(self, blocks: dict[tuple, np.ndarray]):
@@ -83,6 +85,7 @@ class Selection:
         self._edge = np.zeros(units)  # what each unit is where zeros stand beside it
         self.differs = False
         self.even = True
+        self.front = (np.ones(units), np.zeros(units))
 
     def through(self, stage: Stage, order: np.ndarray, states: States) -> None:
         """Adds one stage.
@@ -133,6 +136,7 @@ class Selection:
         sets = sets * scale[:, None]
         sets[:, -1] += shift
         self.blocks = {(*key, step): sets}
+        self.front = (self.front[0] * scale, self.front[1] * scale + shift)
 
     def settle(self) -> None:
         """Ends the folding: what comes now is no longer affine in the weight-sets."""

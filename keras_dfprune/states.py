@@ -60,6 +60,11 @@ class States:
         return scale, shift
 
 
+def of_units(stage: Stage, order: np.ndarray) -> np.ndarray:
+    """The layer's own feature that each unit is, all its positions alike; shape `(units,)`."""
+    return stage.features[order][:, 0]
+
+
 def of_features(values: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Picks a parameter for each feature, shape `(features,)`; a single one serves them all."""
     values = np.asarray(values, np.float64)

@@ -10,11 +10,13 @@ import numpy as np
 
 from keras_dfprune.graph import Graph, copy_model, detached, read_graph
 from keras_dfprune.layout import Inlet, Layout, UnitGroup
-from keras_dfprune.merge import SurvivorMerge, UnitMerge
+from keras_dfprune.merge import CentroidMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.recreate import copy_state, is_reused, recreate
+from keras_dfprune.rules.base import Affine
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.samples import Samples, draw_samples, hand_over, run_model
 from keras_dfprune.states import consumers
+from keras_dfprune.streams import Stage
 from keras_dfprune.warning import warn
 
 # Largest difference allowed, relative to the largest output, by the width of the dtype in which
@@ -126,8 +128,44 @@ def edit_twin(
     """Cuts the removed units off in a wide copy and puts their replacements in."""
     for name, merge in merges.items():
         group = layout.groups[name]
+        if isinstance(merge, CentroidMerge):
+            _edit_producer(group, merge, operations)
         for inlet in consumers(group):
             _edit_consumer(group, inlet, merge, operations)
+
+
+def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
+    """Puts the means of clusters into a producer's kept units, channel by channel."""
+    inlet, rule = group.seams[0], group.producers[0].rule
+    bent = [place for place, stage in enumerate(inlet.selected) if not _is_affine(stage)]
+    front = inlet.selected[: bent[0]] if bent else inlet.selected
+    scale, shift = (part[:, 0] for part in _affine(front, inlet.order, operations))
+    layer = operations[group.producers[0].path]
+    targets, state = rule.targets(layer), rule.read(layer)
+    before = {name: np.asarray(value, np.float64) for name, value in state.variables.items()}
+    after = {name: value.copy() for name, value in before.items()}
+    for place, unit in enumerate(merge.kept):
+        members = np.flatnonzero(merge.cluster == place)
+        factor = merge.share[members] * scale[members] / scale[unit]
+        for name, value in before.items():
+            for axis, role in rule.variable_axes(name, value.ndim):
+                if role == "out":
+                    mean = np.tensordot(factor, np.take(value, members, axis), axes=(0, axis))
+                    np.moveaxis(after[name], axis, 0)[unit] = mean
+        constant = (merge.share[members] @ shift[members] - shift[unit]) / scale[unit]
+        if "bias" in after:
+            after["bias"][unit] += constant
+        elif group.normalization is not None:
+            feature = front[0].features[inlet.order][unit, 0]
+            mean = operations[group.normalization.path].moving_mean
+            mean.assign(mean.numpy() - constant * (np.arange(len(mean)) == feature))
+    for name, value in after.items():
+        targets[name].assign(value)
+
+
+def _is_affine(stage: Stage) -> bool:
+    effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
+    return isinstance(effect, Affine)
 
 
 def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations) -> None:
@@ -135,7 +173,7 @@ def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations)
     state = inlet.rule.read(layer)
     outgoing = inlet.rule.outgoing(state)
     kernel = outgoing.astype(np.float64).reshape(len(outgoing), -1)
-    scale, shift = _carried(inlet, operations)
+    scale, shift = _affine(inlet.carried, inlet.order, operations)
     constant = np.zeros(kernel.shape[1])
     for position in range(inlet.columns.shape[1]):
         rows = inlet.columns[:, position]
@@ -174,16 +212,19 @@ def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:
             if position >= 0:
                 result[merge.kept[position]] += factor * outgoing[unit]
         return result
+    if isinstance(merge, CentroidMerge):
+        result[merge.kept] = merge.coefficients @ outgoing
+        return result
     substitution = np.zeros((len(outgoing), len(outgoing)))
     substitution[np.ix_(merge.removed, merge.kept)] = merge.coefficients.T
     return result + substitution.T @ outgoing
 
 
-def _carried(inlet: Inlet, operations) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift behind the seam, measured by sending 0 and 1 through the layers."""
-    scale, shift = np.ones(inlet.order.shape), np.zeros(inlet.order.shape)
-    for stage in inlet.carried:
-        features = stage.features[inlet.order]
+def _affine(stages, order: np.ndarray, operations) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift of some layers, worked out anew: two arrays, shape `(units, positions)`."""
+    scale, shift = np.ones(order.shape), np.zeros(order.shape)
+    for stage in stages:
+        features = stage.features[order]
         layer = operations[stage.call.path]
         if isinstance(stage.rule, BatchNormalizationRule):
             gamma = 1.0 if layer.gamma is None else layer.gamma.numpy()[features]

@@ -10,9 +10,10 @@ import pytest
 from keras_dfprune.activations import Activation, describe
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
-from keras_dfprune.methods.moments import DEFAULT_TOLERANCE, Moments
+from keras_dfprune.methods.moments import Moments
 from keras_dfprune.methods.prior import PREACTIVATION_STD, Prior, preactivations, read_prior
 from keras_dfprune.methods.sampler import input_sampler
+from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE
 
 
 def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
@@ -74,7 +75,8 @@ def test_it_beats_merging_pairs_on_its_own_terms():
     group = a_group(seed=3, units=30, inputs=4)
     curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
     merge = curve.merge(15)
-    (mean,), covariance = preactivations(group, read_prior("isotropic", 1.0), Context())
+    seen = preactivations(group, read_prior("isotropic", 1.0), Context())
+    (mean,), covariance = seen.means, seen.covariance
     moments = normal_moments(group.activation, mean, covariance)
     removed, kernel = merge.removed, group.outgoing_matrix()
     rest = moments.second[np.ix_(removed, removed)]
@@ -153,7 +155,7 @@ def test_the_automatic_scale_is_ten_times_the_biases_but_half_a_unit_at_least():
     for bias, expected in ((0.2, 2.0), (0.01, 0.5)):
         group = a_group(seed=7)
         group.weight_sets[:, 6] = bias
-        covariance = preactivations(group, read_prior("weights", "auto"), Context())[1]
+        covariance = preactivations(group, read_prior("weights", "auto"), Context()).covariance
         assert np.sqrt(np.mean(np.diagonal(covariance))) == pytest.approx(expected)
 
 
@@ -163,7 +165,8 @@ def test_the_weights_prior_is_half_theirs():
     weights = group.weight_sets[:, :6].T
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * unit @ unit.T)
-    means, found = preactivations(group, read_prior("weights", 3.0), Context())
+    seen = preactivations(group, read_prior("weights", 3.0), Context())
+    means, found = seen.means, seen.covariance
     np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-6)
     moved = means - group.weight_sets[:, 6]
     energy = np.sum(weights**2, axis=1)
@@ -178,8 +181,9 @@ def test_the_weights_prior_is_half_theirs():
 def test_batch_statistics_replace_the_priors():
     beta, gamma = np.linspace(-1, 1, 12), np.linspace(0.5, 2, 12)
     group = a_group(seed=9, batch_mean=beta, batch_std=gamma)
-    plain = preactivations(a_group(seed=9), read_prior("weights", "auto"), Context())[1]
-    (mean,), covariance = preactivations(group, read_prior("weights", "auto"), Context())
+    plain = preactivations(a_group(seed=9), read_prior("weights", "auto"), Context()).covariance
+    seen = preactivations(group, read_prior("weights", "auto"), Context())
+    (mean,), covariance = seen.means, seen.covariance
     np.testing.assert_allclose(mean, beta)
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), gamma)
     assert covariance[0, 1] / (gamma[0] * gamma[1]) == pytest.approx(
@@ -197,7 +201,8 @@ def test_earlier_groups_hand_on_their_moments(positions):
     feeds = (a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),)
     group = a_group(seed=10, feeds=feeds, taps=(positions,) if positions > 1 else ())
     context = Context(moments={"before": moments})
-    (mean,), covariance = preactivations(group, read_prior("weights", "auto"), context)
+    seen = preactivations(group, read_prior("weights", "auto"), context)
+    (mean,), covariance = seen.means, seen.covariance
     weights = group.weight_sets[:, :6]
     expected = np.kron(np.eye(positions), 0.25 * moments.covariance)
     if positions > 1:
@@ -214,9 +219,10 @@ def test_flattened_positions_and_convolutions_have_a_local_prior_each():
     feeds = (a_feed(np.arange(6), "before", np.tile(np.arange(3), 2)),)
     context, prior = Context(moments={"before": moments}), read_prior("weights", "auto")
     fed = preactivations(a_group(seed=10, feeds=feeds), prior, context)
-    for one, other in zip(fed, preactivations(a_group(seed=10), prior, context), strict=True):
-        np.testing.assert_array_equal(one, other)
-    means, _ = preactivations(a_group(seed=10, taps=(2,)), prior, Context())
+    unfed = preactivations(a_group(seed=10), prior, context)
+    np.testing.assert_array_equal(fed.means, unfed.means)
+    np.testing.assert_array_equal(fed.covariance, unfed.covariance)
+    means = preactivations(a_group(seed=10, taps=(2,)), prior, Context()).means
     np.testing.assert_array_equal(means, a_group(seed=10).weight_sets[None, :, 6])
 
 
@@ -236,17 +242,19 @@ def test_known_inputs_are_believed():
     group = a_group(seed=12, feeds=(a_feed(columns, origin="pixels"),))
     std = np.array([1.0, 2.0, 0.0, 0.5])
     prior = read_prior({"pixels": (0.3, std)}, 1.0)
-    means, covariance = preactivations(group, prior, Context())
+    seen = preactivations(group, prior, Context())
+    means, covariance = seen.means, seen.covariance
     weights = group.weight_sets[:, :4]
     rest = a_group(seed=12, inputs=2, weight_sets=group.weight_sets[:, [4, 5, 6]])
-    others, unknown = preactivations(rest, read_prior("weights", 1.0), Context())
+    unfed = preactivations(rest, read_prior("weights", 1.0), Context())
+    others, unknown = unfed.means, unfed.covariance
     unit = weights / np.linalg.norm(weights, axis=0)
     correlation = 0.2 * np.eye(4) + 0.8 * unit.T @ unit  # unit diagonal: the deviations are kept
     known = np.outer(std, std) * correlation
     np.testing.assert_allclose(covariance, weights @ known @ weights.T + unknown)
     np.testing.assert_allclose(means, 0.3 * weights.sum(axis=1) + others)
     full = read_prior({"pixels": (0.3, known)}, 1.0)
-    np.testing.assert_allclose(preactivations(group, full, Context())[1], covariance)
+    np.testing.assert_allclose(preactivations(group, full, Context()).covariance, covariance)
     wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
     with pytest.raises(ValueError, match=r"'pixels' must fit its 4 features.*\(3,\)"):
         preactivations(group, wrong, Context())
@@ -328,7 +336,8 @@ def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
     prior = Prior(kind, 0.7, {"x": (np.array([0.3, -0.2]), std)})
     inputs = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy().astype(np.float64)
     draws = inputs @ group.weight_sets[:, :6].T + group.weight_sets[:, 6]
-    means, covariance = preactivations(group, prior, Context())
+    seen = preactivations(group, prior, Context())
+    means, covariance = seen.means, seen.covariance
     covariance = covariance + np.cov(means.T, bias=True)
     assert len(means) == (2 if kind == "weights" else 1)
     spread = np.sqrt(np.diagonal(covariance))

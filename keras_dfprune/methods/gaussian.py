@@ -4,6 +4,7 @@ For `z ~ N(m, K)` and `h = phi(z)`: `mean = E[h]`, `second = E[h h^T]`, the dual
 arc-cosine kernels (Cho & Saul 2009). No sampling anywhere.
 """
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -68,15 +69,68 @@ def normal_moments(activation: Activation, mean: np.ndarray, covariance: np.ndar
     Returns:
         The `UnitMoments` of the activated units, in float64.
     """
+    units = activated(activation, mean, np.diagonal(covariance))
+    second = units.product(units, covariance)
+    return UnitMoments(units.expected, 0.5 * (second + second.T))
+
+
+def activated(activation: Activation, mean: np.ndarray, variance: np.ndarray) -> "Activated":
+    """Units `phi(z)` with normal `z`, one by one: what their products with others are made of.
+
+    Args:
+        activation: An element-wise activation.
+        mean: Float array, shape `(units,)`.
+        variance: Float array, shape `(units,)`.
+    """
     mean = np.asarray(mean, np.float64)
-    std = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    std = np.sqrt(np.maximum(variance, 0.0))
     # A unit that never moves: any small width gives the same moments without a division by 0.
     std = np.maximum(std, 1e-12 * (1.0 + np.abs(mean)))
-    correlation = np.clip(covariance / np.outer(std, std), -1.0, 1.0)
-    np.fill_diagonal(correlation, 1.0)
     if activation.linear_pieces is None or not math.isfinite(activation.slope):  # curves, or jumps
-        return _hermite(activation, mean, std, correlation)
-    return _piecewise_linear(activation, mean, std, correlation)
+        return _Curved(activation, mean, std)
+    return _PiecewiseLinear(activation, mean, std)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Preactivations:
+    """Normal pre-activations with an uncertain mean.
+
+    Attributes:
+        means: Float64 array, shape `(means, units)`: equally likely ones.
+        covariance: Float64 array, shape `(units, units)`: around each of them.
+    """
+
+    means: np.ndarray
+    covariance: np.ndarray
+
+    def moments(self, activation: Activation) -> UnitMoments:
+        """The moments of the units."""
+        return mixture([normal_moments(activation, mean, self.covariance) for mean in self.means])
+
+    def select(self, units: np.ndarray) -> "Preactivations":
+        """Those of some of the units."""
+        return Preactivations(self.means[:, units], self.covariance[np.ix_(units, units)])
+
+    def with_averages(self, activation: Activation, shares: np.ndarray) -> np.ndarray:
+        """Second moments of new units, and of the old ones with them.
+
+        Args:
+            activation: An element-wise activation.
+            shares: Float array, shape `(new, units)`: pre-activations of the new units in the old.
+
+        Returns:
+            Float64 array, shape `(units + new + 1, new + 1)`: `E[(h, h_new, 1) (h_new, 1)^T]`.
+        """
+        mixed = tf.matmul(shares, self.covariance).numpy()
+        inner = tf.matmul(mixed, shares, transpose_b=True).numpy()
+        parts = []
+        for mean in self.means:
+            old = activated(activation, mean, np.diagonal(self.covariance))
+            new = activated(activation, shares @ mean, np.diagonal(inner))
+            expected = np.concatenate([old.expected, new.expected, [1.0]])[:, None]
+            rows = [old.product(new, mixed.T), new.product(new, inner), new.expected[None]]
+            parts.append(np.concatenate([np.concatenate(rows), expected], axis=1))
+        return np.mean(parts, axis=0)
 
 
 def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:
@@ -101,50 +155,83 @@ def sample_moments(values: np.ndarray) -> UnitMoments:
     return UnitMoments(tf.reduce_mean(values, axis=0).numpy(), second.numpy())
 
 
-def _piecewise_linear(
-    activation: Activation, mean: np.ndarray, std: np.ndarray, correlation: np.ndarray
-) -> UnitMoments:
-    """Mean, then `E[h_i h_j] = c0_i c0_j + c1_i c1_j r + sum over pairs of kinks`.
+class Activated(abc.ABC):
+    """Units `phi(z)` with normal `z`.
+
+    Args:
+        mean: Float array, shape `(units,)`: of `z`.
+        std: Float array, shape `(units,)`: of `z`, positive.
+
+    Attributes:
+        expected: Float64 array, shape `(units,)`: `E[phi(z)]`.
+    """
+
+    expected: np.ndarray
+
+    def __init__(self, mean: np.ndarray, std: np.ndarray):
+        self.mean, self.std = mean, std
+
+    def product(self, other: "Activated", covariance: np.ndarray) -> np.ndarray:
+        """`E[phi(z_i) phi(z_j)]` of these units and others, shape `(units, others)`.
+
+        Args:
+            other: Units with the same activation; they may be the same ones.
+            covariance: Float array, shape `(units, others)`: of `z`.
+        """
+        correlation = np.clip(covariance / np.outer(self.std, other.std), -1.0, 1.0)
+        if other is self:
+            np.fill_diagonal(correlation, 1.0)
+        step = max(1, _BLOCK_ENTRIES // max(len(other.std), 1))  # so that temporaries stay small
+        blocks = [
+            self._rows(slice(k, k + step), other, tf.constant(correlation[k : k + step]))
+            for k in range(0, len(self.std), step)
+        ]
+        return tf.concat(blocks, axis=0).numpy()
+
+    @abc.abstractmethod
+    def _rows(self, rows: slice, other: "Activated", r: tf.Tensor) -> tf.Tensor:
+        """Some rows of `product`, with the correlations `r`."""
+
+
+class _PiecewiseLinear(Activated):
+    """`E[h_i h_j] = c0_i c0_j + c1_i c1_j r + sum over pairs of kinks`.
 
     By Price's theorem the second derivative in the correlation r of `E[h_i h_j]` is the normal
     density at the kinks; integrated twice with r = sin(angle) its singularity at r = 1 is gone.
     """
-    slopes, intercepts = np.array(activation.linear_pieces, np.float64).T
-    kinks = np.array(activation.kinks, np.float64)
-    level = (kinks[None, :] - mean[:, None]) / std[:, None]
-    edge = np.full((len(mean), 1), np.inf)
-    bounds = np.concatenate([-edge, level, edge], axis=1)
-    mass = np.diff(0.5 * tf.math.erfc(-bounds / math.sqrt(2.0)).numpy(), axis=1)
-    dense = np.diff(np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi), axis=1)
-    within = mean[:, None] * mass - std[:, None] * dense
-    expected = within @ slopes + mass @ intercepts
-    linear = std * (mass @ slopes)
-    jumps = np.diff(slopes)
-    angles, weights = np.polynomial.legendre.leggauss(_ANGLES)
 
-    def rows(first: int, last: int) -> tf.Tensor:
-        r = tf.constant(correlation[first:last], tf.float64)
-        total = tf.constant(np.outer(linear[first:last], linear)) * r
-        total += tf.constant(np.outer(expected[first:last], expected))
-        width = tf.constant(np.outer(std[first:last], std))
-        for a, jump in enumerate(jumps):
-            for b, other in enumerate(jumps):
-                gain = _price(r, level[first:last, a], level[:, b], angles, weights)
-                total += jump * other * width * gain
+    def __init__(self, activation: Activation, mean: np.ndarray, std: np.ndarray):
+        super().__init__(mean, std)
+        slopes, intercepts = np.array(activation.linear_pieces, np.float64).T
+        kinks = np.array(activation.kinks, np.float64)
+        self.level = (kinks[None, :] - mean[:, None]) / std[:, None]
+        edge = np.full((len(mean), 1), np.inf)
+        bounds = np.concatenate([-edge, self.level, edge], axis=1)
+        mass = np.diff(0.5 * tf.math.erfc(-bounds / math.sqrt(2.0)).numpy(), axis=1)
+        dense = np.diff(np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi), axis=1)
+        within = mean[:, None] * mass - std[:, None] * dense
+        self.expected = within @ slopes + mass @ intercepts
+        self.linear = std * (mass @ slopes)
+        self._jumps = np.diff(slopes)
+
+    def _rows(self, rows: slice, other: "_PiecewiseLinear", r: tf.Tensor) -> tf.Tensor:
+        total = tf.constant(np.outer(self.linear[rows], other.linear)) * r
+        total += tf.constant(np.outer(self.expected[rows], other.expected))
+        width = tf.constant(np.outer(self.std[rows], other.std))
+        for a, jump in enumerate(self._jumps):
+            for b, against in enumerate(self._jumps):
+                gain = _price(r, self.level[rows, a], other.level[:, b])
+                total += jump * against * width * gain
         return total
 
-    return UnitMoments(expected, _by_rows(rows, len(mean)))
 
-
-def _price(
-    r: tf.Tensor, level: np.ndarray, other: np.ndarray, angles: np.ndarray, weights: np.ndarray
-) -> tf.Tensor:
+def _price(r: tf.Tensor, level: np.ndarray, other: np.ndarray) -> tf.Tensor:
     """The integral over angles up to asin(r) of `(r - sin) exp(-q / 2 cos^2) / 2 pi`."""
     x, y = tf.constant(level[:, None]), tf.constant(other[None, :])
     squares, product = x * x + y * y, 2.0 * x * y
     half = 0.5 * tf.asin(r)
     total = tf.zeros_like(r)
-    for angle, weight in zip(angles, weights, strict=True):
+    for angle, weight in zip(*np.polynomial.legendre.leggauss(_ANGLES), strict=True):
         theta = half * (angle + 1.0)
         sine = tf.sin(theta)
         cosine2 = tf.maximum(1.0 - sine * sine, 1e-300)
@@ -152,26 +239,26 @@ def _price(
     return half * total / (2.0 * math.pi)
 
 
-def _hermite(
-    activation: Activation, mean: np.ndarray, std: np.ndarray, correlation: np.ndarray
-) -> UnitMoments:
+class _Curved(Activated):
     """`E[h_i h_j] = sum_k c_ik c_jk r^k` with the normalised Hermite coefficients of each unit.
 
     What the expansion leaves out of `E[h_i^2]` is added as one further power: the diagonal is
     exact, and the matrix stays positive semidefinite (a sum of Schur products).
     """
-    coefficients, square = _coefficients(activation.values, activation.kinks, mean, std)
-    tail = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=1), 0.0))
-    powers = np.concatenate([coefficients, tail[:, None]], axis=1)
 
-    def rows(first: int, last: int) -> tf.Tensor:
-        r = tf.constant(correlation[first:last], tf.float64)
+    def __init__(self, activation: Activation, mean: np.ndarray, std: np.ndarray):
+        super().__init__(mean, std)
+        coefficients, square = _coefficients(activation.values, activation.kinks, mean, std)
+        tail = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=1), 0.0))
+        self.powers = np.concatenate([coefficients, tail[:, None]], axis=1)
+        self.expected = coefficients[:, 0]
+
+    def _rows(self, rows: slice, other: "_Curved", r: tf.Tensor) -> tf.Tensor:
         total = tf.zeros_like(r)
-        for k in range(powers.shape[1] - 1, -1, -1):  # Horner's scheme
-            total = total * r + tf.constant(np.outer(powers[first:last, k], powers[:, k]))
+        for k in range(self.powers.shape[1] - 1, -1, -1):  # Horner's scheme
+            outer = np.outer(self.powers[rows, k], other.powers[:, k])
+            total = total * r + tf.constant(outer)
         return total
-
-    return UnitMoments(coefficients[:, 0], _by_rows(rows, len(mean)))
 
 
 def _coefficients(
@@ -203,11 +290,3 @@ def _project(weighted: np.ndarray, t: np.ndarray) -> np.ndarray:
         coefficients[:, k] = np.sum(weighted * now, axis=1)
         before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1)
     return coefficients
-
-
-def _by_rows(rows: Callable[[int, int], tf.Tensor], units: int) -> np.ndarray:
-    """A symmetric matrix computed in blocks of rows, so that the temporaries stay small."""
-    step = max(1, _BLOCK_ENTRIES // max(units, 1))
-    blocks = [rows(k, min(k + step, units)) for k in range(0, units, step)]
-    full = tf.concat(blocks, axis=0)
-    return (0.5 * (full + tf.transpose(full))).numpy()

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Feed, GroupView
-from keras_dfprune.methods.gaussian import UnitMoments
+from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 
 # Weights that gradient descent has trained lie in the span of the data: half of the prior's
 # covariance is theirs; between 0.5 and 0.8 nothing changes beyond noise. Where the features'
@@ -108,9 +108,7 @@ def _read_input(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean, spread
 
 
-def preactivations(
-    group: GroupView, prior: Prior, context: Context
-) -> tuple[np.ndarray, np.ndarray]:
+def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactivations:
     """Means and covariance of a group's pre-activations.
 
     The mean of inputs that nothing is known of isn't known either: several are given, equally
@@ -124,7 +122,7 @@ def preactivations(
         context: Holds the moments of the earlier groups.
 
     Returns:
-        Float64 arrays `(means, units)` and `(units, units)`.
+        The `Preactivations`.
 
     Raises:
         ValueError: If the prior of a model input doesn't fit its features.
@@ -150,7 +148,7 @@ def preactivations(
     if group.batch_mean is not None and group.batch_std is not None:
         mean, covariance = _measured(covariance, group.batch_mean, group.batch_std)
         means = mean[None]
-    return means, covariance
+    return Preactivations(means, covariance)
 
 
 def _measured(

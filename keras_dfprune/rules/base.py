@@ -139,11 +139,14 @@ class UnitRule(Rule):
         consumes: Whether it takes units in.
         whole: Why its own units can't be pruned although it consumes; completes "it ...".
         takes_indices: Whether its inputs are indices instead of values.
+        linear: Whether what it returns before its activation is linear in the variables that
+            have an "out" axis, unit by unit: then means of units can be taken.
     """
 
     consumes: ClassVar[bool] = True
     whole: ClassVar[str | None] = None
     takes_indices: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
 
     @abc.abstractmethod
     def barrier(self, operation: keras.Operation) -> str | None:

@@ -18,6 +18,7 @@ class ConvolutionRule(UnitRule):
     """`keras.layers.Conv1D`, `Conv2D` and `Conv3D` without groups."""
 
     types = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    linear = True
     axes = {"kernel": (..., "in", "out"), "bias": ("out",)}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:

@@ -17,6 +17,7 @@ class DenseRule(UnitRule):
     """`keras.layers.Dense` on inputs of any rank; the last axis holds the features."""
 
     types = (keras.layers.Dense,)
+    linear = True
     axes = {"kernel": ("in", "out"), "bias": ("out",)}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:

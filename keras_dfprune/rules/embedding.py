@@ -18,6 +18,7 @@ class EmbeddingRule(UnitRule):
 
     types = (keras.layers.Embedding,)
     axes = {"embeddings": (None, "out")}
+    linear = True
     consumes = False
     takes_indices = True
 

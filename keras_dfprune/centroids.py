@@ -1,0 +1,70 @@
+"""A centroid merge into the producer of a group: kept units get the means of their clusters.
+
+The new pre-activation of a kept unit is to be `z' = sum_i share_i z_i` with `z_i = s_i y_i + t_i`
+for what the producer returns, `y_i = W_i x + b_i`. So its weights and bias become
+`sum_i share_i s_i (W_i, b_i) / s`, and `(sum_i share_i t_i - t) / s` is added to the bias.
+"""
+
+import numpy as np
+
+from keras_dfprune.layout import UnitGroup
+from keras_dfprune.merge import CentroidMerge, UnitMerge
+from keras_dfprune.rules.base import LayerState, UnitRule
+from keras_dfprune.rules.normalization import BatchNormalizationRule
+from keras_dfprune.selection import select
+from keras_dfprune.states import States, absorb, of_units
+
+
+def carry_out(group: UnitGroup, merge: UnitMerge, states: States) -> None:
+    """Makes a merge: the kept units' own weights first, where they change, then the consumers'."""
+    if isinstance(merge, CentroidMerge):
+        move_to_centroids(group, merge, states)
+    absorb(group, merge, states)
+
+
+def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: States) -> None:
+    """Gives the kept units of a group their new weight-sets; the removed ones stay as they are.
+
+    Args:
+        group: A group that `averages`.
+        merge: Its merge.
+        states: The states to edit.
+    """
+    producer = group.producers[0]
+    path, rule = producer.path, producer.rule
+    nothing = {path: np.zeros((group.units, 1))}
+    scale, shift = select(group.seams[0], nothing, states).front
+    state = averaged(rule, states[path], merge, scale)
+    constant = np.zeros(group.units)
+    constant[merge.kept] = (merge.centroids(shift) - shift[merge.kept]) / scale[merge.kept]
+    if rule.has_bias(producer.call.operation):
+        state = rule.with_offset(state, constant)
+    elif group.normalization is not None:
+        place = group.normalization.path
+        (stage,) = [one for one in group.seams[0].selected if one.call.path == place]
+        spread = np.zeros(len(states[place].variables["moving_mean"]))
+        spread[of_units(stage, group.seams[0].order)] = constant
+        states.edit(place, BatchNormalizationRule().with_offset(states[place], spread))
+    states.edit(path, state)
+
+
+def averaged(
+    rule: UnitRule, state: LayerState, merge: CentroidMerge, scale: np.ndarray
+) -> LayerState:
+    """A producer's state with the weights and biases of the kept units averaged.
+
+    Args:
+        rule: Its rule, which is `linear`.
+        state: Its state.
+        merge: The merge.
+        scale: Float array, shape `(units,)`: `s`.
+    """
+    per_unit = scale / scale[merge.kept][np.maximum(merge.cluster, 0)]
+    for name, array in state.variables.items():
+        for axis, role in rule.variable_axes(name, array.ndim):
+            if role == "out":
+                rows = np.moveaxis(array.astype(np.float64), axis, 0)
+                weights = rows * per_unit.reshape(-1, *[1] * (rows.ndim - 1))
+                rows[merge.kept] = merge.centroids(weights)
+                state = state.with_variable(name, np.moveaxis(rows, 0, axis))
+    return state
