@@ -17,7 +17,7 @@ from keras_dfprune.api import apply, plan
 from keras_dfprune.callbacks import PostTrainPrune
 from keras_dfprune.export import ExportError, ExportResult, export
 from keras_dfprune.functionalize import functionalize
-from keras_dfprune.merge import LinearMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.methods import Moments, Saliency
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.plan import GroupPlan, PruningPlan
@@ -27,6 +27,7 @@ from keras_dfprune.verify import VerificationError
 __version__ = "0.1.0"
 
 __all__ = [
+    "CentroidMerge",
     "Context",
     "Curve",
     "ExportError",

@@ -158,7 +158,7 @@ def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
         elif group.normalization is not None:
             feature = front[0].features[inlet.order][unit, 0]
             mean = operations[group.normalization.path].moving_mean
-            mean.assign(mean.numpy() - constant * (np.arange(len(mean)) == feature))
+            mean.assign(mean.numpy() - constant * (np.arange(mean.shape[0]) == feature))
     for name, value in after.items():
         targets[name].assign(value)
 

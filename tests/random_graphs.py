@@ -21,7 +21,10 @@ ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
 
 
 class Scatter(dfprune.Method):
-    """Removes random units and rebuilds them from random mixtures of the kept ones."""
+    """Removes random units and rebuilds them from random mixtures of the kept ones.
+
+    Every other group that can gets random means of weight-sets, too.
+    """
 
     def curve(self, group, context):
         random = np.random.default_rng(context.seed)
@@ -34,7 +37,19 @@ class Scatter(dfprune.Method):
             mixture = random.normal(0, 0.3, (len(kept), count)) * group.can_survive[kept, None]
             offset = np.zeros(group.units)
             offset[removed] = random.normal(0, 0.5, count) * group.offset_allowed
-            return dfprune.LinearMerge(kept, removed, offset, mixture)
+            if not (group.averages and random.random() < 0.5):
+                return dfprune.LinearMerge(kept, removed, offset, mixture)
+            whole = random.normal(0, 0.3, (len(kept), group.units))
+            cluster = random.integers(-1, len(kept), group.units)
+            cluster[kept] = np.arange(len(kept))
+            return dfprune.CentroidMerge(
+                kept,
+                removed,
+                offset=random.normal(0, 0.5, group.units) * group.offset_allowed,
+                coefficients=whole * group.can_survive[kept, None],
+                cluster=cluster,
+                share=random.uniform(0.2, 1, group.units),
+            )
 
         return dfprune.Curve(order, np.ones(len(order)), merge)
 

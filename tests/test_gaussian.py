@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_dfprune.activations import Activation, describe
-from keras_dfprune.methods.gaussian import normal_moments, sample_moments
+from keras_dfprune.methods.gaussian import Preactivations, normal_moments, sample_moments
 
 NAMES = ["relu", "leaky_relu", "relu6", "hard_tanh", "hard_sigmoid", "linear"]
 NAMES += ["gelu", "tanh", "sigmoid", "softplus", "selu", "hard_silu"]
@@ -122,3 +122,16 @@ def test_units_with_their_own_slopes_go_last():
     moments = normal_moments(several, np.zeros(2), np.eye(2))
     expected = (1.0 - slopes) / math.sqrt(2.0 * math.pi)
     np.testing.assert_allclose(moments.mean, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_moments_of_averages_are_those_of_all_units_side_by_side(name):
+    random = np.random.default_rng(6)
+    factor = random.normal(size=(5, 9))
+    means, shares = random.normal(size=(2, 5)), random.uniform(0, 1, (3, 5))
+    both = np.concatenate([np.eye(5), shares])
+    activation = describe(getattr(keras.activations, name))
+    normal = Preactivations(means, factor @ factor.T)
+    stacked = Preactivations(means @ both.T, both @ factor @ factor.T @ both.T)
+    wanted = stacked.moments(activation).with_constant()[:, 5:]
+    np.testing.assert_allclose(normal.with_averages(activation, shares), wanted, rtol=1e-7)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from keras_dfprune.merge import LinearMerge, SurvivorMerge, follow_survivors
+from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge, follow_survivors
 
 UNITS, OUTPUTS = 7, 3
 KEPT, REMOVED = [0, 2, 3, 6], [5, 1, 4]
@@ -186,3 +186,39 @@ def test_surgery_step_by_step_is_the_merge_at_once():
         wanted[heir] += factor * wanted[unit]
     merge = follow_survivors(6, removed, survivor, scale, np.zeros(4))
     np.testing.assert_allclose(merge.absorb(kernel), wanted[merge.kept], rtol=1e-12)
+
+
+def centroid_merge(**changes):
+    settings = {
+        "kept": KEPT,
+        "removed": REMOVED,
+        "offset": np.linspace(-1, 1, UNITS),
+        "coefficients": np.random.default_rng(0).normal(size=(4, UNITS)),
+        "cluster": [0, 0, 1, 2, -1, 1, 3],
+        "share": [0.5, 0.25, 1, 1, 9, -2, 1],
+    }
+    return CentroidMerge(**{**settings, **changes})
+
+
+def test_new_units_take_over_for_all_units():
+    merge, random = centroid_merge(), np.random.default_rng(1)
+    kernel, new = random.normal(size=(UNITS, OUTPUTS)), random.normal(size=(20, 4))
+    wanted = (new @ merge.coefficients + merge.offset) @ kernel
+    np.testing.assert_allclose(new @ merge.absorb(kernel) + merge.shift(kernel), wanted)
+    values = random.normal(size=(UNITS, 3))
+    centres = [0.5 * values[0] + 0.25 * values[1], values[2] - 2 * values[5], values[3], values[6]]
+    np.testing.assert_allclose(merge.centroids(values), centres)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coefficients": np.ones((4, 3))}, r"`coefficients` must have shape \(4, 7\)"),
+        ({"share": np.full(UNITS, np.nan)}, "`share` must be finite"),
+        ({"cluster": [0, 0, 1, 2, -1, 4, 3]}, "`cluster` must hold a position"),
+        ({"cluster": [1, 0, 0, 2, -1, 1, 3]}, "each kept unit must be in its own cluster"),
+    ],
+)
+def test_what_is_no_centroid_merge(changes, message):
+    with pytest.raises(ValueError, match=message):
+        centroid_merge(**changes)

@@ -1,5 +1,6 @@
 """The moment method on hand-made groups: what it predicts is what happens, exact things first."""
 
+import dataclasses
 import json
 import math
 
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 
 from keras_dfprune.activations import Activation, describe
+from keras_dfprune.merge import CentroidMerge, LinearMerge
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
 from keras_dfprune.methods.moments import Moments
 from keras_dfprune.methods.prior import PREACTIVATION_STD, Prior, preactivations, read_prior
 from keras_dfprune.methods.sampler import input_sampler
-from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE
+from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE, RIDGE
 
 
 def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
@@ -345,3 +347,39 @@ def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
     np.testing.assert_allclose(np.cov(draws.T), covariance, atol=0.02 * spread.max() ** 2)
     again = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy()
     np.testing.assert_array_equal(inputs.astype(np.float32), again)
+
+
+def test_mean_weight_sets_are_fitted_and_taken_where_they_are_better():
+    """Against least squares on the moments of old and new units, written out once more."""
+    random = np.random.default_rng(21)
+    near = np.repeat(random.normal(size=(4, 31)), 4, axis=0) + 0.2 * random.normal(size=(16, 31))
+    group = a_group(units=16, inputs=30, weight_sets=near, averages=True)
+    method = Moments(prior="isotropic", prior_scale=1.0)
+    curve, plain = (
+        method.curve(one, Context()) for one in (group, dataclasses.replace(group, averages=False))
+    )
+    merge = curve.merge(12)
+    assert isinstance(merge, CentroidMerge)
+    assert curve.error(12) < plain.error(12)
+    kept, removed = merge.kept, merge.removed
+    unit = near / np.linalg.norm(near, axis=1, keepdims=True)
+    cluster = np.argmax(unit @ unit[kept].T, axis=1)
+    np.testing.assert_array_equal(cluster[removed], merge.cluster[removed])
+    new = np.stack([near[merge.cluster == place].sum(axis=0) for place in range(4)])
+    new *= (np.linalg.norm(near[kept], axis=1) / np.linalg.norm(new, axis=1))[:, None]
+    np.testing.assert_allclose(merge.centroids(near), new)
+    both = np.concatenate([near, new])
+    covariance = both[:, :30] @ both[:, :30].T
+    second = normal_moments(group.activation, both[:, 30], covariance).with_constant()
+    second[16:-1, 16:-1] += RIDGE * np.mean(np.diagonal(second)[16:-1]) * np.eye(4)
+    solution = np.linalg.solve(second[16:, 16:], second[16:, :16])
+    np.testing.assert_allclose(merge.coefficients, solution[:-1], atol=1e-4)
+    np.testing.assert_allclose(merge.offset, solution[-1], atol=1e-4)
+    np.testing.assert_allclose(curve.moments(12).mean, second[16:-1, -1], rtol=1e-6)
+
+
+def test_kept_units_stay_as_they_are_where_their_means_are_worse():
+    group = a_group(units=6, inputs=40, averages=True, activation="tanh")
+    group = dataclasses.replace(group, weight_sets=group.weight_sets * np.arange(1, 7)[:, None])
+    curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
+    assert isinstance(curve.merge(1), LinearMerge)
