@@ -144,10 +144,13 @@ class Layout:
         tied: Paths of layers that hold variables together, which have to stay the same objects.
         origins: Name of the model input that a producer sees unchanged (flattened at most), by
             the producer's path.
+        normalized: Scale and shift of the LayerNormalization whose output a producer sees
+            unchanged, by the producer's path.
     """
 
     groups: dict[str, UnitGroup]
     refusals: tuple[Refusal, ...]
     layers: dict[str, LayerFeatures]
     origins: dict[str, str]
+    normalized: dict[str, tuple[np.ndarray, np.ndarray]]
     tied: frozenset[str]

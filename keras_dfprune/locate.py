@@ -14,6 +14,7 @@ from keras_dfprune.activations import NotElementwise
 from keras_dfprune.barriers import explain
 from keras_dfprune.graph import Call, Graph, Tensor, all_layers
 from keras_dfprune.layout import Inlet, LayerFeatures, Layout, Refusal, UnitGroup
+from keras_dfprune.rules import layer_statistics
 from keras_dfprune.rules.base import (
     Affine,
     Barrier,
@@ -58,8 +59,13 @@ def locate(graph: Graph) -> Layout:
         for path, call in walk.producers.items()
         if call.inputs[0] in walk.origins and not rules.lookup(call.operation).takes_indices
     }
+    normalized = {
+        path: walk.normalized[call.inputs[0]]
+        for path, call in walk.producers.items()
+        if call.inputs[0] in walk.normalized
+    }
     tied = frozenset(call.path for call in graph.calls if id(call.operation) in walk.tied)
-    return Layout(groups, refusals, layers, origins, tied)
+    return Layout(groups, refusals, layers, origins, normalized, tied)
 
 
 def _named(record: LayerFeatures, names: dict[str, str]) -> LayerFeatures:
@@ -77,6 +83,7 @@ class _Walk:
     def __init__(self, graph: Graph):
         self.streams: dict[Tensor, Stream] = {}
         self.origins = {tensor: tensor.name for tensor in graph.inputs}
+        self.normalized: dict[Tensor, tuple[np.ndarray, np.ndarray]] = {}
         self.producers: dict[str, Call] = {}
         self.reasons: dict[str, str] = {}
         self.barred: set[str] = set()  # layers that can neither produce nor consume
@@ -122,8 +129,13 @@ class _Walk:
             self.streams[call.outputs[0]] = leaving
             for piece in leaving.pieces:
                 self.tie(piece.sources())
-        if rule is not None and rule.keeps_values(call) and call.inputs[0] in self.origins:
-            self.origins[call.outputs[0]] = self.origins[call.inputs[0]]
+        if rule is not None and rule.keeps_values(call):
+            for known in (self.origins, self.normalized):
+                if call.inputs[0] in known:
+                    known[call.outputs[0]] = known[call.inputs[0]]
+        statistics = layer_statistics(call)
+        if statistics is not None:
+            self.normalized[call.outputs[0]] = statistics
 
     def _produce(self, call: Call, rule: UnitRule) -> Stream | None:
         """The fresh units of a layer, behind its own activation."""

@@ -141,6 +141,10 @@ def _feeds_of_producer(path: str, start: int, layout: Layout, states: States) ->
         every = start + np.arange(int(stays.sum()) * taps)
         one, zero = np.ones(len(every)), np.zeros(len(every))
         feeds.append(Feed(every, None, every[:0], one, zero, layout.origins[path]))
+    scale, shift = layout.normalized.get(path, (None, None))
+    if scale is not None and len(scale) == features * taps:
+        every = start + np.arange(features)
+        feeds.append(Feed(every, None, every[:0], scale, shift, normalized=True))
     for name, units in states.kept.items():
         for inlet in layout.groups[name].inlets:
             if inlet.call is not record.call:

@@ -18,7 +18,8 @@ def run(name, *arguments):
 
 def test_every_example_is_run_here():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "custom_layer"}
+    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "custom_layer",
+                     "transformer"}  # fmt: skip
 
 
 def test_quickstart(capsys):
@@ -61,3 +62,12 @@ def test_custom_layer(capsys):
     assert [tuple(weight.shape) for weight in pruned.weights][2] == (16,)
     dfprune.unregister_rule(type(pruned.layers[1]))
     assert "Without a rule: it feeds layer_scale" in capsys.readouterr().out
+
+
+def test_transformer(capsys):
+    scores = run("transformer")["gated"]
+    assert scores["moments", 0.5] > 0.3  # of ten classes, after two epochs
+    assert scores["parameters", 0.5] < 0.7
+    out = capsys.readouterr().out
+    assert "block0_up (+1)  128 -> 64" in out
+    assert "block1_attend: it mixes its units in attention heads" in out

@@ -487,3 +487,12 @@ def test_interpreter_of_tensorflow_serves_too(tmp_path, monkeypatch, capfd):
     monkeypatch.delitem(sys.modules, "ai_edge_litert.interpreter", raising=False)
     assert export(chain(), tmp_path / "m.tflite").max_relative_error < 1e-5
     assert "deprecated" not in capfd.readouterr().err
+
+
+def test_onnx_files_that_ask_for_more_inputs(tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    scale = keras.layers.Normalization(mean=[0.0, 1.0], variance=[1.0, 2.0])
+    model = keras.Sequential([keras.Input((2,)), scale, keras.layers.Dense(3)])
+    with pytest.raises(ExportError, match=r"inputs that the model doesn't have.*as Normalization"):
+        export(model, tmp_path / "m.onnx")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_dfprune as dfprune
 from keras_dfprune.activations import Activation, describe
 from keras_dfprune.merge import CentroidMerge, LinearMerge
 from keras_dfprune.methods.base import Context, Feed, GroupView
@@ -260,6 +261,40 @@ def test_known_inputs_are_believed():
     wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
     with pytest.raises(ValueError, match=r"'pixels' must fit its 4 features.*\(3,\)"):
         preactivations(group, wrong, Context())
+
+
+class Look(dfprune.Method):
+    """Keeps what it was shown."""
+
+    def curve(self, group, context):
+        self.group = group
+        return dfprune.Saliency().curve(group, context)
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_behind_a_layer_normalization_the_inputs_are_known(flatten):
+    random, layers = np.random.default_rng(0), keras.layers
+    norm = layers.LayerNormalization()
+    steps = [keras.Input((2, 7)), norm, layers.Dropout(0.1)] + [layers.Flatten()] * flatten
+    model = keras.Sequential([*steps, layers.Dense(9, "tanh"), layers.Dense(2)])
+    for variable in model.weights:
+        variable.assign(random.normal(0, 1, variable.shape))
+    look = Look()
+    dfprune.plan(model, method=look, sparsity=0.5)
+    feeds = [feed for feed in look.group.feeds if feed.normalized]
+    assert len(feeds) == (not flatten)  # flattened, each position has been normalized by itself
+    if flatten:
+        return
+    prior = read_prior("isotropic", "auto")
+    before = preactivations(look.group, prior, Context())
+    means, covariance = before.means, before.covariance
+    kernel, bias = model.layers[-2].get_weights()
+    np.testing.assert_allclose(means[0], norm.beta.numpy() @ kernel + bias, rtol=1e-5)
+    scaled = norm.gamma.numpy()[:, None] * kernel
+    np.testing.assert_allclose(covariance, scaled.T @ scaled, rtol=1e-5, atol=1e-5)
+    draws = norm(random.normal(3, 2, (20_000, 2, 7))).numpy().reshape(-1, 7) @ kernel + bias
+    np.testing.assert_allclose(draws.mean(axis=0), means[0], atol=0.1)
+    assert np.trace(np.cov(draws.T)) == pytest.approx(np.trace(covariance), rel=0.3)
 
 
 def test_samples_take_the_place_of_the_prior():

@@ -37,10 +37,19 @@ def run(model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarra
         with quiet():
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
             wanted = [value.name for value in session.get_inputs()]
+            if len(wanted) > len(samples):
+                raise ExportError(
+                    "The ONNX file asks for inputs that the model doesn't have: Keras' export "
+                    "makes one of each tensor that a layer holds without a variable, as "
+                    "Normalization does. Scale the data in front of the model instead. "
+                    f"Received: model={model.name}; inputs of the file: {', '.join(wanted)}"
+                )
             if not set(wanted) <= set(samples):
                 # The inputs of a subclassed model get names of ONNX's own, in the same order.
                 samples = dict(zip(wanted, samples.values(), strict=True))
             values = session.run(None, {name: samples[name] for name in wanted})
+    except ExportError:
+        raise
     except Exception as error:
         raise ExportError(
             "onnxruntime refuses the file that tf2onnx wrote. The usual causes are an exact gelu "

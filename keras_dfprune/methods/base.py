@@ -28,6 +28,8 @@ class Feed:
         shift: Float array, shape `(features,)`.
         origin: Where `group` is None: the name of the model input, if the columns are its
             features unchanged, else None (something that the graph can't describe).
+        normalized: Whether the columns come out of a LayerNormalization: `scale * x + shift` with
+            the features of `x` at zero mean and unit mean square, all taken together.
     """
 
     columns: np.ndarray
@@ -36,6 +38,7 @@ class Feed:
     scale: np.ndarray
     shift: np.ndarray
     origin: str | None = None
+    normalized: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -61,6 +61,11 @@ class Prior:
     scale: float | str
     inputs: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
+    @property
+    def known_share(self) -> float:
+        """The weights' share in the correlations of features whose deviations are known."""
+        return KNOWN_SHARE if self.kind == "weights" else 0.0
+
 
 def read_prior(prior: Any, scale: Any) -> Prior:
     """Checks the arguments `prior` and `prior_scale` of `Moments`.
@@ -286,13 +291,26 @@ def _positions(units: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(turn == k) for k in range(int(turn.max(initial=-1)) + 1)]
 
 
+def known_input(feed: Feed, prior: Prior) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation (or covariance) of what a feed scales and shifts, or None.
+
+    Behind a LayerNormalization they are 0 and 1. Feed-forward blocks of a transformer on digits
+    at 50, 70, 90 % of the units, mean of three trainings: 95.9, 91.9, 73.7 without, 95.6, 93.5,
+    79.9 with it (`examples/transformer.py`).
+    """
+    if feed.normalized:
+        return np.zeros(()), np.ones(())
+    return prior.inputs.get(feed.origin) if feed.group is None else None
+
+
 def _fed_by_input(
     weights: np.ndarray, feed: Feed, prior: Prior
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """What a model input contributes whose distribution the user has given, or None."""
-    if feed.group is not None or feed.origin not in prior.inputs:
+    """What inputs contribute whose distribution is known, or None."""
+    known = known_input(feed, prior)
+    if known is None:
         return None
-    mean, spread = prior.inputs[feed.origin]
+    mean, spread = known
     features = len(feed.columns)
     try:
         mean = np.broadcast_to(mean.reshape(-1) if mean.ndim else mean, (features,))
@@ -310,7 +328,7 @@ def _fed_by_input(
         covariance = scaled @ spread @ scaled.T
     else:
         own, theirs = (scaled * std) @ (scaled * std).T, _by_weights(part, scaled * std)
-        covariance = (1.0 - KNOWN_SHARE) * own + KNOWN_SHARE * theirs
+        covariance = (1.0 - prior.known_share) * own + prior.known_share * theirs
     return part @ feed.shift + scaled @ mean, covariance
 
 

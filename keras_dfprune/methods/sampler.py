@@ -11,7 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import GroupView
-from keras_dfprune.methods.prior import KNOWN_SHARE, MEAN_RANGE, Prior, assume, measured_inputs
+from keras_dfprune.methods.prior import (
+    MEAN_RANGE,
+    Prior,
+    assume,
+    known_input,
+    measured_inputs,
+)
 
 # Share of the codes that a draw has: an input shows few of the things that the weights know. The
 # covariance is the same at any share. Accuracy after 300 steps, mean of ten cells of nine networks
@@ -41,17 +47,18 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
     codes = []  # of their own for each place, which makes different places independent
     unknown = np.ones(group.inputs, bool)
     for feed in group.feeds:
-        if feed.group is None and feed.origin in prior.inputs:
-            centre, spread = prior.inputs[feed.origin]
+        known = known_input(feed, prior)
+        if known is not None:
+            centre, spread = known
             spread = np.sqrt(np.diagonal(spread)) if spread.ndim == 2 else spread
             mean[feed.columns] = feed.scale * centre.reshape(-1) + feed.shift
             std = np.abs(feed.scale) * spread.reshape(-1)
-            own[feed.columns] = math.sqrt(1.0 - KNOWN_SHARE) * std
+            own[feed.columns] = math.sqrt(1.0 - prior.known_share) * std
             part = weights[:, feed.columns]
             norms = np.linalg.norm(part, axis=0)
             codes.append(np.zeros_like(weights))
             codes[-1][:, feed.columns] = part / np.where(norms > 0, norms, 1.0)
-            codes[-1][:, feed.columns] *= math.sqrt(KNOWN_SHARE) * std
+            codes[-1][:, feed.columns] *= math.sqrt(prior.known_share) * std
             unknown[feed.columns] = False
     if np.any(unknown):
         biases = group.weight_sets[:, group.inputs]

@@ -27,7 +27,7 @@ from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutio
 from keras_dfprune.rules.dense import DenseRule, EinsumDenseRule, TimeDistributedRule
 from keras_dfprune.rules.embedding import EmbeddingRule
 from keras_dfprune.rules.joining import JoiningRule
-from keras_dfprune.rules.normalization import BatchNormalizationRule
+from keras_dfprune.rules.normalization import BatchNormalizationRule, layer_statistics
 from keras_dfprune.rules.shape import (
     CastRule,
     ConcatenateRule,
@@ -57,6 +57,7 @@ __all__ = [
     "Rule",
     "UnitRule",
     "describe",
+    "layer_statistics",
     "register_rule",
     "unregister_rule",
 ]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, LayerState
+from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, LayerState, as_array
 from keras_dfprune.streams import Stream
 
 
@@ -44,3 +44,20 @@ class BatchNormalizationRule(ElementwiseRule):
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
         """The state that sees its inputs without `offset`, shape `(features,)`, as it saw them."""
         return state.with_variable("moving_mean", state.variables["moving_mean"] - offset)
+
+
+def layer_statistics(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scale and shift behind the normalization of a LayerNormalization over the last axis.
+
+    Returns:
+        Float arrays of shape `(features,)`, or None for another layer.
+    """
+    layer = call.operation
+    if type(layer) is not keras.layers.LayerNormalization:
+        return None
+    rank, features = len(call.inputs[0].shape), call.inputs[0].shape[-1]
+    if keras.tree.flatten(layer.axis) not in ([-1], [rank - 1]):
+        return None
+    scale = np.ones(features) if layer.gamma is None else as_array(layer.gamma)
+    shift = np.zeros(features) if layer.beta is None else as_array(layer.beta)
+    return scale, shift
