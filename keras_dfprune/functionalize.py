@@ -31,6 +31,7 @@ from keras_dfprune.warning import warn
 # Both run the same operations on the same values; half precision may round in another order.
 _TOLERANCE = {"float16": 1e-2, "bfloat16": 5e-2}
 _TOLERANCE_ELSE = 1e-5
+_CHANGED = ", once the weights change: what it makes of weights and constants alone is fixed there"
 
 
 def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
@@ -276,7 +277,7 @@ def _fault(model, new, symbols, variables: list[VariablePair]) -> str | None:
     olds = {id(part): part for layer in all_layers(model) for part in layer.variables}
     own = {key: variable.numpy() for key, variable in olds.items()}
     other = {key: _changed(value, random) for key, value in own.items()}
-    for values, words in ((own, ""), (other, ", once the weights change")):
+    for values, words in ((own, ""), (other, _CHANGED)):
         for training in (False, True):
             mine = [(pair.new, values[id(pair.old)]) for pair in variables]
             theirs = [(variable, values[key]) for key, variable in olds.items()]

@@ -474,7 +474,8 @@ def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
         if id(node) in done:
             pending.pop()
             continue
-        tensors = [*node.input_tensors, *_attached_mask(node).values()]
+        masks = keras.tree.flatten(list(_attached_masks(node).values()))
+        tensors = [*node.input_tensors, *(mask for mask in masks if mask is not None)]
         needed = [one for one in map(node_of, tensors) if id(one) not in done]
         if needed:
             pending += needed[::-1]
@@ -484,19 +485,29 @@ def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
     return ordered
 
 
-def _attached_mask(node) -> dict[str, keras.KerasTensor]:
-    """The mask that came with a call's only tensor, as the argument that Keras makes of it.
+def _attached_masks(node) -> dict[str, Any]:
+    """The masks that came with a call's tensors, as the arguments that Keras makes of them.
 
-    An opened layer attached it, perhaps, to what it returned; nothing else would do so again.
+    An opened layer attached them, perhaps, to what it returned; nothing else would do so again.
     """
-    tensors = node.input_tensors
-    if len(tensors) != 1 or not isinstance(node.operation, keras.Layer):
+    if not isinstance(node.operation, keras.Layer):
         return {}
-    takes_mask = "mask" in vars(node.operation)["_call_signature"].parameters
-    mask = getattr(tensors[0], "_keras_mask", None)
-    if not takes_mask or not isinstance(mask, keras.KerasTensor):
-        return {}
-    return {"mask": mask} if node.arguments.kwargs.get("mask") is None else {}
+    signature = vars(node.operation)["_call_signature"]
+    given = signature.bind_partial(*node.arguments.args, **node.arguments.kwargs).arguments
+    tensors = {name: value for name, value in given.items() if _holds_tensors(value)}
+    found = {}
+    for name, value in tensors.items():
+        argument = "mask" if len(tensors) == 1 else f"{name}_mask"
+        masks = keras.tree.map_structure(lambda one: getattr(one, "_keras_mask", None), value)
+        attached = any(isinstance(one, keras.KerasTensor) for one in keras.tree.flatten(masks))
+        if attached and argument in signature.parameters and given.get(argument) is None:
+            found[argument] = masks
+    return found
+
+
+def _holds_tensors(value: Any) -> bool:
+    flat = keras.tree.flatten(value)
+    return bool(flat) and all(isinstance(one, keras.KerasTensor) for one in flat)
 
 
 def model_of(
@@ -522,7 +533,7 @@ def model_of(
         known[id(symbol)] = copier.operation(symbol._keras_history.operation).output
     for node in found.nodes:
         copier.operation(node.operation).name = names[id(node.operation)]
-        copier.replay(node, known, **_attached_mask(node))
+        copier.replay(node, known, **_attached_masks(node))
     inputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], found.inputs)
     outputs = keras.tree.map_structure(lambda symbol: known[found.identify(symbol)], found.outputs)
     return keras.Model(inputs, outputs, name=name), _models_first(copier.pairs)

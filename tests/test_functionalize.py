@@ -177,6 +177,23 @@ def test_masks_that_a_composite_hands_on_are_kept():
     assert [len(one.removed) for one in dfprune.plan(made, sparsity=0.5).groups] == [4]
 
 
+def test_masks_are_kept_for_layers_of_several_tensors():
+    parts = {"embed": layers.Embedding(9, 6, mask_zero=True), "block": Masking(6),
+             "attend": layers.MultiHeadAttention(2, 3), "head": Dense(2)}  # fmt: skip
+
+    def function(self, tokens):
+        x = self.embed(tokens)
+        return self.head(self.attend(x, value=self.block(x)))
+
+    model = Wrapped(function, **parts)
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    model(tokens)
+    randomize(model)
+    made = nothing_said(model, keras.Input((4,), dtype="int32"))
+    assert "first" in [layer.name for layer in made.layers]
+    np.testing.assert_allclose(made(tokens), model(tokens), rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["list", "dict", "arrays"])
 def test_several_inputs(kind):
     def function(self, inputs):
