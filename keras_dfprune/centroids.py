@@ -1,8 +1,8 @@
-"""A centroid merge into the producer of a group: kept units get the means of their clusters.
+"""A centroid merge into the producer of a group: kept units get weighted sums of several.
 
-The new pre-activation of a kept unit is to be `z' = sum_i share_i z_i` with `z_i = s_i y_i + t_i`
-for what the producer returns, `y_i = W_i x + b_i`. So its weights and bias become
-`sum_i share_i s_i (W_i, b_i) / s`, and `(sum_i share_i t_i - t) / s` is added to the bias.
+The new pre-activation of a kept unit is to be `z' = sum_i shares_i z_i + c`, where
+`z_i = s_i y_i + t_i` and the producer returns `y_i = W_i x + b_i`. So its weights and bias become
+`sum_i shares_i s_i (W_i, b_i) / s`, and `(sum_i shares_i t_i + c - t) / s` is added to the bias.
 """
 
 import numpy as np
@@ -36,7 +36,9 @@ def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: States) ->
     scale, shift = select(group.seams[0], nothing, states).front
     state = averaged(rule, states[path], merge, scale)
     constant = np.zeros(group.units)
-    constant[merge.kept] = (merge.centroids(shift) - shift[merge.kept]) / scale[merge.kept]
+    constant[merge.kept] = (merge.shares @ shift + merge.level - shift[merge.kept]) / scale[
+        merge.kept
+    ]
     if rule.has_bias(producer.call.operation):
         state = rule.with_offset(state, constant)
     elif group.normalization is not None:
@@ -59,12 +61,11 @@ def averaged(
         merge: The merge.
         scale: Float array, shape `(units,)`: `s`.
     """
-    per_unit = scale / scale[merge.kept][np.maximum(merge.cluster, 0)]
+    shares = merge.shares * scale / scale[merge.kept][:, None]
     for name, array in state.variables.items():
         for axis, role in rule.variable_axes(name, array.ndim):
             if role == "out":
                 rows = np.moveaxis(array.astype(np.float64), axis, 0)
-                weights = rows * per_unit.reshape(-1, *[1] * (rows.ndim - 1))
-                rows[merge.kept] = merge.centroids(weights)
+                rows[merge.kept] = np.tensordot(shares, rows, axes=1)
                 state = state.with_variable(name, np.moveaxis(rows, 0, axis))
     return state

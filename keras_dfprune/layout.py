@@ -94,8 +94,8 @@ class UnitGroup:
         seams: One inlet for each way in which units reach their consumers: inlets that see the
             same values at their seams count once.
         places: For each of `inlets`, which of `seams` it stands for.
-        averages: Whether a kept unit can get the mean weight-set of several: it has one producer
-            and one seam, and up to the activation all is affine with a bias to keep.
+        averages: Whether a kept unit can get a weighted sum of several weight-sets: there is one
+            producer and one seam, and a place for what is constant in front of the activation.
         normalization: The BatchNormalization behind a producer without bias that stands in for
             it; else None.
     """
@@ -117,6 +117,13 @@ class UnitGroup:
     def layers(self) -> tuple[str, ...]:
         """Paths of all producers."""
         return tuple(producer.path for producer in self.producers)
+
+    @property
+    def levels(self) -> bool:
+        """Whether a constant can be added to the units in front of their activation."""
+        producer = self.producers[0]
+        bias = producer.rule.has_bias(producer.call.operation)
+        return self.averages and (bias or self.normalization is not None)
 
     @property
     def offset_allowed(self) -> bool:

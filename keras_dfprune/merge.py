@@ -138,56 +138,42 @@ class LinearMerge(UnitMerge):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CentroidMerge(UnitMerge):
-    """Kept units become the centres of clusters, and all units are rebuilt from those.
+    """Kept units become weighted sums of several, and all units are rebuilt from those.
 
-    A kept unit's new weight-set is `sum_i share_i W_i` over its cluster, itself included. Because
-    that is linear, so is its new pre-activation in the old ones, whatever affine layers stand in
-    front of the activation.
+    A kept unit's new weight-set is `sum_i shares_i W_i`, plus `level` in the bias. Because that is
+    linear, so is its new pre-activation in the old ones, whatever affine layers stand in front of
+    the activation.
 
     Attributes:
         kept, removed: As in `UnitMerge`.
         offset: As in `UnitMerge`, but kept units have one too.
         coefficients: Float64 array, shape `(kept, units)`: `h ~ h_new @ coefficients + offset`.
-        cluster: Int array, shape `(units,)`: positions in `kept`; -1 for units in no cluster.
-        share: Float64 array, shape `(units,)`.
+        shares: Float64 array, shape `(kept, units)`.
+        level: Float64 array, shape `(kept,)`: a constant added to the new pre-activations, in
+            front of the activation.
     """
 
     coefficients: np.ndarray
-    cluster: np.ndarray
-    share: np.ndarray
+    shares: np.ndarray
+    level: np.ndarray
 
     def __post_init__(self):
         super().__post_init__()
-        shapes = {"coefficients": (len(self.kept), self.units), "share": (self.units,)}
-        for name, shape in shapes.items():
+        whole = (len(self.kept), self.units)
+        shapes = {"coefficients": whole, "shares": whole, "level": whole[:1]}
+        for name, expected in shapes.items():
             array = np.asarray(getattr(self, name), np.float64)
-            if array.shape != shape:
-                raise ValueError(f"`{name}` must have shape {shape}. Received: {array.shape}")
+            if array.shape != expected:
+                raise ValueError(
+                    f"`{name}` must have shape {expected}, for {whole[0]} kept of {whole[1]} "
+                    f"units. Received: {array.shape}"
+                )
             _check_finite(name, array)
             object.__setattr__(self, name, array)
-        cluster = np.asarray(self.cluster, np.int64)
-        own = cluster.shape == (self.units,) and cluster[self.kept]
-        if not np.array_equal(own, np.arange(len(self.kept))) or np.any(
-            (cluster < -1) | (cluster >= len(self.kept))
-        ):
-            raise ValueError(
-                "`cluster` must hold a position in `kept`, or -1, for each unit, and each kept "
-                f"unit must be in its own cluster. Received: cluster={cluster}"
-            )
-        object.__setattr__(self, "cluster", cluster)
 
     def taken_over(self, kernel: np.ndarray) -> np.ndarray:
         kernel = np.asarray(kernel, np.float64)
         return self.coefficients @ kernel - kernel[self.kept]
-
-    def centroids(self, values: np.ndarray) -> np.ndarray:
-        """`sum_i share_i values_i` over each cluster: `(units, ...)` becomes `(kept, ...)`."""
-        values = np.asarray(values, np.float64)
-        total = np.zeros((len(self.kept), *values.shape[1:]))
-        member = self.cluster >= 0
-        share = self.share[member].reshape(-1, *[1] * (values.ndim - 1))
-        np.add.at(total, self.cluster[member], share * values[member])
-        return total
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:

@@ -135,7 +135,7 @@ def edit_twin(
 
 
 def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
-    """Puts the means of clusters into a producer's kept units, channel by channel."""
+    """Puts the weighted sums into a producer's kept units, unit by unit."""
     inlet, rule = group.seams[0], group.producers[0].rule
     bent = [place for place, stage in enumerate(inlet.selected) if not _is_affine(stage)]
     front = inlet.selected[: bent[0]] if bent else inlet.selected
@@ -145,14 +145,15 @@ def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
     before = {name: np.asarray(value, np.float64) for name, value in state.variables.items()}
     after = {name: value.copy() for name, value in before.items()}
     for place, unit in enumerate(merge.kept):
-        members = np.flatnonzero(merge.cluster == place)
-        factor = merge.share[members] * scale[members] / scale[unit]
+        members = np.flatnonzero(merge.shares[place])
+        share = merge.shares[place, members]
+        factor = share * scale[members] / scale[unit]
         for name, value in before.items():
             for axis, role in rule.variable_axes(name, value.ndim):
                 if role == "out":
                     mean = np.tensordot(factor, np.take(value, members, axis), axes=(0, axis))
                     np.moveaxis(after[name], axis, 0)[unit] = mean
-        constant = (merge.share[members] @ shift[members] - shift[unit]) / scale[unit]
+        constant = (share @ shift[members] + merge.level[place] - shift[unit]) / scale[unit]
         if "bias" in after:
             after["bias"][unit] += constant
         elif group.normalization is not None:

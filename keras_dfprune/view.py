@@ -55,7 +55,9 @@ def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: 
     if len(selections) == 1 and selections[0].joint is None:
         (only,) = selections
         alike = not only.extra and not only.differs and bool(np.all(only.front[0] != 0))
-        return dataclasses.replace(whole, averages=group.averages and alike)
+        return dataclasses.replace(
+            whole, averages=group.averages and alike, levels=group.levels and alike
+        )
     seams = []
     for number, selection in enumerate(selections):
         places = zip(outgoing, group.places, strict=True)

@@ -40,15 +40,13 @@ class Scatter(dfprune.Method):
             if not (group.averages and random.random() < 0.5):
                 return dfprune.LinearMerge(kept, removed, offset, mixture)
             whole = random.normal(0, 0.3, (len(kept), group.units))
-            cluster = random.integers(-1, len(kept), group.units)
-            cluster[kept] = np.arange(len(kept))
             return dfprune.CentroidMerge(
                 kept,
                 removed,
                 offset=random.normal(0, 0.5, group.units) * group.offset_allowed,
                 coefficients=whole * group.can_survive[kept, None],
-                cluster=cluster,
-                share=random.uniform(0.2, 1, group.units),
+                shares=random.normal(0, 0.5, (len(kept), group.units)),
+                level=random.normal(0, 0.5, len(kept)) * group.levels,
             )
 
         return dfprune.Curve(order, np.ones(len(order)), merge)

@@ -12,6 +12,7 @@ from tests import conformance, random_graphs
 layers = keras.layers
 UNITS, SHARES = 6, np.array([0.5, 0.25, 1.0, 2.0, -0.5, 0.25])
 KEPT, CLUSTER = np.array([0, 2, 3]), np.array([0, 0, 1, 2, 2, -1])
+MIXED, LEVEL = SHARES * (CLUSTER == np.arange(3)[:, None]), np.array([0.5, -1.0, 0.25])
 
 
 class Averages(dfprune.Method):
@@ -24,7 +25,8 @@ class Averages(dfprune.Method):
             coefficients = np.zeros((3, UNITS))
             coefficients[CLUSTER[:5], np.arange(5)] = 1.0
             gone = np.array([1, 4, 5])
-            return dfprune.CentroidMerge(KEPT, gone, np.zeros(UNITS), coefficients, CLUSTER, SHARES)
+            level = LEVEL * group.levels
+            return dfprune.CentroidMerge(KEPT, gone, np.zeros(UNITS), coefficients, MIXED, level)
 
         return dfprune.Curve(np.array([1, 4, 5]), np.ones(3), merge)
 
@@ -52,9 +54,12 @@ class Copies(dfprune.Method):
             coefficients[cluster[member], np.flatnonzero(member)] = factor[member]
             if not group.averages:
                 return dfprune.LinearMerge(kept, order, offset, coefficients[:, order])
-            share = np.zeros(group.units)
-            share[member] = 1.0 / (factor * np.bincount(cluster[member])[cluster])[member]
-            return dfprune.CentroidMerge(kept, order, offset, coefficients, cluster, share)
+            weight = np.zeros(group.units)
+            weight[member] = 1.0 / (factor * np.bincount(cluster[member])[cluster])[member]
+            shares = weight * (cluster == np.arange(len(kept))[:, None])
+            return dfprune.CentroidMerge(
+                kept, order, offset, coefficients, shares, np.zeros(len(kept))
+            )
 
         return dfprune.Curve(order, np.zeros(len(order)), merge, automatic=len(order))
 
@@ -105,6 +110,8 @@ def test_new_preactivations_are_sums_of_the_old(name):
 
     wide = np.asarray(before_activation(model))
     wanted = np.stack([wide[..., CLUSTER == k] @ SHARES[CLUSTER == k] for k in range(3)], axis=-1)
+    wanted = wanted + LEVEL * method.seen.levels
+    assert method.seen.levels == (name != "no bias")
     np.testing.assert_allclose(before_activation(narrow), wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -117,7 +124,9 @@ def test_outputs_are_those_of_the_new_units():
     wanted = c + np.zeros((4, 3))
     for k in range(3):
         members = CLUSTER == k
-        new = np.tanh(rows @ (w[:, members] @ SHARES[members]) + b[members] @ SHARES[members])
+        new = np.tanh(
+            rows @ (w[:, members] @ SHARES[members]) + b[members] @ SHARES[members] + LEVEL[k]
+        )
         wanted += np.outer(new, a[members].sum(axis=0))
     np.testing.assert_allclose(narrow(rows.astype("float32")), wanted, rtol=1e-4, atol=1e-5)
 

@@ -125,13 +125,16 @@ def test_units_with_their_own_slopes_go_last():
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu"])
-def test_moments_of_averages_are_those_of_all_units_side_by_side(name):
+def test_moments_of_sums_are_those_of_all_units_side_by_side(name):
     random = np.random.default_rng(6)
     factor = random.normal(size=(5, 9))
     means, shares = random.normal(size=(2, 5)), random.uniform(0, 1, (3, 5))
     both = np.concatenate([np.eye(5), shares])
     activation = describe(getattr(keras.activations, name))
     normal = Preactivations(means, factor @ factor.T)
-    stacked = Preactivations(means @ both.T, both @ factor @ factor.T @ both.T)
+    level = random.normal(size=3)
+    stacked = Preactivations(
+        means @ both.T + np.append(np.zeros(5), level), both @ factor @ factor.T @ both.T
+    )
     wanted = stacked.moments(activation).with_constant()[:, 5:]
-    np.testing.assert_allclose(normal.with_averages(activation, shares), wanted, rtol=1e-7)
+    np.testing.assert_allclose(normal.with_sums(activation, shares, level), wanted, rtol=1e-7)

@@ -194,8 +194,8 @@ def centroid_merge(**changes):
         "removed": REMOVED,
         "offset": np.linspace(-1, 1, UNITS),
         "coefficients": np.random.default_rng(0).normal(size=(4, UNITS)),
-        "cluster": [0, 0, 1, 2, -1, 1, 3],
-        "share": [0.5, 0.25, 1, 1, 9, -2, 1],
+        "shares": np.random.default_rng(1).normal(size=(4, UNITS)),
+        "level": np.zeros(4),
     }
     return CentroidMerge(**{**settings, **changes})
 
@@ -205,18 +205,15 @@ def test_new_units_take_over_for_all_units():
     kernel, new = random.normal(size=(UNITS, OUTPUTS)), random.normal(size=(20, 4))
     wanted = (new @ merge.coefficients + merge.offset) @ kernel
     np.testing.assert_allclose(new @ merge.absorb(kernel) + merge.shift(kernel), wanted)
-    values = random.normal(size=(UNITS, 3))
-    centres = [0.5 * values[0] + 0.25 * values[1], values[2] - 2 * values[5], values[3], values[6]]
-    np.testing.assert_allclose(merge.centroids(values), centres)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"coefficients": np.ones((4, 3))}, r"`coefficients` must have shape \(4, 7\)"),
-        ({"share": np.full(UNITS, np.nan)}, "`share` must be finite"),
-        ({"cluster": [0, 0, 1, 2, -1, 4, 3]}, "`cluster` must hold a position"),
-        ({"cluster": [1, 0, 0, 2, -1, 1, 3]}, "each kept unit must be in its own cluster"),
+        ({"shares": np.ones((UNITS, 4))}, r"`shares` must have shape \(4, 7\)"),
+        ({"level": np.ones(3)}, r"`level` must have shape \(4,\)"),
+        ({"shares": np.full((4, UNITS), np.nan)}, "`shares` must be finite"),
     ],
 )
 def test_what_is_no_centroid_merge(changes, message):

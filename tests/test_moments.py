@@ -396,13 +396,13 @@ def test_mean_weight_sets_are_fitted_and_taken_where_they_are_better():
     merge = curve.merge(12)
     assert isinstance(merge, CentroidMerge)
     assert curve.error(12) < plain.error(12)
-    kept, removed = merge.kept, merge.removed
+    kept = merge.kept
     unit = near / np.linalg.norm(near, axis=1, keepdims=True)
     cluster = np.argmax(unit @ unit[kept].T, axis=1)
-    np.testing.assert_array_equal(cluster[removed], merge.cluster[removed])
-    new = np.stack([near[merge.cluster == place].sum(axis=0) for place in range(4)])
+    np.testing.assert_array_equal(cluster, np.argmax(merge.shares, axis=0))
+    new = np.stack([near[cluster == place].sum(axis=0) for place in range(4)])
     new *= (np.linalg.norm(near[kept], axis=1) / np.linalg.norm(new, axis=1))[:, None]
-    np.testing.assert_allclose(merge.centroids(near), new)
+    np.testing.assert_allclose(merge.shares @ near, new)
     both = np.concatenate([near, new])
     covariance = both[:, :30] @ both[:, :30].T
     second = normal_moments(group.activation, both[:, 30], covariance).with_constant()

@@ -87,7 +87,8 @@ class GroupView:
         seams: Where units of several producers are joined, or are read at several places behind
             different layers: the group as each place sees it, with the outgoing weights there.
             Else empty. `weight_sets` holds everything that tells two units apart at any of them.
-        averages: Whether kept units can get mean weight-sets (`CentroidMerge`).
+        averages: Whether kept units can get weighted sums of weight-sets (`CentroidMerge`).
+        levels: Whether a constant can be added to those.
         joined: For one of `seams`, or a part of it: what `activation` gets in place of
             `weight_set @ (x, 1)`; else None.
     """
@@ -107,6 +108,7 @@ class GroupView:
     offset_exact: bool = True
     seams: tuple["GroupView", ...] = ()
     averages: bool = False
+    levels: bool = False
     joined: Joined | None = None
 
     @property

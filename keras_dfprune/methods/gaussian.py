@@ -111,12 +111,15 @@ class Preactivations:
         """Those of some of the units."""
         return Preactivations(self.means[:, units], self.covariance[np.ix_(units, units)])
 
-    def with_averages(self, activation: Activation, shares: np.ndarray) -> np.ndarray:
+    def with_sums(
+        self, activation: Activation, shares: np.ndarray, level: np.ndarray
+    ) -> np.ndarray:
         """Second moments of new units, and of the old ones with them.
 
         Args:
             activation: An element-wise activation.
-            shares: Float array, shape `(new, units)`: pre-activations of the new units in the old.
+            shares: Float array, shape `(new, units)`: the new pre-activations in the old.
+            level: Float array, shape `(new,)`: constants added to them.
 
         Returns:
             Float64 array, shape `(units + new + 1, new + 1)`: `E[(h, h_new, 1) (h_new, 1)^T]`.
@@ -126,7 +129,7 @@ class Preactivations:
         parts = []
         for mean in self.means:
             old = activated(activation, mean, np.diagonal(self.covariance))
-            new = activated(activation, shares @ mean, np.diagonal(inner))
+            new = activated(activation, shares @ mean + level, np.diagonal(inner))
             expected = np.concatenate([old.expected, new.expected, [1.0]])[:, None]
             rows = [old.product(new, mixed.T), new.product(new, inner), new.expected[None]]
             parts.append(np.concatenate([np.concatenate(rows), expected], axis=1))

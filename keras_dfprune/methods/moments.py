@@ -22,6 +22,10 @@ from keras_dfprune.methods.joint import joint_moments, pooled_moments
 from keras_dfprune.methods.prior import preactivations, read_prior
 from keras_dfprune.methods.surgery import Surgery
 
+# Steps of the refinement in closed form, which has converged by then: 1,000 gain no more than 0.3
+# points over 300 (LeNet-5, 10 to 40 units).
+MOST_STEPS = 300
+
 
 class Moments(Method):
     """Removes the units whose loss costs least in expectation, and rebuilds them from all others.
@@ -73,7 +77,9 @@ class Moments(Method):
     def curve(self, group: GroupView, context: Context) -> Curve:
         """Orders the units by their expected cost; see `Method.curve`."""
         moments, normal = self._moments(group, context)
-        surgery = Surgery(group, moments, lossless(group), normal if group.averages else None)
+        normal = normal if group.averages else None
+        steps = min(self.refine_steps, MOST_STEPS)
+        surgery = Surgery(group, moments, lossless(group), normal, steps)
         if not np.all(np.isfinite(moments.second)):
             return surgery.exact_curve(
                 f"exact removals only: the moments of {group.activation.name} are not finite"

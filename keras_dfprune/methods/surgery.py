@@ -6,6 +6,7 @@ the means of those that it stands for.
 """
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,7 @@ from keras_dfprune.merge import (
 )
 from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.base import Curve, GroupView
+from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.exact import Removal
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 
@@ -39,16 +41,16 @@ class _Fit:
         constant: Float64 array, shape `(left,)`.
         error: The expected squared change of the outputs, without ridge.
         moments: The moments of the kept units.
-        cluster, share: As in `CentroidMerge`, over the units left; None where kept units keep
-            their weight-sets.
+        shares, level: Float64 arrays, shape `(kept, left)` and `(kept,)`, as in `CentroidMerge`;
+            None where kept units keep their weight-sets.
     """
 
     rebuilt: np.ndarray
     constant: np.ndarray
     error: float
     moments: UnitMoments
-    cluster: np.ndarray | None = None
-    share: np.ndarray | None = None
+    shares: np.ndarray | None = None
+    level: np.ndarray | None = None
 
 
 class Surgery:
@@ -58,7 +60,8 @@ class Surgery:
         group: The group.
         moments: The moments of its units.
         exact: The exact removals.
-        normal: The pre-activations, where kept units may get mean weight-sets; else None.
+        normal: The pre-activations, where kept units may get new weight-sets; else None.
+        steps: Steps downhill from the means of clusters (`descent.py`).
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Surgery:
         moments: UnitMoments,
         exact: list[Removal],
         normal: Preactivations | None = None,
+        steps: int = 0,
     ):
         self._group, self._moments, self._exact = group, moments, exact
         self._sparse = self._first_exact(len(exact))
@@ -78,6 +82,7 @@ class Surgery:
         self._second = self._left.with_constant() if group.offset_allowed else self._left.second
         self._ridge = surgeon.ridge_diagonal(len(left), self._second, RIDGE)
         self._normal = None if normal is None else normal.select(left)
+        self._steps = steps
         self._fitted: dict[int, _Fit] = {}
 
     def curve(self) -> Curve:
@@ -130,11 +135,11 @@ class Surgery:
         coefficients[:, gone] = fit.rebuilt[:, survivor] * scale
         kept, removed = self._split(count - exact)
         kept, removed = units[kept], np.concatenate([gone, units[removed]])
-        if fit.cluster is None:
+        if fit.shares is None:
             return LinearMerge(kept, removed, offset, coefficients[:, removed])
-        cluster, share = np.full(self._group.units, -1), np.zeros(self._group.units)
-        cluster[units], share[units] = fit.cluster, fit.share
-        return CentroidMerge(kept, removed, offset, coefficients, cluster, share)
+        shares = np.zeros_like(coefficients)
+        shares[:, units] = fit.shares
+        return CentroidMerge(kept, removed, offset, coefficients, shares, fit.level)
 
     def error(self, count: int) -> float:
         """The expected squared change of the outputs that `merge(count)` makes, without ridge."""
@@ -171,8 +176,8 @@ class Surgery:
             nearest = self._nearest(heirs, removed)
             fit = self._as_they_are(kept, removed, heirs, nearest)
             if self._normal is not None and len(heirs):
-                moved = self._averaged(kept, removed, heirs, nearest)
-                fit = moved if moved.error < fit.error else fit
+                fits = [fit, *self._moved(kept, removed, heirs, nearest)]
+                fit = min(fits, key=lambda one: one.error)
             self._fitted = {count: fit}  # asked for several times in a row
         return self._fitted[count]
 
@@ -197,31 +202,47 @@ class Surgery:
             constant[removed] = solution[-1]
         return _Fit(rebuilt, constant, error, self._left.select(kept))
 
-    def _averaged(
+    def _moved(
         self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
-    ) -> _Fit:
-        """Heirs with the mean weight-set of their clusters; all units are rebuilt from them.
+    ) -> Iterator[_Fit]:
+        """Fits with new weight-sets: means of clusters, then those moved downhill."""
+        centre = np.zeros((len(heirs), len(self._sets)))
+        centre[:, removed] = self._merge_of(heirs, removed, nearest)
+        centre[np.arange(len(heirs)), heirs] = 1.0
+        shares = self._cluster_shares(kept, removed, heirs, nearest)
+        yield self._with_centroids(kept, heirs, shares, np.zeros(len(kept)), centre)
+        if self._steps and len(heirs) == len(kept):
+            moved = descend(
+                self._normal,
+                self._group.activation,
+                shares,
+                self._outgoing,
+                constant=self._group.offset_allowed,
+                level=self._group.levels,
+                ridge=RIDGE,
+                steps=self._steps,
+            )
+            yield self._with_centroids(kept, heirs, *moved, centre)
 
-        One step of k-means, from the units that the order keeps (Lloyd 1982), with the distance of
-        the paper's surgery.
+    def _with_centroids(
+        self,
+        kept: np.ndarray,
+        heirs: np.ndarray,
+        shares: np.ndarray,
+        level: np.ndarray,
+        centre: np.ndarray,
+    ) -> _Fit:
+        """All units rebuilt from heirs with new weight-sets.
+
+        `centre`, shape `(heirs, left)`, is where the ridge draws the solution.
         """
         left, places = len(self._sets), np.searchsorted(kept, heirs)
-        cluster, share = np.full(left, -1), np.zeros(left)
-        cluster[kept] = np.arange(len(kept))
-        cluster[removed] = places[nearest]
-        share[cluster >= 0] = self._shares(kept, cluster)
-        shares = np.zeros((len(kept), left))
-        shares[cluster, np.arange(left)] = share
         second = np.zeros((left + len(kept) + 1,) * 2)
-        second[:, left:] = self._normal.with_averages(self._group.activation, shares)
+        second[:, left:] = self._normal.with_sums(self._group.activation, shares, level)
         second[left:, :left] = second[:left, left:].T
         second[:left, :left] = self._left.second
         targets = np.setdiff1d(np.arange(left), np.setdiff1d(kept, heirs))
-        features = left + places
-        centre = np.zeros((len(heirs), left))
-        centre[:, removed] = self._merge_of(heirs, removed, nearest)
-        centre[np.arange(len(heirs)), heirs] = 1.0
-        centre = centre[:, targets]
+        features, centre = left + places, centre[:, targets]
         if self._group.offset_allowed:
             features = np.append(features, left + len(kept))
             centre = np.pad(centre, [(0, 1), (0, 0)])
@@ -236,21 +257,28 @@ class Surgery:
         if self._group.offset_allowed:
             constant[targets] = solution[-1]
         new = UnitMoments(second[left:-1, -1], second[left:-1, left:-1])
-        return _Fit(rebuilt, constant, error, new, cluster, share)
+        return _Fit(rebuilt, constant, error, new, shares, level)
 
-    def _shares(self, kept: np.ndarray, cluster: np.ndarray) -> np.ndarray:
-        """What each unit of a cluster counts, shape `(left,)`.
+    def _cluster_shares(
+        self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
+    ) -> np.ndarray:
+        """Each heir as the mean of the units that are nearest to it, shape `(kept, left)`.
 
-        Where the activation is positively homogeneous the sum of the weight-sets, at the norm of
-        the kept unit's own; else their mean.
+        One step of k-means, from the units that the order keeps (Lloyd 1982), with the distance of
+        the paper's surgery. Where the activation is positively homogeneous the sum of the
+        weight-sets, at the norm of the heir's own.
         """
+        left = len(self._sets)
+        cluster = np.empty(left, np.int64)
+        cluster[kept] = np.arange(len(kept))
+        cluster[removed] = np.searchsorted(kept, heirs)[nearest]
+        shares = np.zeros((len(kept), left))
+        shares[cluster, np.arange(left)] = 1.0
         if not self._group.activation.homogeneous:
-            return 1.0 / np.bincount(cluster)[cluster]
-        total = np.zeros((len(kept), self._sets.shape[1]))
-        np.add.at(total, cluster, self._sets)
-        norm = np.linalg.norm(total, axis=1)
+            return shares / np.sum(shares, axis=1, keepdims=True)
+        norm = np.linalg.norm(shares @ self._sets, axis=1)
         own = self._norms()[kept]
-        return (own / np.maximum(norm, 1e-3 * own))[cluster]  # opposite ones cancel
+        return shares * (own / np.maximum(norm, 1e-3 * own))[:, None]  # opposite ones cancel
 
     def _nearest(self, heirs: np.ndarray, removed: np.ndarray) -> np.ndarray:
         """The nearest heir of each removed unit, as in the paper: positions in `heirs`."""
