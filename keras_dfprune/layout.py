@@ -95,7 +95,8 @@ class UnitGroup:
             same values at their seams count once.
         places: For each of `inlets`, which of `seams` it stands for.
         averages: Whether a kept unit can get a weighted sum of several weight-sets: there is one
-            producer and one seam, and a place for what is constant in front of the activation.
+            producer, not frozen, and one seam, and what is constant in front of the activation
+            has a place.
         normalization: The BatchNormalization behind a producer without bias that stands in for
             it; else None.
     """

@@ -232,6 +232,8 @@ def _averaging(walk: _Walk, group: UnitGroup) -> UnitGroup:
     producer = group.producers[0]
     if len(group.layers) > 1 or len(group.seams) > 1 or not producer.rule.linear:
         return group
+    if not producer.call.operation.trainable:  # frozen layers are cut, but not changed
+        return group
     effects = [walk.effects[stage.call.path] for stage in group.seams[0].selected]
     affine = [isinstance(effect, Affine) for effect in effects]
     if producer.rule.has_bias(producer.call.operation) or not affine or not affine[0]:

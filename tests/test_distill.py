@@ -1,5 +1,7 @@
 """Refinement through `apply`: which chains, better by its own measure, repeatable, stored."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -62,14 +64,24 @@ def test_refined_is_nearer_on_the_prior_and_repeatable():
         np.testing.assert_array_equal(first, second)
 
 
+def test_a_frozen_model_is_cut_and_nothing_else():
+    model = dense_chain([16, 12, 4])
+    model.trainable = False
+    for one, two in zip(refined(model, 0).weights, refined(model, 10).weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
 def test_the_original_and_frozen_layers_stay():
     model = dense_chain([16, 12, 4])
     model.get_layer("fc2").trainable = False
     before = model.get_weights()
-    plain, moved = refined(model, 0), refined(model, 20)
+    method = dfprune.Moments(refine_steps=20)
+    plan = dfprune.plan(model, method=method, sparsity=0.5)
+    plain, moved = dataclasses.replace(plan, refinement=None).apply(model), plan.apply(model)
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(*[m.get_layer("fc2").kernel.numpy() for m in (plain, moved)])
+    assert not isinstance(plan.groups[1].merge, dfprune.CentroidMerge)
     assert np.any(plain.get_layer("fc1").kernel.numpy() != moved.get_layer("fc1").kernel.numpy())
 
 

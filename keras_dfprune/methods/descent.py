@@ -55,7 +55,7 @@ def descend(
     sizes = [float(np.sqrt(np.mean(variables[0].numpy() ** 2)))] * 2
     slots = [[tf.zeros_like(variable)] * 2 for variable in variables]
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients():
         with tf.GradientTape() as tape:
             gain = problem.gain(*variables)
@@ -80,15 +80,33 @@ def descend(
     return found, kept[1] if level else np.zeros(len(found))
 
 
+def gain_of(
+    normal: Preactivations,
+    activation: Activation,
+    shares: np.ndarray,
+    level: np.ndarray,
+    outgoing: np.ndarray,
+    *,
+    constant: bool,
+    ridge: float,
+) -> float:
+    """How much of the outputs' expected square the new units save, `tr(B^T E[h' h'^T]^-1 B)`."""
+    problem = _Problem(normal, activation, outgoing, constant, ridge)
+    return float(problem.gain(tf.constant(shares @ problem.factor), tf.constant(level)))
+
+
 class _Problem:
-    """What the new units gain, in coordinates in which the old pre-activations are white."""
+    """What the new units gain, in coordinates in which the old pre-activations are nearly white."""
 
     def __init__(self, normal, activation, outgoing, constant, ridge):
-        values, vectors = np.linalg.eigh(normal.covariance)
+        spread = normal.means.T @ normal.means / len(normal.means)
+        values, vectors = np.linalg.eigh(normal.covariance + spread)
         big = values > _CUT * max(values[-1], 0.0)
         root = np.sqrt(values[big])
         self.factor = vectors[:, big] * root
         self.inverse = (vectors[:, big] / root).T
+        white = tf.constant(self.inverse @ normal.covariance @ self.inverse.T)
+        self._white, self._across = white, tf.matmul(tf.constant(self.factor), white)
         self._constant, self._ridge = constant, ridge
         self._outgoing = tf.constant(outgoing)
         std = np.sqrt(np.maximum(np.diagonal(normal.covariance), 1e-300))
@@ -100,9 +118,9 @@ class _Problem:
 
     def gain(self, moved: tf.Tensor, level: tf.Tensor | float = 0.0) -> tf.Tensor:
         """`tr(B^T E[h' h'^T]^-1 B)`; with a constant that takes over, of the covariances."""
-        std = tf.sqrt(tf.maximum(tf.reduce_sum(moved**2, axis=1), 1e-300))
-        across = tf.matmul(tf.constant(self.factor), moved, transpose_b=True)
-        within = tf.matmul(moved, moved, transpose_b=True)
+        across = tf.matmul(self._across, moved, transpose_b=True)
+        within = tf.matmul(tf.matmul(moved, self._white), moved, transpose_b=True)
+        std = tf.sqrt(tf.maximum(tf.linalg.diag_part(within), 1e-300))
         cross, second, first, wide = 0.0, 0.0, 0.0, 0.0
         for old, mean in zip(self._old, self._means, strict=True):
             new = _units(self._activation, tf.linalg.matvec(moved, mean) + level, std)
@@ -114,7 +132,7 @@ class _Problem:
         if self._constant:
             cross -= wide[:, None] * first[None]
             second -= first[:, None] * first[None]
-        second += self._ridge * width * tf.eye(len(std), dtype=tf.float64)
+        second += self._ridge * width * tf.eye(std.shape[0], dtype=tf.float64)
         target = tf.matmul(cross, self._outgoing, transpose_a=True)
         half = tf.linalg.triangular_solve(tf.linalg.cholesky(second), target)
         return tf.reduce_sum(half**2)
