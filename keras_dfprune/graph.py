@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.src.models.functional import Functional
 
 
@@ -360,11 +361,16 @@ def trace(
         aliases[id(twin)] = (twin, symbol)
         return twin
 
+    given = keras.tree.map_structure(with_batch, inputs)
+    looked_into = {id(part) for part in (layer, *opened)}
     with _undisturbed(layer), contextlib.ExitStack() as stack:
-        for part in (layer, *opened):
-            stack.enter_context(_opened(part, aliases, failures))
+        for part in all_layers(layer):
+            if id(part) in looked_into:
+                stack.enter_context(_opened(part, aliases, failures))
+            elif part.variables:
+                stack.enter_context(_recorded_on_constants(part, keras.tree.flatten(given)))
         try:
-            outputs = layer(keras.tree.map_structure(with_batch, inputs))
+            outputs = layer(given)
         except Exception as error:  # whatever the user's code or Keras says
             raise failures[0] if failures else TraceError(layer, _first_line(error)) from error
         found = Trace(inputs, outputs, (), aliases)
@@ -450,6 +456,34 @@ def _opened(part: keras.Layer, aliases: dict, failures: list) -> Iterator[None]:
     finally:
         vars(part)["_call_signature"] = signature
         del vars(part)["symbolic_call"]
+
+
+@contextlib.contextmanager
+def _recorded_on_constants(part: keras.Layer, symbols: list[keras.KerasTensor]) -> Iterator[None]:
+    """Makes calls of a layer on constants alone, an Embedding on positions, symbolic too.
+
+    Else Keras would run them at once, and what the layer's weights make of them were a constant.
+    """
+    symbols = [symbol for symbol in symbols if symbol.dtype != "string"]
+    call, own = part.call, vars(part).get("call")
+
+    def symbolic(value):
+        zero = keras.ops.sum(keras.ops.zeros_like(symbols[0]))
+        return keras.ops.add(value, keras.ops.cast(zero, value.dtype))
+
+    def call_on_constants(*args, **kwargs):
+        # not where Keras runs it in a graph of its own, to infer the shape of some output
+        if args and symbols and tf.executing_eagerly():
+            return part(keras.tree.map_structure(symbolic, args[0]), *args[1:], **kwargs)
+        return call(*args, **kwargs)
+
+    vars(part)["call"] = call_on_constants
+    try:
+        yield
+    finally:
+        del vars(part)["call"]
+        if own is not None:
+            vars(part)["call"] = own
 
 
 def _nodes_behind(found: Trace, layer: keras.Layer) -> list:

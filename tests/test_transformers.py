@@ -156,12 +156,12 @@ class Block(layers.Layer):
 class Decoder(keras.Model):
     def __init__(self):
         super().__init__(name="decoder")
-        self.words = layers.Embedding(TOKENS, WIDTH)
+        self.words, self.places = layers.Embedding(TOKENS, WIDTH), layers.Embedding(LENGTH, WIDTH)
         self.blocks = [Block(name=f"block{number}") for number in range(2)]
         self.head = Dense(TOKENS, name="head")
 
     def call(self, tokens, training=None):
-        x = self.words(tokens)
+        x = self.words(tokens) + self.places(ops.arange(LENGTH))
         for block in self.blocks:
             x = block(x, training=training)
         return self.head(x)
@@ -169,11 +169,15 @@ class Decoder(keras.Model):
 
 def test_subclassed_decoders_are_opened_and_pruned(tokens, tmp_path):
     model = Decoder()
+    model(tokens)
+    randomize(model, np.random.default_rng(2))
     wanted = np.asarray(model(tokens))
     made = dfprune.functionalize(model, keras.Input((LENGTH,), dtype="int32"))
     assert relative_difference(np.asarray(made(tokens)), wanted) < 1e-6
     for rows in (1, 3):  # the size of the batch that the mask was made with is forgotten
         np.testing.assert_allclose(made(tokens[:rows]), wanted[:rows], rtol=1e-4, atol=1e-5)
+    # an Embedding of mere constants is a layer with weights all the same
+    assert sum(type(layer) is layers.Embedding for layer in made.layers) == 2
     plan, pruned = check_planted(made, tokens)
     assert [group.layers for group in plan.groups] == [
         (f"block{number}_gate", f"block{number}_up") for number in range(2)
