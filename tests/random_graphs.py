@@ -107,6 +107,7 @@ class Builder:
         layer = self.pick(
             layers.ReLU(), layers.ReLU(max_value=2.0), layers.LeakyReLU(0.1), layers.ELU(),
             layers.Activation("softplus"), layers.PReLU(), layers.PReLU(shared_axes=[1]),
+            layers.PReLU("uniform"),
         )  # fmt: skip
         target.append(layer(self.some(target)))
 
@@ -119,6 +120,7 @@ class Builder:
         target = self.pick(self.flat, self.wide)
         tensor = self.some(target)
         vector = self.random.normal(1, 0.2, tensor.shape[-1]).astype("float32")
+        vector[1] = vector[0]  # where units are copies in front of it, they are behind it
         target.append(self.pick(2.0 * tensor, tensor - 0.5, 1.0 - tensor, tensor * vector,
                                 tensor + vector, tensor / vector))  # fmt: skip
 
@@ -155,7 +157,8 @@ class Builder:
         options = [layers.ZeroPadding1D(1), layers.UpSampling1D(2), layers.TimeDistributed(
             layers.Dense(self.units(), "relu"))]  # fmt: skip
         if tensor.shape[1] > 4:
-            options += [layers.AveragePooling1D(2), layers.MaxPooling1D(2), layers.Cropping1D(1)]
+            options += [layers.AveragePooling1D(2), layers.Cropping1D(1)]
+            options += [layers.MaxPooling1D(2), layers.MaxPooling1D(2, padding="same")]
         self.wide.append(self.pick(*options)(tensor))
 
     def flatten(self):
@@ -265,7 +268,8 @@ class Builder:
 
 STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "activation",
          "operation", "arithmetic", "passing", "concatenate", "convolution", "depthwise",
-         "positions", "positions", "positions", "positions", "flatten", "repeat", "repeat",
+         "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
+         "repeat", "repeat",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
          "recurrent", "attention", "squeeze", "transformer", "transformer")  # fmt: skip
 
