@@ -112,6 +112,7 @@ class _Sample:
         self._high = np.maximum(self._removed, survivor)
         across = -(-units // TILE)
         tiles = self._low // TILE * across + self._high // TILE
+        tiles = tiles.astype(np.min_scalar_type(across * across))  # short integers sort quicker
         self._order = np.argsort(tiles, kind="stable")
         self._starts = np.searchsorted(tiles[self._order], np.arange(across * across + 1))
         self._across = across

@@ -1,0 +1,228 @@
+"""Layer widths into times beside the bare matrix products, and the peak memory of each stage.
+
+`python benchmarks/speed.py` from the repository root; `--quick` for a small form of it,
+`--memory UNITS INPUTS` for the peak of one Saliency layer, `--report` to write the table and the
+plot into `docs/performance.md`. All stages of a case are timed in turn in one process, and ratios
+are medians over the rounds. It runs on a GPU unchanged: TensorFlow places the products.
+"""
+# ruff: noqa: T201
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+import keras_dfprune as dfprune  # noqa: E402
+
+HEAD = (9216, 4096, 4096, 1000)  # AlexNet's fc6, fc7 and fc8
+BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
+
+
+def dense(widths: tuple[int, ...]) -> keras.Model:
+    """Dense layers of random weights; relu but for the last."""
+    hidden = [keras.layers.Dense(width, "relu") for width in widths[1:-1]]
+    return keras.Sequential([keras.Input(widths[:1]), *hidden, keras.layers.Dense(widths[-1])])
+
+
+def seen_sets(widths: tuple[int, ...], sparsity: float) -> list[np.ndarray]:
+    """Random arrays of the shapes that planning multiplies: inputs already removed are gone."""
+    random, kept, arrays = np.random.default_rng(0), widths[0], []
+    for units in widths[1:-1]:
+        arrays.append(random.standard_normal((units, kept + 1), np.float32))
+        kept = units - round(sparsity * units)
+    return arrays
+
+
+def products(arrays: list[np.ndarray]) -> None:
+    """The bare Gram products."""
+    for sets in arrays:
+        tensor = tf.convert_to_tensor(sets)
+        float(tf.matmul(tensor, tensor, transpose_b=True)[0, 0])  # waits for the device
+
+
+def products_and_inverses(arrays: list[np.ndarray]) -> None:
+    """A float64 Gram product and a float64 inverse of the same number of units."""
+    for sets in arrays:
+        tensor = tf.constant(sets, tf.float64)
+        gram = tf.matmul(tensor, tensor, transpose_b=True).numpy()
+        np.linalg.inv(gram + len(sets[0]) * np.eye(len(gram)))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(widths: tuple[int, ...], rounds: int, moments: bool) -> dict:
+    """Times every stage in turn, `rounds` times; a first round warms up and doesn't count."""
+    model, arrays = dense(widths), seen_sets(widths, 0.5)
+    plan = dfprune.plan(model, sparsity=0.5)
+    work = {
+        "gram": lambda: products(arrays),
+        "saliency": lambda: dfprune.plan(model, sparsity=0.5),
+        "rebuild": lambda: plan.apply(model, verify=False),
+        "rebuild and verify": lambda: plan.apply(model),
+        "apply": lambda: dfprune.apply(model, sparsity=0.5),
+    }
+    if moments:
+        work["gram64+inv"] = lambda: products_and_inverses(arrays)
+        work["moments"] = lambda: dfprune.plan(model, sparsity=0.5, method="moments")
+    times = {stage: [] for stage in work}
+    for number in range(rounds + 1):
+        for stage, run in work.items():
+            taken = seconds(run)
+            if number:
+                times[stage].append(taken)
+    found = {"widths": list(widths), "seconds": {k: float(np.median(v)) for k, v in times.items()}}
+    times["verify"] = np.subtract(times["rebuild and verify"], times["rebuild"])
+    for stage in ("saliency", "rebuild", "verify", "apply"):
+        found[stage] = float(np.median(np.divide(times[stage], times["gram"])))
+    if moments:
+        found["moments"] = float(np.median(np.divide(times["moments"], times["gram64+inv"])))
+    found["peak"] = peak()
+    return found
+
+
+def peak() -> int:
+    """Largest memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def memory(units: int, inputs: int) -> dict:
+    """Peak of a Saliency plan of one layer above the process that holds the model."""
+    model = dense((inputs, units, 10))
+    dfprune.plan(dense((8, 16, 3)), sparsity=0.5)  # TensorFlow's own memory
+    before, start = peak(), time.perf_counter()
+    dfprune.plan(model, sparsity=0.5)
+    taken = time.perf_counter() - start
+    return {"units": units, "inputs": inputs, "extra": peak() - before, "seconds": taken}
+
+
+def import_times(rounds: int) -> float:
+    """Median seconds that importing keras_dfprune takes once keras is there."""
+    code = (
+        "import time, keras; start = time.perf_counter(); import keras_dfprune; "
+        "print(time.perf_counter() - start)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = [
+        float(subprocess.check_output([sys.executable, "-c", code], env=environment))
+        for _ in range(rounds)
+    ]
+    return float(np.median(found))
+
+
+def table(results: list[dict]) -> str:
+    """Markdown, one row for each case."""
+    lines = [
+        "| layers | Gram products, s | Saliency plan | rebuild | verify | apply | Moments plan "
+        "| peak, GB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        ratios = [f"{one[s]:.2f}" for s in ("saliency", "rebuild", "verify", "apply")]
+        ratios.append(f"{one['moments']:.2f}" if "moments" in one else "–")
+        name = "-".join(map(str, one["widths"]))
+        row = [name, f"{one['seconds']['gram']:.3f}", *ratios, f"{one['peak'] / 1e9:.1f}"]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def slopes(results: list[dict]) -> str:
+    """How seconds grow with the width, over the square cases: `d log t / d log n`."""
+    square = [one for one in results if len(one["widths"]) == 3]
+    if len(square) < 2:
+        return ""
+    lines = []
+    for stage in ("gram", "saliency", "apply", "moments"):
+        points = [
+            (one["widths"][1], one["seconds"][stage]) for one in square if stage in one["seconds"]
+        ]
+        if len(points) > 1:
+            slope = np.polyfit(*np.log(np.array(points)).T, 1)[0]
+            lines.append(f"{stage} {slope:.2f}")
+    return "Log-log slopes over the widths: " + ", ".join(lines) + "."
+
+
+def plot(results: list[dict], path: pathlib.Path) -> None:
+    """Seconds against the width."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    square = [one for one in results if len(one["widths"]) == 3]
+    for stage in ("gram", "gram64+inv", "saliency", "moments", "apply"):
+        points = [
+            (one["widths"][1], one["seconds"][stage]) for one in square if stage in one["seconds"]
+        ]
+        if points:
+            axes.loglog(*zip(*points, strict=True), "o-", label=stage)
+    axes.set(xlabel="units and inputs of the layer", ylabel="seconds")
+    axes.legend()
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two small layers, one round")
+    parser.add_argument("--widths", type=int, nargs="*", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--moments-up-to", type=int, default=4096, help="width; default: 4096")
+    parser.add_argument("--no-head", action="store_true", help="without AlexNet's dense layers")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--memory", type=int, nargs=2, metavar=("UNITS", "INPUTS"))
+    parser.add_argument("--results", type=pathlib.Path, help="JSON file to keep the cases in")
+    parser.add_argument("--report", action="store_true", help="write docs/performance.md")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    """Measures and prints."""
+    arguments = parse(argv)
+    if arguments.memory:
+        found = memory(*arguments.memory)
+        print(json.dumps(found))
+        return [found]
+    cases = [(width, width, 10) for width in arguments.widths]
+    cases += [] if arguments.no_head else [HEAD]
+    rounds = arguments.rounds
+    if arguments.quick:
+        cases, rounds = [(32, 32, 10), (64, 64, 10), (96, 64, 64, 10)], 1
+    results = []
+    for widths in cases:
+        results.append(measure(widths, rounds, max(widths[1:]) <= arguments.moments_up_to))
+        print(json.dumps(results[-1]), flush=True)
+        if arguments.results:
+            arguments.results.write_text(json.dumps(results, indent=1))
+    text = table(results) + "\n\n" + slopes(results)
+    if not arguments.quick:
+        text += f"\n\nImporting keras_dfprune adds {import_times(3):.2f} s to importing keras."
+    print(text)
+    if arguments.report:
+        page = ROOT / "docs" / "performance.md"
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+        plot(results, ROOT / "docs" / "images" / "speed.png")
+    return results
+
+
+if __name__ == "__main__":
+    main()
