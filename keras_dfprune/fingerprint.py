@@ -97,8 +97,9 @@ def _weights(layer: keras.Layer) -> list[keras.Variable]:
 
 
 def _digest(variable: keras.Variable) -> str:
-    values = np.ascontiguousarray(variable.numpy())
-    return hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
+    values = np.ascontiguousarray(variable.numpy()).reshape(-1)
+    # twice as quick as blake2b where processors have instructions for it
+    return hashlib.sha256(values.view(np.uint8)).hexdigest()[:32]
 
 
 def difference(expected: dict[str, list], received: dict[str, list]) -> str | None:

@@ -85,18 +85,22 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
     for inlet in consumers(group):
         path = inlet.call.path
         outgoing = inlet.rule.outgoing(states[path])
-        kernel = np.array(outgoing, np.float64).reshape(len(outgoing), -1)
+        kernel = np.array(outgoing, order="C").reshape(len(outgoing), -1)
         scale, shift = states.carried(inlet)
         constant = np.zeros(kernel.shape[1])
         for rows, factor, extra in zip(inlet.columns.T, scale.T, shift.T, strict=True):
             before = kernel[rows]
-            scaled = factor[:, None] * before
+            even = np.all(factor == 1)  # spares copies of wide kernels
+            scaled = before if even else factor[:, None] * before
             gain = merge.taken_over(scaled)
-            alive = factor[merge.kept] != 0  # a method never lets the others survive for a unit
-            gain[alive] /= factor[merge.kept][alive, None]
-            gain[~alive] = 0
-            constant += merge.shift(scaled) + extra[merge.removed] @ before[merge.removed]
-            constant -= extra[merge.kept] @ gain
+            if not even:
+                alive = factor[merge.kept] != 0  # a method lets no others survive for a unit
+                gain[alive] /= factor[merge.kept][alive, None]
+                gain[~alive] = 0
+            constant += merge.shift(scaled)
+            if np.any(extra):
+                constant += extra[merge.removed] @ before[merge.removed]
+                constant -= extra[merge.kept] @ gain
             kernel[rows[merge.kept]] += gain
         states.edit(path, inlet.rule.with_outgoing(states[path], kernel.reshape(outgoing.shape)))
         constant = constant.reshape(outgoing.shape[1:]).sum(axis=0)

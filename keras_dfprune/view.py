@@ -96,7 +96,7 @@ def _incoming(layout: Layout, states: States, path: str) -> np.ndarray:
     incoming = record.rule.incoming(states[path])
     if record.inputs is not None:
         incoming = np.compress(record.inputs.kept(states.kept), incoming, axis=1)
-    bias = record.rule.bias(states[path])
+    bias = record.rule.bias(states[path]).astype(incoming.dtype)  # as the model will hold it
     return np.concatenate([incoming.reshape(len(incoming), -1), bias[:, None]], axis=1)
 
 

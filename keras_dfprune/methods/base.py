@@ -6,6 +6,7 @@ each removal costs, and how the removed units are rebuilt from the kept ones.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -116,10 +117,16 @@ class GroupView:
         """Number of units in the group."""
         return len(self.weight_sets)
 
+    @functools.cached_property
+    def norms(self) -> np.ndarray:
+        """The norm of each weight-set: float64, shape `(units,)`."""
+        squares = np.einsum("ij,ij->i", self.weight_sets, self.weight_sets, dtype=np.float64)
+        return np.sqrt(squares)
+
     def outgoing_matrix(self) -> np.ndarray:
         """All outgoing weights side by side: float64, shape `(units, sum(positions * outputs))`."""
         flat = [block.reshape(self.units, -1) for block in self.outgoing]
-        return np.concatenate(flat, axis=1).astype(np.float64)
+        return np.concatenate(flat, axis=1, dtype=np.float64)
 
     def outputs(self) -> int:
         """Number of outputs over all consumer calls: what `<a_j^2>` is a mean over."""

@@ -52,7 +52,9 @@ class PairDistances:
 
     def rows(self, units: np.ndarray) -> Rows:
         """The weight-sets of these units, for `between`."""
-        values = tf.cast(self._vectors(units), self._raw.dtype)
+        values = np.empty((len(units), self._raw.shape[1]), np.float32)
+        np.divide(self._raw[units], self._norms[units][:, None], out=values, casting="same_kind")
+        values = tf.convert_to_tensor(values)
         return Rows(units, values, tf.reduce_sum(tf.square(values), axis=1))
 
     def between(self, first: Rows, second: Rows) -> tf.Tensor:
@@ -60,7 +62,7 @@ class PairDistances:
 
         Returns:
             Float32 tensor, shape `(len(first.units), len(second.units))`, infinite where both are
-            the same unit (float64 for float64 weight-sets).
+            the same unit.
         """
         return _without_self(
             self._apart(first, second, -2 * _gram(first, second), -1.0), first, second

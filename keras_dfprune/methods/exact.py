@@ -5,10 +5,8 @@ positively homogeneous activation (Srinivas & Babu 2015, Sections 3 and 3.3).
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from keras_dfprune.methods.base import GroupView
 
@@ -17,8 +15,6 @@ from keras_dfprune.methods.base import GroupView
 _MULTIPLE = 1e-12
 # A weight-set this much smaller than the largest is zero.
 _ZERO = 1e-12
-# Weight-sets that are held in float64 at once: 75 MB at 9,216 inputs.
-_ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,28 +45,11 @@ def lossless(group: GroupView, surgery: bool = True) -> list[Removal]:
     return [found[unit] for unit in sorted(found)][: group.units - 1]
 
 
-def weight_norms(group: GroupView) -> np.ndarray:
-    """`alpha_j`: the norm of each weight-set, float64, shape `(units,)`."""
-    return _by_rows(
-        lambda rows: tf.norm(tf.cast(rows, tf.float64), axis=1),
-        group.weight_sets,
-    )
-
-
-def _by_rows(function: Callable[[np.ndarray], tf.Tensor], weight_sets: np.ndarray) -> np.ndarray:
-    """One number for each weight-set, in parts: float64 copies of all would double the memory."""
-    parts = [
-        function(weight_sets[start : start + _ROWS]).numpy()
-        for start in range(0, len(weight_sets), _ROWS)
-    ]
-    return np.concatenate(parts)
-
-
 def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
     silent = ~np.any([np.any(block, axis=(1, 2)) for block in group.outgoing], axis=0)
     found = {int(unit): Removal(int(unit), -1, 0.0, 0.0) for unit in np.flatnonzero(silent)}
     if group.activation.homogeneous:
-        norms = weight_norms(group)
+        norms = group.norms
         for unit in np.flatnonzero(norms <= _ZERO * norms.max()):
             found.setdefault(int(unit), Removal(int(unit), -1, 0.0, 0.0))
     if not group.offset_exact:  # beside zero padding no unit is constant
@@ -91,7 +70,7 @@ def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
     survives = group.can_survive
     classes: list[list[int]] = []
     if len(units) and group.activation.homogeneous:
-        norms = weight_norms(group)
+        norms = group.norms
         classes = _multiples(group.weight_sets, norms, units)
     else:
         norms = np.ones(group.units)
@@ -117,9 +96,8 @@ def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) ->
     along a fixed random direction are compared.
     """
     direction = np.random.default_rng(0).standard_normal(weight_sets.shape[1])
-    projected = _by_rows(
-        lambda rows: tf.linalg.matvec(tf.cast(rows, tf.float64), direction), weight_sets
-    ) / norms.clip(min=np.finfo(float).tiny)
+    projected = np.einsum("ij,j->i", weight_sets, direction, dtype=np.float64)
+    projected /= norms.clip(min=np.finfo(float).tiny)
     reach = np.sqrt(_MULTIPLE) * np.linalg.norm(direction)
     classes: list[list[int]] = []
     nearby: list[list[int]] = []

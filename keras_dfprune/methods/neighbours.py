@@ -35,7 +35,7 @@ class Neighbours:
     def __init__(self, distances: PairDistances, allowed: np.ndarray, seed: int):
         self._distances = distances
         sample = _Sample(distances.units, seed)
-        tiles = [distances.rows(units) for units in _tiles(np.arange(distances.units))]
+        self._tiles = tiles = [distances.rows(some) for some in _tiles(np.arange(distances.units))]
         lists = [_List(tile, distances.units) for tile in tiles]
         for row, first in enumerate(tiles):
             for column, second in enumerate(tiles[row:], start=row):
@@ -66,12 +66,24 @@ class Neighbours:
         """Makes the lists of `units` anew from the units that are still allowed."""
         columns = np.flatnonzero(allowed)
         for some in _tiles(units):
-            rows = self._distances.rows(some)
+            rows = self._rows(some)
             lists = _List(rows, self._distances.units)
             for others in _tiles(columns):
-                tile = self._distances.between(rows, self._distances.rows(others))
+                tile = self._distances.between(rows, self._rows(others))
                 lists.add(tile, others, allowed)
             self._units[some], self._values[some] = lists.units.numpy(), lists.values.numpy()
+
+    def _rows(self, units: np.ndarray) -> Rows:
+        """Some units, ascending, from their tiles."""
+        starts = np.arange(TILE, self._distances.units, TILE)
+        places = np.split(units % TILE, np.searchsorted(units, starts))
+        parts = [
+            (tf.gather(tile.values, place), tf.gather(tile.squares, place))
+            for tile, place in zip(self._tiles, places, strict=True)
+            if len(place)
+        ]
+        values, squares = zip(*parts, strict=True)
+        return Rows(units, tf.concat(values, axis=0), tf.concat(squares, axis=0))
 
 
 def _tiles(units: np.ndarray) -> list[np.ndarray]:

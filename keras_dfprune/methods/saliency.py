@@ -13,7 +13,7 @@ from keras_dfprune.merge import SurvivorMerge, follow_survivors
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.cutoff import mode_of_saliencies
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
-from keras_dfprune.methods.exact import Removal, lossless, weight_norms
+from keras_dfprune.methods.exact import Removal, lossless
 from keras_dfprune.methods.neighbours import Neighbours
 
 _FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
@@ -79,7 +79,7 @@ class Saliency(Method):
         exact = lossless(group, self.surgery)
         merge_scale = self._merge_scale(group)
         importance = _Importance(group, self.aggregate, merge_scale)
-        scale = float(np.sum(importance.all() * np.square(weight_norms(group) / merge_scale)))
+        scale = float(np.sum(importance.all() * np.square(group.norms / merge_scale)))
         scale = scale if scale > 0 else 1.0
         if not math.isfinite(group.activation.slope):
             return _exact_only(group, exact, scale)
@@ -123,7 +123,7 @@ class Saliency(Method):
             )
         if not (self.normalize and group.activation.homogeneous):
             return np.ones(group.units)
-        norms = weight_norms(group) if self.distance == "weights" else _weights_only(group)
+        norms = group.norms if self.distance == "weights" else _weights_only(group)
         return np.where(norms > 0, norms, 1.0)
 
     def _distances(self, group: GroupView, merge_scale: np.ndarray) -> PairDistances:
@@ -182,7 +182,8 @@ class _Importance:
     """`<a_j^2>` of the outgoing weights, times `alpha_j` squared, kept up to date by merges."""
 
     def __init__(self, group: GroupView, aggregate: str, merge_scale: np.ndarray):
-        self._outgoing = group.outgoing_matrix() * merge_scale[:, None]
+        self._outgoing = group.outgoing_matrix()
+        self._outgoing *= merge_scale[:, None]
         self._blocks = [block.shape[1:] for block in group.outgoing]
         self._outputs = group.outputs()
         self._aggregate = aggregate
@@ -225,6 +226,7 @@ class _Search:
         self._nearest: np.ndarray | None = None
         self._distance: np.ndarray | None = None
         self._certain: np.ndarray | None = None  # else the distance is a lower bound
+        self._cost = np.full(group.units, np.inf)
         self.removals: list[Removal] = []
         self.costs: list[float] = []
 
@@ -237,6 +239,7 @@ class _Search:
         if self._nearest is None:
             found = self._neighbours.nearest(np.arange(len(self._alive)), self._allowed())
             self._nearest, self._distance, self._certain = found
+            self._price(np.flatnonzero(self._alive))
         unit, cost = self._cheapest()
         while not self._certain[unit]:
             self._refill()
@@ -248,19 +251,22 @@ class _Search:
         self._take_out(Removal(unit, survivor, float(scale), 0.0), cost)
 
     def _cheapest(self) -> tuple[int, float]:
-        with np.errstate(invalid="ignore"):
-            costs = np.where(self._weight == 0, 0.0, self._weight * self._distance)
-        costs[~self._alive] = np.inf
-        unit = int(np.argmin(costs))
+        unit = int(np.argmin(self._cost))
         if not self._alive[unit]:  # every cost is infinite: any order will do
             unit = int(np.flatnonzero(self._alive)[0])
-        return unit, float(costs[unit])
+        return unit, float(self._cost[unit])
+
+    def _price(self, units: np.ndarray) -> None:
+        with np.errstate(invalid="ignore"):
+            costs = self._weight[units] * self._distance[units]
+        self._cost[units] = np.where(self._weight[units] == 0, 0.0, costs)
 
     def _take_out(self, removal: Removal, cost: float) -> None:
         unit, survivor = removal.unit, removal.survivor
         self.removals.append(removal)
         self.costs.append(cost)
         self._alive[unit] = False
+        self._cost[unit] = np.inf
         if survivor >= 0:
             # 1 but for multiples that the lossless pass merges without normalisation
             alpha = self._merge_scale[survivor] / self._merge_scale[unit]
@@ -268,6 +274,8 @@ class _Search:
             self._weight[survivor] = self._importance.one(survivor)
         if self._nearest is not None:
             self._look_up(np.flatnonzero(self._alive & (self._nearest == unit)))
+            if survivor >= 0:
+                self._price(np.array([survivor]))
 
     def _allowed(self) -> np.ndarray:
         return self._alive & self._survives
@@ -277,6 +285,7 @@ class _Search:
         if len(units):
             found = self._neighbours.nearest(units, self._allowed())
             self._nearest[units], self._distance[units], self._certain[units] = found
+            self._price(units)
 
     def _refill(self) -> None:
         """All lists that have run dry, together: one product instead of many."""

@@ -302,7 +302,9 @@ def single(call: Call, streams: list[Stream | None]) -> Stream | None:
 
 
 def as_array(value: keras.Variable) -> np.ndarray:
-    """A variable's value; half precision is scored in single."""
-    if keras.backend.standardize_dtype(value.dtype) != "float64":
-        value = keras.ops.cast(value, "float32")
-    return np.asarray(value)
+    """A variable's value, read-only; half precision is scored in single.
+
+    No copy: TensorFlow gives a variable a new buffer when it changes while its old one is in use.
+    """
+    single = keras.backend.standardize_dtype(value.dtype) != "float64"
+    return np.asarray(memoryview(keras.ops.cast(value, "float32" if single else "float64")))
