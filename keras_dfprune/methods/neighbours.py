@@ -55,12 +55,13 @@ class Neighbours:
             Its index, the distance, and whether that is all; where it isn't the list has run dry,
             and the nearest is at that distance or farther. With none left it is infinite.
         """
-        listed = self._units[units]
-        found = allowed[listed] & np.isfinite(self._values[units])
-        first = np.where(found.any(axis=1), found.argmax(axis=1), -1)  # the last of a dry list
-        rows = np.arange(len(units))
-        distance = self._values[units][rows, first]
-        return listed[rows, first], distance, (first >= 0) | np.isinf(distance)
+        listed, values = self._units[units], self._values[units]
+        found = allowed[listed] & (values < np.inf)
+        rows, first = np.arange(len(units)), found.argmax(axis=1)
+        dry = ~found[rows, first]
+        first[dry] = -1  # the last of a dry list
+        distance = values[rows, first]
+        return listed[rows, first], distance, ~dry | (distance == np.inf)
 
     def refill(self, units: np.ndarray, allowed: np.ndarray) -> None:
         """Makes the lists of `units` anew from the units that are still allowed."""

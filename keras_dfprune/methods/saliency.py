@@ -94,8 +94,9 @@ class Saliency(Method):
         search = _Search(group, neighbours, importance, merge_scale, self.surgery)
         for removal in exact:
             search.remove_exactly(removal)
-        while len(search.removals) < group.units - 1:
-            search.remove_cheapest()
+        with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
+            while len(search.removals) < group.units - 1:
+                search.remove_cheapest()
         costs = np.array(search.costs)
         note = None
         if group.taps:  # LeNet-5 on MNIST lost 17 points where its filters went by this rule
@@ -239,6 +240,7 @@ class _Search:
         if self._nearest is None:
             found = self._neighbours.nearest(np.arange(len(self._alive)), self._allowed())
             self._nearest, self._distance, self._certain = found
+            self._nearest[~self._alive] = -1
             self._price(np.flatnonzero(self._alive))
         unit, cost = self._cheapest()
         while not self._certain[unit]:
@@ -257,9 +259,10 @@ class _Search:
         return unit, float(self._cost[unit])
 
     def _price(self, units: np.ndarray) -> None:
-        with np.errstate(invalid="ignore"):
-            costs = self._weight[units] * self._distance[units]
-        self._cost[units] = np.where(self._weight[units] == 0, 0.0, costs)
+        weight = self._weight[units]
+        costs = weight * self._distance[units]
+        costs[weight == 0] = 0.0
+        self._cost[units] = costs
 
     def _take_out(self, removal: Removal, cost: float) -> None:
         unit, survivor = removal.unit, removal.survivor
@@ -273,7 +276,8 @@ class _Search:
             self._importance.hand_over(unit, survivor, removal.scale * alpha)
             self._weight[survivor] = self._importance.one(survivor)
         if self._nearest is not None:
-            self._look_up(np.flatnonzero(self._alive & (self._nearest == unit)))
+            self._nearest[unit] = -1
+            self._look_up((self._nearest == unit).nonzero()[0])
             if survivor >= 0:
                 self._price(np.array([survivor]))
 
