@@ -22,7 +22,7 @@ class Progress:
         """Yields `names`; once a second has passed, a bar shows how many are done.
 
         Args:
-            stage: What is being done, shown before the bar.
+            stage: What is being done, shown behind the bar.
             names: Paths of the groups.
         """
         names = list(names)
@@ -30,7 +30,7 @@ class Progress:
         for done, name in enumerate(names, start=1):
             yield name
             if self.verbose and bar is None and time.monotonic() - start > _PATIENCE:
-                bar = keras.utils.Progbar(len(names), unit_name="layer")
+                bar = keras.utils.Progbar(len(names), unit_name=f"layer, {stage.lower()}")
             if bar is not None:
                 bar.update(done)
 

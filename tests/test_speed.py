@@ -1,10 +1,15 @@
-"""The speed benchmark in its small form, and an interruption while planning."""
+"""Benchmarks of speed in their small form; memory that runs out, progress and interruptions."""
 
+import importlib
+
+import keras
 import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from benchmarks import speed
+from benchmarks import speed, worst_cases
+from keras_dfprune import progress
+from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.neighbours import Neighbours
 from tests.models import dense_chain
 
@@ -31,19 +36,85 @@ def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
     assert seen == [one.shape for one in speed.seen_sets(widths, 0.5)]
 
 
-def test_an_interruption_leaves_the_model_as_it_was(monkeypatch):
+def test_the_worst_cases_run(capsys):
+    found = worst_cases.main(["--width", "40", "--rounds", "1"])
+    assert list(found) == list(worst_cases.kernels(2)) and found["random"] == 1
+    assert "| hub |" in capsys.readouterr().out
+
+
+def test_everybody_is_next_to_the_hub():
+    sets = worst_cases.kernels(30)["hub"].T
+    sets = sets / np.linalg.norm(sets, axis=1, keepdims=True)
+    likeness = sets @ sets.T - 2 * np.eye(30)
+    assert np.all(likeness.argmax(axis=1)[1:] == 0)
+
+
+@pytest.mark.parametrize("error", [MemoryError, "tensorflow"])
+def test_moments_says_what_a_layer_would_need(monkeypatch, error):
+    if error == "tensorflow":
+        error = speed.tf.errors.ResourceExhaustedError(None, None, "too large")
+
+    def full(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(surgeon, "greedy_order", full)
+    model = dense_chain([1000, 3])
+    with pytest.raises(MemoryError, match=r"0\.2 GB for the 1000 units of layer 'fc1'"):
+        dfprune.plan(model, sparsity=0.5, method="moments")
+
+
+def test_progress_names_the_stage_after_a_second(monkeypatch, capsys):
     model = dense_chain([16, 8, 3])
-    before, refills = [one.copy() for one in model.get_weights()], []
+    dfprune.apply(model, sparsity=0.5, verbose=1)
+    assert "layer, pruning" not in capsys.readouterr().out
+    monkeypatch.setattr(progress, "_PATIENCE", -1)
+    dfprune.apply(model, max_params=200, verbose=1)
+    shown = capsys.readouterr().out
+    assert "layer, allocating" in shown and "layer, pruning" in shown
+    dfprune.apply(model, max_params=200)
+    assert capsys.readouterr() == ("", "")
+
+
+STEPS = {
+    "planning": (Neighbours, "nearest"),
+    "rebuilding": (importlib.import_module("keras_dfprune.rebuild"), "_assign"),
+    "verifying": (importlib.import_module("keras_dfprune.verify"), "edit_twin"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interruption_leaves_the_model_as_it_was(monkeypatch, step):
+    model = dense_chain([16, 8, 3])
+    model.compile("adam", "mse")
+    before, reached = [one.copy() for one in model.get_weights()], []
 
     def interrupted(*arguments):
-        refills.append(arguments)
+        reached.append(step)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Neighbours, "nearest", interrupted)
+        patched.setattr(*STEPS[step], interrupted)
         with pytest.raises(KeyboardInterrupt):
             dfprune.apply(model, sparsity=0.5)
-    assert refills
+    assert reached
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert dfprune.apply(model, sparsity=0.5).layers[0].units == 8
+
+
+@pytest.mark.parametrize("name", ["old.keras", "saved"])
+def test_an_interrupted_export_leaves_the_files_as_they_were(monkeypatch, tmp_path, name):
+    model, module = dense_chain([8, 3]), importlib.import_module("keras_dfprune.export")
+    dfprune.export(model, tmp_path / name)
+    contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    kind = module._FORMATS["keras" if name.endswith("keras") else "saved_model"]
+
+    def interrupted(source, path, inputs):
+        assert path.exists() and path.parent != tmp_path
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dfprune.export(keras.models.clone_model(model), tmp_path / name)
+    left = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == contents
