@@ -45,6 +45,16 @@ def _prune(method: Callable[[np.ndarray, int], dfprune.Method]):
     return run
 
 
+def _share_out(method: Callable[[np.ndarray, int], dfprune.Method]):
+    """As many parameters as equal fractions leave, shared out over the layers."""
+
+    def run(model, sparsity, images, seed):
+        size = dfprune.plan(model, sparsity=sparsity).parameters[1]
+        return dfprune.apply(model, method=method(images, seed), max_params=size)
+
+    return run
+
+
 def _ward(model, sparsity, images, seed):
     return folded(model, dfprune.plan(model, method=Ward(), sparsity=sparsity))
 
@@ -60,6 +70,7 @@ METHODS = {
     "Ward": _ward,
     "moments": _prune(lambda images, seed: dfprune.Moments()),
     "calibrated": _prune(lambda images, seed: dfprune.Moments(calibration_data=images)),
+    "shared out": _share_out(lambda images, seed: dfprune.Moments()),
     "refined": _prune(lambda images, seed: dfprune.Moments(refine_steps=REFINE_STEPS, seed=seed)),
 }
 
@@ -74,6 +85,8 @@ def cells(arguments: argparse.Namespace) -> Iterator[tuple]:
                 if arguments.nets and f"{net}-{dataset}" not in arguments.nets:
                     continue
                 for method in methods:
+                    if net == "lenet5" and method == "shared out":
+                        continue  # one layer
                     fractions = LENET5 if net == "lenet5" else OTHERS
                     fractions = arguments.fractions or fractions
                     for fraction in (0.0,) if method == "base" else fractions:

@@ -24,6 +24,7 @@ ROWS = {  # the better of the two settings, cell by cell
     "paper": ("paper",),
     "Ward": ("Ward",),
     "moments": ("moments",),
+    "shared out": ("shared out",),
     "refined": ("refined",),
     "calibrated": ("calibrated",),
 }
