@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from benchmarks import accuracy, nets
+from benchmarks import accuracy, nets, residual
 from benchmarks.accuracy_report import BEGIN, END, write
 from benchmarks.baselines import Ward, folded
 
@@ -17,6 +17,7 @@ from benchmarks.baselines import Ward, folded
         ("gelu", 266_610),
         ("alexnet", 282_050),
         ("digits", 85_002),
+        ("resnet", 176_090),
     ],
 )
 def test_parameters(name, parameters):
@@ -88,3 +89,16 @@ def test_ward_gives_a_cluster_its_members_mean():
     assert narrow.get_layer("fc1").units == 2
     inputs = generator.normal(size=(20, 3)).astype("float32")
     np.testing.assert_allclose(narrow(inputs), model(inputs), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_residual_quick(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(residual, "FRACTIONS", (0.3,))
+    try:
+        found = residual.main(["--quick", "--seeds", "1", "--cache", str(tmp_path)])
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    sizes = {what: found[what, "moments", 0.3][0][1] for what in ("inside the blocks", "all")}
+    assert sizes["all"] < sizes["inside the blocks"] < 176_090
+    assert capsys.readouterr().out.count("| smallest norm |") == 2
