@@ -69,7 +69,7 @@ def table(found, title, base, parameters):
     sizes = [np.mean([size for _, size in found["moments", f]]) for f in FRACTIONS]
     lines = [
         f"{title}; base {np.mean(base):.1f} % of the test images, {parameters:,} parameters, "
-        f"{len(base)} models",
+        f"{len(base)} model{'s' * (len(base) > 1)}",
         "",
         "| filters removed | " + " | ".join(f"{100 * f:.0f} %" for f in FRACTIONS) + " |",
         "|---" * (len(FRACTIONS) + 1) + "|",
@@ -77,9 +77,13 @@ def table(found, title, base, parameters):
     ]
     for name in METHODS:
         cells = [[score for score, _ in found[name, f]] for f in FRACTIONS]
-        text = " | ".join(f"{np.mean(cell):.1f} ± {np.std(cell):.1f}" for cell in cells)
+        text = " | ".join(_spread(cell) for cell in cells)
         lines.append(f"| {name} | {text} |")
     return "\n".join(lines) + "\n"
+
+
+def _spread(values):
+    return f"{np.mean(values):.1f}" + (f" ± {np.std(values):.1f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":
