@@ -79,11 +79,11 @@ def plot(rows: list[dict], file: pathlib.Path) -> None:
     for case, panel in zip(cases, axes.flat, strict=False):
         some = _of(rows, case)
         fractions = sorted({row["fraction"] for row in some if row["method"] != "base"})
-        for name, methods in ROWS.items():
+        for place, (name, methods) in enumerate(ROWS.items()):
             points = [(f, _best(some, methods, f)) for f in fractions]
             points = [(100 * f, mean[0]) for f, mean in points if mean is not None]
             if points:
-                panel.plot(*zip(*points, strict=True), marker=".", label=name)
+                panel.plot(*zip(*points, strict=True), marker=".", label=name, color=f"C{place}")
         base = np.mean([row["accuracy"] for row in some if row["method"] == "base"])
         panel.axhline(base, color="grey", linewidth=0.8)
         panel.set(title=TITLES[case].replace(", its", ",\nits"), xlabel="units removed, %")
