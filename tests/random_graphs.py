@@ -23,8 +23,11 @@ ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
 class Scatter(dfprune.Method):
     """Removes random units and rebuilds them from random mixtures of the kept ones.
 
-    Every other group that can gets random means of weight-sets, too.
+    Groups that can get random sums of weight-sets, too: every other one, all or none.
     """
+
+    def __init__(self, moved=None):
+        self.moved = moved
 
     def curve(self, group, context):
         random = np.random.default_rng(context.seed)
@@ -37,7 +40,8 @@ class Scatter(dfprune.Method):
             mixture = random.normal(0, 0.3, (len(kept), count)) * group.can_survive[kept, None]
             offset = np.zeros(group.units)
             offset[removed] = random.normal(0, 0.5, count) * group.offset_allowed
-            if not (group.averages and random.random() < 0.5):
+            moved = random.random() < 0.5 if self.moved is None else self.moved
+            if not (group.averages and moved):
                 return dfprune.LinearMerge(kept, removed, offset, mixture)
             whole = random.normal(0, 0.3, (len(kept), group.units))
             return dfprune.CentroidMerge(

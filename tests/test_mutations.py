@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune import rules, states
-from keras_dfprune.merge import LinearMerge, SurvivorMerge
+from keras_dfprune import centroids, rules, states
+from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge
 from keras_dfprune.rules import arithmetic, base, consumer, convolution, dense, normalization, shape
 from keras_dfprune.samples import draw_samples, hand_over, run_model
 from tests import conformance, random_graphs
@@ -20,7 +20,7 @@ from tests import conformance, random_graphs
 def is_right(row):
     """Whether planted copies come out exactly and the wide twin agrees with both merges."""
     model = conformance.build(row)
-    for method in ("saliency", random_graphs.Scatter()):
+    for method in ("saliency", random_graphs.Scatter(False), random_graphs.Scatter(True)):
         dfprune.apply(model, method=method, sparsity=0.5)
     random_graphs.plant_copies(model)
     samples = draw_samples(model)
@@ -75,6 +75,19 @@ def rolled(stream):
     return dataclasses.replace(stream, pieces=pieces)
 
 
+def nowhere(group, merge, states):
+    """Stands for `move_to_centroids`."""
+
+
+def unscaled_centroids(monkeypatch):
+    original = centroids.averaged
+    monkeypatch.setattr(
+        centroids,
+        "averaged",
+        lambda rule, state, merge, scale: original(rule, state, merge, np.ones_like(scale)),
+    )
+
+
 def nothing(monkeypatch):
     monkeypatch.setattr(states, "_place", lambda *args: None)
 
@@ -85,6 +98,13 @@ FAULTS = {
     "slices swapped": (swapped_slices, "dense"),
     "gain doubled": (patched(SurvivorMerge, "taken_over", lambda gain: 2 * gain), "dense"),
     "mixture forgotten": (patched(LinearMerge, "taken_over", lambda gain: 0 * gain), "dense"),
+    "kept units not moved": (
+        lambda monkeypatch: monkeypatch.setattr(centroids, "move_to_centroids", nowhere), "dense"
+    ),
+    "centroids not taken over": (
+        patched(CentroidMerge, "taken_over", lambda gain: 0 * gain), "dense"
+    ),
+    "centroids without the scale in front": (unscaled_centroids, "dense without bias"),
     "normalization without scale": (
         patched(normalization.BatchNormalizationRule, "effect", one_scale),
         "normalization behind",
