@@ -54,3 +54,25 @@ def test_a_cost_that_falls_is_no_cheaper_than_what_came_before():
 def test_a_budget_out_of_reach_is_an_error_with_the_minimum():
     with pytest.raises(ValueError, match="`max_params=1` can't be reached.*still has 2 parameters"):
         shared_out({"a": [1, 1, 1], "b": [1, 1, 1]}, 1)
+
+
+def floored(max_params, lossless=0):
+    """Two groups of 40 units; those of the first cost next to nothing."""
+    curves = {
+        "cheap": Curve(np.arange(39), np.full(39, 1e-9), merge=None, lossless=lossless),
+        "dear": Curve(np.arange(39), np.full(39, 1.0), merge=None),
+    }
+    count = types.SimpleNamespace(
+        total=lambda kept: sum(kept.values()), saved_by_one=lambda name, kept: 1
+    )
+    return share_out(curves, {"cheap": 40, "dear": 40}, count, max_params)
+
+
+def test_no_group_is_starved_while_another_has_more():
+    assert floored(41) == {"cheap": 38, "dear": 1}
+    assert floored(4) == {"cheap": 38, "dear": 38}
+    assert floored(3) == {"cheap": 39, "dear": 38}
+
+
+def test_what_costs_nothing_goes_below_the_floor():
+    assert floored(41, lossless=39) == {"cheap": 39, "dear": 0}
