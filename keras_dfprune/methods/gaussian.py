@@ -25,7 +25,7 @@ _NODES = 12
 _TERMS = 48
 # Nodes over the angle in Price's integral: relative error below 1e-8 up to correlation 1.
 _ANGLES = 24
-_BLOCK_ENTRIES = 2**22  # 32 MiB of float64 at a time
+_BLOCK_ENTRIES = 2**18  # 2 MiB of float64 at a time: they stay in the cache
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,8 +70,7 @@ def normal_moments(activation: Activation, mean: np.ndarray, covariance: np.ndar
         The `UnitMoments` of the activated units, in float64.
     """
     units = activated(activation, mean, np.diagonal(covariance))
-    second = units.product(units, covariance)
-    return UnitMoments(units.expected, 0.5 * (second + second.T))
+    return UnitMoments(units.expected, units.product(units, covariance))
 
 
 def activated(activation: Activation, mean: np.ndarray, variance: np.ndarray) -> "Activated":
@@ -184,16 +183,19 @@ class Activated(abc.ABC):
         correlation = np.clip(covariance / np.outer(self.std, other.std), -1.0, 1.0)
         if other is self:
             np.fill_diagonal(correlation, 1.0)
-        step = max(1, _BLOCK_ENTRIES // max(len(other.std), 1))  # so that temporaries stay small
-        blocks = [
-            self._rows(slice(k, k + step), other, tf.constant(correlation[k : k + step]))
-            for k in range(0, len(self.std), step)
-        ]
-        return tf.concat(blocks, axis=0).numpy()
+        found = np.empty_like(correlation)
+        step = max(1, _BLOCK_ENTRIES // max(len(other.std), 1))
+        for k in range(0, len(self.std), step):
+            rows, columns = slice(k, k + step), slice(k if other is self else 0, None)
+            block = self._block(rows, columns, other, tf.constant(correlation[rows, columns]))
+            found[rows, columns] = block.numpy()
+            if other is self:
+                found[columns, rows] = found[rows, columns].T
+        return found
 
     @abc.abstractmethod
-    def _rows(self, rows: slice, other: "Activated", r: tf.Tensor) -> tf.Tensor:
-        """Some rows of `product`, with the correlations `r`."""
+    def _block(self, rows: slice, columns: slice, other: "Activated", r: tf.Tensor) -> tf.Tensor:
+        """A block of `product`, with the correlations `r`."""
 
 
 class _PiecewiseLinear(Activated):
@@ -217,13 +219,15 @@ class _PiecewiseLinear(Activated):
         self.linear = std * (mass @ slopes)
         self._jumps = np.diff(slopes)
 
-    def _rows(self, rows: slice, other: "_PiecewiseLinear", r: tf.Tensor) -> tf.Tensor:
-        total = tf.constant(np.outer(self.linear[rows], other.linear)) * r
-        total += tf.constant(np.outer(self.expected[rows], other.expected))
-        width = tf.constant(np.outer(self.std[rows], other.std))
+    def _block(
+        self, rows: slice, columns: slice, other: "_PiecewiseLinear", r: tf.Tensor
+    ) -> tf.Tensor:
+        total = tf.constant(np.outer(self.linear[rows], other.linear[columns])) * r
+        total += tf.constant(np.outer(self.expected[rows], other.expected[columns]))
+        width = tf.constant(np.outer(self.std[rows], other.std[columns]))
         for a, jump in enumerate(self._jumps):
             for b, against in enumerate(self._jumps):
-                gain = _price(r, self.level[rows, a], other.level[:, b])
+                gain = _price(r, self.level[rows, a], other.level[columns, b])
                 total += jump * against * width * gain
         return total
 
@@ -256,10 +260,10 @@ class _Curved(Activated):
         self.powers = np.concatenate([coefficients, tail[:, None]], axis=1)
         self.expected = coefficients[:, 0]
 
-    def _rows(self, rows: slice, other: "_Curved", r: tf.Tensor) -> tf.Tensor:
+    def _block(self, rows: slice, columns: slice, other: "_Curved", r: tf.Tensor) -> tf.Tensor:
         total = tf.zeros_like(r)
         for k in range(self.powers.shape[1] - 1, -1, -1):  # Horner's scheme
-            outer = np.outer(self.powers[rows, k], other.powers[:, k])
+            outer = np.outer(self.powers[rows, k], other.powers[columns, k])
             total = total * r + tf.constant(outer)
         return total
 
