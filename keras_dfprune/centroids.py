@@ -29,11 +29,20 @@ def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: States) ->
         group: A group that `averages`.
         merge: Its merge.
         states: The states to edit.
+
+    Raises:
+        ValueError: If the group doesn't average, or a constant has no place.
     """
+    if not group.averages:
+        raise ValueError(
+            _refused(group, "it is frozen, or its units are joined or read in two ways")
+        )
     producer = group.producers[0]
     path, rule = producer.path, producer.rule
     nothing = {path: np.zeros((group.units, 1))}
     scale, shift = select(group.seams[0], nothing, states).front
+    if np.any(scale == 0.0):
+        raise ValueError(_refused(group, "what follows multiplies some units by 0"))
     state = averaged(rule, states[path], merge, scale)
     constant = np.zeros(group.units)
     constant[merge.kept] = (merge.shares @ shift + merge.level - shift[merge.kept]) / scale[
@@ -47,7 +56,20 @@ def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: States) ->
         spread = np.zeros(len(states[place].variables["moving_mean"]))
         spread[of_units(stage, group.seams[0].order)] = constant
         states.edit(place, BatchNormalizationRule().with_offset(states[place], spread))
+    elif np.any(constant):
+        raise ValueError(
+            f"Layer '{path}' has no bias for the `level` of a CentroidMerge. Give zeros where "
+            "`GroupView.levels` is False."
+        )
     states.edit(path, state)
+
+
+def _refused(group: UnitGroup, reason: str) -> str:
+    return (
+        f"The units of layer '{group.name}' can't get weighted sums of weight-sets: {reason}. "
+        "Return another merge where `GroupView.averages` is False; if the layer has changed since "
+        "it was planned for, make a new plan."
+    )
 
 
 def averaged(

@@ -1,5 +1,7 @@
 """Kept units with mean weight-sets: what stands in front of the activation is averaged exactly."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -205,3 +207,38 @@ def test_moments_average_and_the_plan_is_saved(tmp_path):
         for net in (model, plan.apply(model))
     )
     assert not before >= after
+
+
+def normalized_net():
+    model = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(UNITS, use_bias=False, name="fc"), normalized(),
+         layers.ReLU(), layers.Dense(3)]
+    )  # fmt: skip
+    random_graphs.randomize(model, np.random.default_rng(1))
+    return model
+
+
+def test_a_layer_frozen_since_the_plan_is_an_error():
+    model = normalized_net()
+    plan = dfprune.plan(model, method=Averages(), sparsity=0.5)
+    model.get_layer("fc").trainable = False
+    with pytest.raises(ValueError, match="layer 'fc' can't get weighted sums.*make a new plan"):
+        plan.apply(model)
+
+
+@pytest.mark.parametrize("name", ["two producers", "two ways", "scaled away"])
+def test_a_method_that_averages_where_it_cannot_is_told(name):
+    with pytest.raises(ValueError, match="can't get weighted sums of weight-sets"):
+        dfprune.plan(refusing()[name], method=Averages(), sparsity=0.5)
+
+
+def test_a_constant_without_a_place_is_an_error():
+    class Raised(Averages):
+        def curve(self, group, context):
+            return super().curve(dataclasses.replace(group, levels=True), context)
+
+    model = keras.Sequential(
+        [keras.Input((5,)), layers.Dense(UNITS, "relu", use_bias=False), layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="no bias .* `GroupView.levels` is False"):
+        dfprune.plan(model, method=Raised(), sparsity=0.5)
