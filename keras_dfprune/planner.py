@@ -1,0 +1,179 @@
+"""The groups of one model, scored and cut from input to output, into a plan.
+
+Two passes where a budget is shared out: every group on the original weights, to allocate; then each
+on the weights that the one before left.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from keras_dfprune.budget import count_for_sparsity, count_for_tolerance, share_out
+from keras_dfprune.calibration import unit_values
+from keras_dfprune.centroids import carry_out
+from keras_dfprune.fingerprint import layer_digests
+from keras_dfprune.graph import Graph
+from keras_dfprune.layout import Layout
+from keras_dfprune.merge import UnitMerge
+from keras_dfprune.methods.base import Context, Curve, Method
+from keras_dfprune.notes import folded_parameters, new_biases, notes
+from keras_dfprune.parameters import ParameterCount
+from keras_dfprune.plan import GroupPlan, PruningPlan
+from keras_dfprune.progress import Progress
+from keras_dfprune.states import States, without_bias
+from keras_dfprune.view import view
+
+Wanted = Mapping[str, float | None]  # the groups to cut, with the sparsity where one is given
+
+
+class Planner:
+    """Scores and cuts the groups of one model from input to output."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        graph: Graph,
+        layout: Layout,
+        method: Method,
+        seed: int,
+        progress: Progress,
+    ):
+        self._model = model
+        self._graph = graph
+        self._layout = layout
+        self._method = method
+        self._seed = seed
+        self._progress = progress
+        self._verbose = progress.verbose
+        self._states = States(layout)
+        self._values = {}
+        if method.calibration_data is not None:
+            self._values = unit_values(model, graph, layout, method.calibration_data, seed)
+        self._count = ParameterCount(layout, model.count_params())
+
+    def share_out(self, wanted: Wanted, max_params: int) -> dict[str, int]:
+        """First pass: every curve on the original weights, and the budget over all of them."""
+        states, moments, curves = States(self._layout), {}, {}
+        for name in self._progress.over("Allocating", self._layout.groups):
+            units = self._layout.groups[name].units
+            curve = self._curve(name, states, moments)
+            states.kept[name] = np.arange(units)
+            if curve.moments is not None:
+                moments[name] = curve.moments(0)
+            if name in wanted:
+                curves[name] = curve
+        units = {name: self._layout.groups[name].units for name in curves}
+        # the biases that some consumers may get are paid for in advance
+        reserve = sum(self._count.outputs(path, {}) for path in without_bias(self._layout))
+        count = ParameterCount(self._layout, self._model.count_params() + reserve)
+        return share_out(curves, units, count, max_params)
+
+    def cut(
+        self, counts: Mapping[str, int | None], wanted: Wanted, tolerance: float | None
+    ) -> list[GroupPlan]:
+        """Second pass: each group is scored on the weights that the one before left.
+
+        Args:
+            counts: How many units go, by group; None where that is found from what is wanted, the
+                tolerance, or the method's automatic cut-off.
+            wanted: The sparsity of each group, None where it isn't given.
+            tolerance: Largest predicted error, or None.
+        """
+        states, moments, groups = States(self._layout), {}, []
+        self._states = states
+        relevant = self._layout.groups if self._method.predicts_error else counts
+        for name in self._progress.over("Pruning", list(relevant)):
+            curve = self._curve(name, states, moments)
+            group = self._layout.groups[name]
+            count = 0
+            if name in counts:
+                count = self._number(curve, group, counts[name], wanted[name], tolerance)
+            merge = self._merge(curve, group, count)
+            carry_out(group, merge, states)
+            if curve.moments is not None:
+                moments[name] = curve.moments(count)
+            if name in counts:
+                groups.append(self._group_plan(name, curve, merge, count))
+        return groups
+
+    def finish(self, groups: list[GroupPlan], verify: bool) -> PruningPlan:
+        """The plan of these groups."""
+        kept = {group.layer: len(group.kept) for group in groups}
+        before = self._model.count_params()
+        biases = new_biases(self._layout, self._states)
+        folded = folded_parameters(self._layout, self._states)
+        gained = {path: self._count.outputs(path, kept) for path in biases}
+        added = sum(gained.values())
+        counted = []
+        for group in groups:
+            whole = self._count.of_layers(group.layers, {})
+            left = self._count.of_layers(group.layers, kept)
+            left += sum(gained.get(path, 0) for path in group.layers)
+            counted.append(dataclasses.replace(group, parameters=(whole, left)))
+        return PruningPlan(
+            groups=tuple(counted),
+            refusals=self._layout.refusals,
+            parameters=(before, self._count.total(kept) + added - folded),
+            method={"name": self._method.name, **self._method.get_config()},
+            model_name=self._model.name,
+            fingerprint=layer_digests(self._graph),
+            notes=notes(self._graph, self._layout, self._states),
+            refinement=self._method.refinement,
+            verify=verify,
+            verbose=self._verbose,
+        )
+
+    def _curve(self, name, states, moments) -> Curve:
+        group = self._layout.groups[name]
+        kept = {path: len(units) for path, units in states.kept.items()}
+        seen = view(group, self._layout, states, self._count.saved_by_one(name, kept))
+        return self._method.curve(seen, Context(self._seed, moments, self._values))
+
+    def _number(self, curve, group, count, sparsity, tolerance) -> int:
+        if count is None and sparsity is not None:
+            count = count_for_sparsity(sparsity, group.units)
+        if count is None and tolerance is not None:
+            count = count_for_tolerance(curve, tolerance)
+        if count is None:
+            count = curve.automatic
+        if count is None:
+            raise ValueError(
+                f"method='{self._method.name}' has no automatic cut-off. Give `sparsity` or "
+                "`max_params`."
+            )
+        return min(count, len(curve.order), group.units - 1)
+
+    def _merge(self, curve: Curve, group, count: int) -> UnitMerge:
+        merge = curve.merge(count)
+        if merge.units != group.units or len(merge.removed) != count:
+            raise ValueError(
+                f"method='{self._method.name}' must remove {count} of the {group.units} units of "
+                f"layer '{group.name}', as `Curve.merge({count})` was asked to. Received: a merge "
+                f"that removes {len(merge.removed)} of {merge.units}"
+            )
+        if np.any(merge.offset) and not group.offset_allowed:
+            raise ValueError(
+                f"method='{self._method.name}' returned an offset for layer '{group.name}', which "
+                "has nowhere to go. Return zeros where `GroupView.offset_allowed` is False."
+            )
+        return merge
+
+    def _group_plan(self, name, curve: Curve, merge, count: int) -> GroupPlan:
+        error = None
+        if self._method.predicts_error:
+            expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
+            error = float(expected / curve.scale)
+        return GroupPlan(
+            layer=name,
+            layers=self._layout.groups[name].layers,
+            units=self._layout.groups[name].units,
+            merge=merge,
+            parameters=(0, 0),  # counted once all groups are cut
+            saliency=np.asarray(curve.costs, np.float64),
+            cutoff=curve.cutoff,
+            predicted_error=error,
+            histogram=curve.histogram,
+            note=curve.note if count == curve.automatic else None,
+        )
