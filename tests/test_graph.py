@@ -1,6 +1,7 @@
-"""What graph.py assumes of Keras, that nothing else assumes it, and that imports point one way."""
+"""What graph/ assumes of Keras, that nothing else assumes it, and that imports point one way."""
 
 import ast
+import configparser
 import graphlib
 import pathlib
 
@@ -117,7 +118,7 @@ def test_optional_and_sparse_are_attributes_of_input_layers():
     assert config["sparse"] is True and config["optional"] is True
 
 
-# What graph.py makes of it
+# What graph/ makes of it
 
 
 def test_graph_lists_calls_and_training():
@@ -191,11 +192,13 @@ def is_private(name):
 
 
 def private_reads(tree):
-    """Underscore attributes of other objects, also through `vars(x)[...]` and `getattr`."""
+    """Underscore attributes of other objects, also through `vars(x)[...]`, `getattr`, keywords."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
                 yield node.attr
+        elif isinstance(node, ast.keyword) and is_private(node.arg):
+            yield node.arg
         elif isinstance(node, (ast.Subscript, ast.Call)):
             inside = [node.slice] if isinstance(node, ast.Subscript) else node.args
             for part in inside:
@@ -209,18 +212,19 @@ def private_reads(tree):
 
 def test_the_finder_sees_private_reads():
     text = 'a._b\nself._own\nvars(x)["_c"]\nvars(x).get("_d")\ngetattr(x, "_e", 1)\nx.__dict__'
-    assert sorted(private_reads(ast.parse(text))) == ["_b", "_c", "_d", "_e"]
+    text += "\nupdate(_f=1)"
+    assert sorted(private_reads(ast.parse(text))) == ["_b", "_c", "_d", "_e", "_f"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_only_graph_reads_private_attributes(file):
+def test_one_file_touches_private_attributes(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found = set(private_reads(tree))
     modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import)
                 for name in node.names}  # fmt: skip
     internal = {name for name in modules if name.startswith(("keras.src", "tensorflow.python"))}
-    if file.name == "graph.py":
+    if file == PACKAGE / "graph" / "private.py":
         assert internal == {"keras.src.models.functional"}
         assert found == {
             "_nodes_by_depth", "_trainable_variables", "_functional", "_keras_history",
@@ -258,6 +262,14 @@ def test_imports_have_no_cycles():
     assert graph["keras_dfprune.api"] >= {"keras_dfprune.locate", "keras_dfprune.plan"}
     order = list(graphlib.TopologicalSorter(graph).static_order())
     assert order.index("keras_dfprune.graph") < order.index("keras_dfprune.api")
+
+
+def test_every_package_is_installed():
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg")
+    packages = {name_of(file) for file in FILES if file.name == "__init__.py"}
+    packages = {name.replace("keras_dfprune.cli", "keras_dfprune_cli") for name in packages}
+    assert set(setup["options"]["packages"].split()) == packages
 
 
 RULE_FILES = [file for file in FILES if file.parent.name == "rules"]
