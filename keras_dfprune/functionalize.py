@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_dfprune import rules
+from keras_dfprune.answers import difference
 from keras_dfprune.graph import (
     Trace,
     TraceError,
@@ -25,13 +26,7 @@ from keras_dfprune.optimizer import carry_compile_state
 from keras_dfprune.rebuild import VariablePair
 from keras_dfprune.recreate import copy_state, is_reused, recreate
 from keras_dfprune.rules.base import UnitRule
-from keras_dfprune.samples import draw_samples
 from keras_dfprune.warning import warn
-
-# Both run the same operations on the same values; half precision may round in another order.
-_TOLERANCE = {"float16": 1e-2, "bfloat16": 5e-2}
-_TOLERANCE_ELSE = 1e-5
-_CHANGED = ", once the weights change: what it makes of weights and constants alone is fixed there"
 
 
 def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
@@ -240,7 +235,7 @@ def _make(model: keras.Model, found: Trace, opened: Sequence[keras.Layer]) -> _M
             ]
     for pair in variables:
         pair.new.assign(pair.old)  # the states of random generators are nobody's own variables
-    return _Made(new, tuple(variables), _fault(model, new, found.inputs, variables))
+    return _Made(new, tuple(variables), difference(model, new, found.inputs, variables))
 
 
 def _names(found: Trace, opened: Sequence[keras.Layer]) -> dict[int, str]:
@@ -259,69 +254,3 @@ def _names(found: Trace, opened: Sequence[keras.Layer]) -> dict[int, str]:
         taken.add(name)
         chosen[id(operation)] = name
     return chosen
-
-
-def _fault(model, new, symbols, variables: list[VariablePair]) -> str | None:
-    """How the answers of a functional model differ from the original's, or None.
-
-    Compared at inference and in training, at the weights as they are and at others: a weight that
-    was read outside of a layer is a mere constant in the functional model.
-    """
-    try:
-        samples = draw_samples(new)
-    except ValueError as error:
-        return f"it could not be compared with the original: {error}"
-    tensors = [keras.ops.convert_to_tensor(value) for value in samples.values()]
-    x = keras.tree.pack_sequence_as(symbols, tensors)
-    random = np.random.default_rng(0)
-    olds = {id(part): part for layer in all_layers(model) for part in layer.variables}
-    own = {key: variable.numpy() for key, variable in olds.items()}
-    other = {key: _changed(value, random) for key, value in own.items()}
-    for values, words in ((own, ""), (other, _CHANGED)):
-        for training in (False, True):
-            mine = [(pair.new, values[id(pair.old)]) for pair in variables]
-            theirs = [(variable, values[key]) for key, variable in olds.items()]
-            received = _answers(new, x, training, mine, [pair.new for pair in variables])
-            expected = _answers(model, x, training, theirs, [pair.old for pair in variables])
-            if not _agree(expected, received):
-                mode = "in training" if training else "at inference"
-                return f"run on symbolic inputs it computes something else {mode}{words}"
-    return None
-
-
-def _changed(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other values, positive ones still positive; counters and random states as they are."""
-    if value.dtype.kind in "iub":
-        return value
-    shift = random.uniform(0.0, 0.1, value.shape)
-    return (value * random.uniform(0.5, 1.5, value.shape) + shift).astype(value.dtype)
-
-
-def _answers(model, x, training: bool, state, watched) -> list[np.ndarray]:
-    """Outputs, the sum of the losses and the updated variables of a call that changes nothing."""
-    with keras.StatelessScope(state, collect_losses=True) as scope:
-        outputs = model(x, training=training)
-        losses = [float(loss) for loss in model.losses]
-        updated = [scope.get_current_value(variable) for variable in watched]
-    found = [*keras.tree.flatten(outputs), sum(losses), *updated]
-    return [np.asarray(keras.ops.convert_to_tensor(value)) for value in found]
-
-
-def _agree(expected: list[np.ndarray], received: list[np.ndarray]) -> bool:
-    if len(expected) != len(received):
-        return False
-    for a, b in zip(expected, received, strict=True):
-        bound = _TOLERANCE.get(a.dtype.name, _TOLERANCE_ELSE)
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        if a.dtype.kind not in "fV":
-            if not np.array_equal(a, b):
-                return False
-            continue
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return False
-        a, b = (np.nan_to_num(one, posinf=0, neginf=0) for one in (a, b))
-        if not np.abs(a - b).max(initial=0) <= bound * max(np.abs(a).max(initial=0), 1e-30):
-            return False
-    return True
