@@ -23,14 +23,11 @@ def a_problem(name, seed=0):
 
 def left_over(normal, activation, shares, level, outgoing):
     """The expected squared change behind the best surgery, from the moments of all units."""
-    second = np.zeros((UNITS + NEW + 1,) * 2)
-    second[:, UNITS:] = normal.with_sums(activation, shares, level)
-    second[UNITS:, :UNITS] = second[:UNITS, UNITS:].T
-    second[:UNITS, :UNITS] = normal.moments(activation).second
-    old, new = np.arange(UNITS), np.arange(UNITS, UNITS + NEW + 1)
-    best = np.linalg.solve(second[np.ix_(new, new)], second[np.ix_(new, old)] @ outgoing)
-    difference = np.concatenate([outgoing, -best])
-    return float(np.sum(difference * (second @ difference)))
+    old = normal.moments(activation)
+    new, across = normal.with_sums(activation, shares, level)
+    target = (across - np.outer(old.mean, new.mean)).T @ outgoing
+    best = np.linalg.solve(new.covariance, target)
+    return float(np.sum(outgoing * (old.covariance @ outgoing)) - np.sum(target * best))
 
 
 @pytest.mark.parametrize("name", NAMES)

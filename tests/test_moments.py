@@ -405,7 +405,9 @@ def test_mean_weight_sets_are_fitted_and_taken_where_they_are_better():
     np.testing.assert_allclose(merge.shares @ near, new)
     both = np.concatenate([near, new])
     covariance = both[:, :30] @ both[:, :30].T
-    second = normal_moments(group.activation, both[:, 30], covariance).with_constant()
+    moments = normal_moments(group.activation, both[:, 30], covariance)
+    second = np.pad(moments.second, [(0, 1), (0, 1)], constant_values=1.0)
+    second[:-1, -1] = second[-1, :-1] = moments.mean
     second[16:-1, 16:-1] += RIDGE * np.mean(np.diagonal(second)[16:-1]) * np.eye(4)
     solution = np.linalg.solve(second[16:, 16:], second[16:, :16])
     np.testing.assert_allclose(merge.coefficients, solution[:-1], atol=1e-4)

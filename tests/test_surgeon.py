@@ -15,6 +15,11 @@ def a_layer(seed, units=9, outputs=4, samples=60):
     return values.T @ values / samples, generator.normal(size=(units, outputs)), values
 
 
+def spread(second):
+    """What is left to explain once the constant, the last feature, has taken its part."""
+    return second[:-1, :-1] - np.outer(second[:-1, -1], second[-1, :-1])
+
+
 def refit_error(second, removed, outgoing):
     """Expected squared change when all that is left takes over by least squares."""
     left = [k for k in range(len(second)) if k not in removed]
@@ -39,8 +44,8 @@ def brute_force(second, outgoing):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_order_is_that_of_a_refit_for_every_candidate(seed, block, constant):
     second, outgoing, _ = a_layer(seed)
-    second = second if constant else second[:-1, :-1]
-    greedy = surgeon.greedy_order(second, outgoing @ outgoing.T, ridge=0.0, block=block)
+    second, left = (second, spread(second)) if constant else (second[:-1, :-1],) * 2
+    greedy = surgeon.greedy_order(left, outgoing @ outgoing.T, ridge=0.0, block=block)
     order, costs = brute_force(second, outgoing)
     assert list(greedy.order) == order
     np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
@@ -48,8 +53,9 @@ def test_the_order_is_that_of_a_refit_for_every_candidate(seed, block, constant)
 
 def test_blocks_do_not_change_the_order():
     second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
+    gram, settings = outgoing @ outgoing.T, {"ridge": 1e-6}
     orders = [
-        surgeon.greedy_order(second, outgoing @ outgoing.T, block=block) for block in (1, 7, 64)
+        surgeon.greedy_order(spread(second), gram, block=block, **settings) for block in (1, 7, 64)
     ]
     for other in orders[1:]:
         np.testing.assert_array_equal(orders[0].order, other.order)
@@ -58,27 +64,23 @@ def test_blocks_do_not_change_the_order():
 
 def test_the_reported_error_is_what_happens():
     second, outgoing, values = a_layer(seed=5)
-    removed = np.array([4, 0, 7])
-    features = np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
-    solution = surgeon.least_squares(
-        second, features, removed, centre=np.zeros((7, 3)), ridge=np.zeros(10)
-    )
+    removed, features = np.array([4, 0, 7]), np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
+    within, across = second[np.ix_(features, features)], second[np.ix_(features, removed)]
+    solution = surgeon.least_squares(within, across, centre=np.zeros((7, 3)), ridge=0.0)
     change = (values[:, removed] - values[:, features] @ solution) @ outgoing[removed]
-    error = surgeon.rebuild_error(second, features, removed, solution, outgoing[removed])
+    own = second[np.ix_(removed, removed)]
+    error = surgeon.rebuild_error(own, within, across, solution, outgoing[removed])
     assert error == pytest.approx(np.mean(np.sum(change**2, axis=1)))
     assert error == pytest.approx(refit_error(second, list(removed), outgoing))
 
 
-def test_the_ridge_pulls_towards_its_centre_but_leaves_the_constant_free():
-    second, _, values = a_layer(seed=6)
-    removed, features = np.array([0]), np.array([3, 5, 9])
-    centre = np.array([[0.0], [2.0], [0.0]])
-    ridge = surgeon.ridge_diagonal(9, second, 1e9)
-    assert ridge[9] == 0.0
-    solution = surgeon.least_squares(second, features, removed, centre=centre, ridge=ridge)
-    np.testing.assert_allclose(solution[:2], centre[:2], atol=1e-6)
-    best_offset = np.mean(values[:, 0] - 2.0 * values[:, 5])  # what is left for the constant
-    assert solution[2, 0] == pytest.approx(best_offset, abs=1e-6)
+def test_the_ridge_pulls_towards_its_centre():
+    second, _, _ = a_layer(seed=6)
+    centre, ridge = np.array([[0.0], [2.0]]), surgeon.ridge_of(second[:9, :9], 1e9)
+    assert ridge == pytest.approx(1e9 * np.mean(np.diagonal(second)[:9]))
+    within, across = second[np.ix_([3, 5], [3, 5])], second[[3, 5], :1]
+    solution = surgeon.least_squares(within, across, centre=centre, ridge=ridge)
+    np.testing.assert_allclose(solution, centre, atol=1e-6)
 
 
 def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
@@ -86,24 +88,20 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     _, _, values = a_layer(seed=8)
     values[:, 2] = values[:, 1]
     values[:, 3] = values[:, 1] * (1 + 1e-9)
-    second = values.T @ values / len(values)
-    centre = np.zeros((9, 1))
+    second = spread(values.T @ values / len(values))
+    centre = np.zeros((8, 1))
     centre[0] = 1.0
-    solution = surgeon.least_squares(
-        second,
-        np.array([1, 2, 4, 5, 6, 7, 8, 0, 9]),
-        np.array([3]),
-        centre=centre,
-        ridge=surgeon.ridge_diagonal(9, second, 1e-6),
-    )
+    features, ridge = np.array([1, 2, 4, 5, 6, 7, 8, 0]), surgeon.ridge_of(second, 1e-6)
+    within = second[np.ix_(features, features)]
+    solution = surgeon.least_squares(within, second[features, 3:4], centre=centre, ridge=ridge)
     assert np.max(np.abs(solution)) <= 1.0 + 1e-6
-    greedy = surgeon.greedy_order(second, np.eye(9))
+    greedy = surgeon.greedy_order(second, np.eye(9), ridge=ridge)
     assert np.all(np.isfinite(greedy.costs))
     assert set(greedy.order[:2]) <= {1, 2, 3}  # two of the three copies go first
     np.testing.assert_allclose(greedy.costs[:2], 0.0, atol=1e-5)
 
 
 def test_units_that_are_nothing_under_the_prior_have_an_order_too():
-    for second in (np.zeros((3, 3)), np.diag([0.0, 0.0, 0.0, 1.0]), np.diag([1e-300] * 3)):
-        found = surgeon.greedy_order(second, np.eye(3))
+    for second in (np.zeros((3, 3)), np.diag([1e-300] * 3)):
+        found = surgeon.greedy_order(second, np.eye(3), ridge=surgeon.ridge_of(second, 1e-6))
         assert sorted(found.order) == [0, 1] and np.all(found.costs < 1e-5)

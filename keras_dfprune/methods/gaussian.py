@@ -7,7 +7,7 @@ arc-cosine kernels (Cho & Saul 2009). No sampling anywhere.
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -21,11 +21,18 @@ _REACH = 9.0
 _PANELS = np.linspace(-_REACH, _REACH, 13)
 _BENDS = np.array([-16.0, -8.0, -4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
 _NODES = 12
-# The expansion's tail is kept as one further power, so the diagonal is exact at any length.
+# Powers of the correlation. What they leave out of E[phi^2] is kept as one further power, so the
+# diagonal of a smooth activation is exact at any length.
 _TERMS = 48
-# Nodes over the angle in Price's integral: relative error 2e-7 at correlation 1, 1e-8 below 0.9999,
-# far less elsewhere; the ridge of the surgery is 1e-6. It is half of a plan's time.
+# The next power is below this at the largest correlation of a block: how many powers it takes.
+_PRECISION = 1e-10
+# Above this correlation `_TERMS` powers don't reach that, and kinks take an integral over an angle
+# instead, with so many nodes: relative error 2e-7 at correlation 1, 1e-8 below 0.9999, far less
+# elsewhere; the ridge of the surgery is 1e-6. 1 to 14 % of the pairs of trained layers lie there.
+_REACH_OF_POWERS = _PRECISION ** (1.0 / _TERMS)
 _ANGLES = 12
+# Beyond so many standard deviations the normal density is 0 in float64.
+_NEVER = 40.0
 _BLOCK_ENTRIES = 2**18  # 2 MiB of float64 at a time: they stay in the cache
 
 
@@ -50,17 +57,9 @@ class UnitMoments:
         """The moments of some of the units, in the order given."""
         return UnitMoments(self.mean[units], self.second[np.ix_(units, units)])
 
-    def with_constant(self) -> np.ndarray:
-        """The second moments of `(h, 1)`, shape `(units + 1, units + 1)`, the constant last."""
-        mean = self.mean[:, None]
-        return np.block([[self.second, mean], [mean.T, np.ones((1, 1))]])
-
 
 def normal_moments(activation: Activation, mean: np.ndarray, covariance: np.ndarray) -> UnitMoments:
     """Moments of `phi(z)` for `z ~ N(mean, covariance)`.
-
-    Piecewise-linear activations in closed form but for one smooth integral over an angle; the
-    others by their Hermite expansion.
 
     Args:
         activation: An element-wise activation.
@@ -70,25 +69,24 @@ def normal_moments(activation: Activation, mean: np.ndarray, covariance: np.ndar
     Returns:
         The `UnitMoments` of the activated units, in float64.
     """
-    units = activated(activation, mean, np.diagonal(covariance))
-    return UnitMoments(units.expected, units.product(units, covariance))
+    return Preactivations(mean[None], covariance).moments(activation)
 
 
-def activated(activation: Activation, mean: np.ndarray, variance: np.ndarray) -> "Activated":
+def activated(activation: Activation, means: np.ndarray, variance: np.ndarray) -> "Activated":
     """Units `phi(z)` with normal `z`, one by one: what their products with others are made of.
 
     Args:
         activation: An element-wise activation.
-        mean: Float array, shape `(units,)`.
-        variance: Float array, shape `(units,)`.
+        means: Float array, shape `(means, units)`: equally likely ones.
+        variance: Float array, shape `(units,)`: around each of them.
     """
-    mean = np.asarray(mean, np.float64)
+    means = np.asarray(means, np.float64)
     std = np.sqrt(np.maximum(variance, 0.0))
     # A unit that never moves: any small width gives the same moments without a division by 0.
-    std = np.maximum(std, 1e-12 * (1.0 + np.abs(mean)))
+    std = np.maximum(std, 1e-12 * (1.0 + np.max(np.abs(means), axis=0)))
     if activation.linear_pieces is None or not math.isfinite(activation.slope):  # curves, or jumps
-        return _Curved(activation, mean, std)
-    return _PiecewiseLinear(activation, mean, std)
+        return _Curved(activation, means, std)
+    return _PiecewiseLinear(activation, means, std)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,8 +102,9 @@ class Preactivations:
     covariance: np.ndarray
 
     def moments(self, activation: Activation) -> UnitMoments:
-        """The moments of the units."""
-        return mixture([normal_moments(activation, mean, self.covariance) for mean in self.means])
+        """The moments of the units, in float64."""
+        units = activated(activation, self.means, np.diagonal(self.covariance))
+        return UnitMoments(units.expected, units.product(units, self.covariance))
 
     def select(self, units: np.ndarray) -> "Preactivations":
         """Those of some of the units."""
@@ -113,8 +112,8 @@ class Preactivations:
 
     def with_sums(
         self, activation: Activation, shares: np.ndarray, level: np.ndarray
-    ) -> np.ndarray:
-        """Second moments of new units, and of the old ones with them.
+    ) -> tuple[UnitMoments, np.ndarray]:
+        """Moments of new units, and second moments of the old ones with them.
 
         Args:
             activation: An element-wise activation.
@@ -122,18 +121,14 @@ class Preactivations:
             level: Float array, shape `(new,)`: constants added to them.
 
         Returns:
-            Float64 array, shape `(units + new + 1, new + 1)`: `E[(h, h_new, 1) (h_new, 1)^T]`.
+            The `UnitMoments` of the new units, and a float64 array, shape `(units, new)`.
         """
-        mixed = tf.matmul(shares, self.covariance).numpy()
-        inner = tf.matmul(mixed, shares, transpose_b=True).numpy()
-        parts = []
-        for mean in self.means:
-            old = activated(activation, mean, np.diagonal(self.covariance))
-            new = activated(activation, shares @ mean + level, np.diagonal(inner))
-            expected = np.concatenate([old.expected, new.expected, [1.0]])[:, None]
-            rows = [old.product(new, mixed.T), new.product(new, inner), new.expected[None]]
-            parts.append(np.concatenate([np.concatenate(rows), expected], axis=1))
-        return np.mean(parts, axis=0)
+        mixed = tf.matmul(self.covariance, shares, transpose_b=True)
+        inner = tf.matmul(shares, mixed).numpy()
+        old = activated(activation, self.means, np.diagonal(self.covariance))
+        new = activated(activation, self.means @ shares.T + level, np.diagonal(inner))
+        across = old.product(new, mixed.numpy())
+        return UnitMoments(new.expected, new.product(new, inner)), across
 
 
 def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:
@@ -159,20 +154,21 @@ def sample_moments(values: np.ndarray) -> UnitMoments:
 
 
 class Activated(abc.ABC):
-    """Units `phi(z)` with normal `z`.
+    """Units `phi(z)` with normal `z`: `E[h_i h_j] = sum_k c_ik c_jk r^k`, r the correlation of `z`.
+
+    `c_k` are the normalised Hermite coefficients of `phi(m + s t)`; over several means, each
+    equally likely, `c_ik c_jk` is the mean of the products.
 
     Args:
-        mean: Float array, shape `(units,)`: of `z`.
+        means: Float array, shape `(means, units)`: of `z`.
         std: Float array, shape `(units,)`: of `z`, positive.
-
-    Attributes:
-        expected: Float64 array, shape `(units,)`: `E[phi(z)]`.
+        powers: Float array, shape `(powers, units, means)`: the coefficients.
     """
 
-    expected: np.ndarray
-
-    def __init__(self, mean: np.ndarray, std: np.ndarray):
-        self.mean, self.std = mean, std
+    def __init__(self, means: np.ndarray, std: np.ndarray, powers: np.ndarray):
+        self.means, self.std = means, std
+        self.expected = np.mean(powers[0], axis=1)
+        self.powers = tf.constant(powers / math.sqrt(len(means)))
 
     def product(self, other: "Activated", covariance: np.ndarray) -> np.ndarray:
         """`E[phi(z_i) phi(z_j)]` of these units and others, shape `(units, others)`.
@@ -181,92 +177,114 @@ class Activated(abc.ABC):
             other: Units with the same activation; they may be the same ones.
             covariance: Float array, shape `(units, others)`: of `z`.
         """
-        correlation = np.clip(covariance / np.outer(self.std, other.std), -1.0, 1.0)
-        if other is self:
-            np.fill_diagonal(correlation, 1.0)
-        found = np.empty_like(correlation)
+        found = np.empty(covariance.shape)
         step = max(1, _BLOCK_ENTRIES // max(len(other.std), 1))
         for k in range(0, len(self.std), step):
             rows, columns = slice(k, k + step), slice(k if other is self else 0, None)
-            block = self._block(rows, columns, other, tf.constant(correlation[rows, columns]))
+            width = tf.constant(self.std[rows, None]) * other.std[None, columns]
+            r = tf.clip_by_value(covariance[rows, columns] / width, -1.0, 1.0)
+            block = self._block(rows, columns, other, r)
             found[rows, columns] = block.numpy()
             if other is self:
-                found[columns, rows] = found[rows, columns].T
+                found[columns, rows] = tf.transpose(block).numpy()
         return found
 
     @abc.abstractmethod
     def _block(self, rows: slice, columns: slice, other: "Activated", r: tf.Tensor) -> tf.Tensor:
         """A block of `product`, with the correlations `r`."""
 
+    def _series(self, rows: slice, columns: slice, other: "Activated", r: tf.Tensor) -> tf.Tensor:
+        """The sum over as many powers as the largest correlation needs, by Horner's scheme."""
+        largest, terms = float(tf.reduce_max(tf.abs(r))), self.powers.shape[0]
+        if largest < _REACH_OF_POWERS:
+            terms = min(terms, 2 + int(math.log(_PRECISION) / math.log(max(largest, 1e-300))))
+        left = tf.unstack(self.powers[:terms, rows])
+        right = tf.unstack(other.powers[:terms, columns])
+        total = tf.matmul(left.pop(), right.pop(), transpose_b=True)
+        while left:
+            total = total * r + tf.matmul(left.pop(), right.pop(), transpose_b=True)
+        return total
+
 
 class _PiecewiseLinear(Activated):
-    """`E[h_i h_j] = c0_i c0_j + c1_i c1_j r + sum over pairs of kinks`.
+    """Closed-form coefficients: beyond the first two only the kinks count.
 
     By Price's theorem the second derivative in the correlation r of `E[h_i h_j]` is the normal
-    density at the kinks; integrated twice with r = sin(angle) its singularity at r = 1 is gone.
+    density at the kinks, `sum_k He_k(x) He_k(y) r^k / k!` times both densities (Mehler); near
+    r = 1 it is integrated twice with r = sin(angle), and its singularity there is gone.
     """
 
-    def __init__(self, activation: Activation, mean: np.ndarray, std: np.ndarray):
-        super().__init__(mean, std)
+    def __init__(self, activation: Activation, means: np.ndarray, std: np.ndarray):
         slopes, intercepts = np.array(activation.linear_pieces, np.float64).T
         kinks = np.array(activation.kinks, np.float64)
-        self.level = (kinks[None, :] - mean[:, None]) / std[:, None]
-        edge = np.full((len(mean), 1), np.inf)
-        bounds = np.concatenate([-edge, self.level, edge], axis=1)
-        mass = np.diff(0.5 * tf.math.erfc(-bounds / math.sqrt(2.0)).numpy(), axis=1)
-        dense = np.diff(np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi), axis=1)
-        within = mean[:, None] * mass - std[:, None] * dense
-        self.expected = within @ slopes + mass @ intercepts
-        self.linear = std * (mass @ slopes)
-        self._jumps = np.diff(slopes)
+        level = (kinks - means[..., None]) / std[:, None]  # (means, units, kinks)
+        edge = np.full((*means.shape, 1), np.inf)
+        bounds = np.concatenate([-edge, level, edge], axis=-1)
+        mass = np.diff(0.5 * tf.math.erfc(-bounds / math.sqrt(2.0)).numpy())
+        dense = np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi)
+        within = means[..., None] * mass - std[:, None] * np.diff(dense)
+        powers = np.zeros((_TERMS, len(std), len(means)))
+        powers[0] = (within @ slopes + mass @ intercepts).T
+        powers[1] = (std * (mass @ slopes)).T
+        bent = std[:, None] * dense[..., 1:-1] * np.diff(slopes)
+        for k, hermite in enumerate(_hermite(np.clip(level, -_NEVER, _NEVER), _TERMS - 2), 2):
+            powers[k] = np.sum(bent * hermite, axis=-1).T / math.sqrt(k * (k - 1))
+        super().__init__(means, std, powers)
+        self.level, self._jumps = level, np.diff(slopes)
 
     def _block(
         self, rows: slice, columns: slice, other: "_PiecewiseLinear", r: tf.Tensor
     ) -> tf.Tensor:
-        total = tf.constant(np.outer(self.linear[rows], other.linear[columns])) * r
-        total += tf.constant(np.outer(self.expected[rows], other.expected[columns]))
-        width = tf.constant(np.outer(self.std[rows], other.std[columns]))
+        near = tf.abs(r) < _REACH_OF_POWERS
+        total = self._series(rows, columns, other, tf.where(near, r, 0.0))
+        far = tf.where(~near)
+        i, j = far.numpy().T + [[rows.start], [columns.start]]
+        exact = self._integrated(i, j, other, tf.gather_nd(r, far))
+        return tf.tensor_scatter_nd_update(total, far, exact)
+
+    def _integrated(
+        self, i: np.ndarray, j: np.ndarray, other: "_PiecewiseLinear", r: tf.Tensor
+    ) -> tf.Tensor:
+        """Some pairs of units, with the correlations `r`, shape `(pairs,)`."""
+        straight = tf.gather(self.powers[:2], i, axis=1) * tf.gather(other.powers[:2], j, axis=1)
+        alone, linear = tf.unstack(tf.reduce_sum(straight, axis=-1))
+        gain = tf.zeros_like(r)
         for a, jump in enumerate(self._jumps):
             for b, against in enumerate(self._jumps):
-                gain = _price(r, self.level[rows, a], other.level[columns, b])
-                total += jump * against * width * gain
-        return total
+                x, y = self.level[:, i, a], other.level[:, j, b]
+                gain += jump * against * tf.reduce_mean(_price(r, x, y), axis=0)
+        return alone + linear * r + self.std[i] * other.std[j] * gain
 
 
 def _price(r: tf.Tensor, level: np.ndarray, other: np.ndarray) -> tf.Tensor:
     """The integral over angles up to asin(r) of `(r - sin) exp(-q / 2 cos^2) / 2 pi`."""
-    x, y = tf.constant(level[:, None]), tf.constant(other[None, :])
-    squares, product = x * x + y * y, 2.0 * x * y
+    squares, product = tf.constant(0.5 * (level**2 + other**2)), tf.constant(level * other)
     half = 0.5 * tf.asin(r)
-    total = tf.zeros_like(r)
+    total = tf.zeros_like(squares)
     for angle, weight in zip(*np.polynomial.legendre.leggauss(_ANGLES), strict=True):
-        theta = half * (angle + 1.0)
-        sine = tf.sin(theta)
+        sine = tf.sin(half * (angle + 1.0))
         cosine2 = tf.maximum(1.0 - sine * sine, 1e-300)
-        total += weight * (r - sine) * tf.exp(-0.5 * (squares - product * sine) / cosine2)
+        total += weight * (r - sine) * tf.exp((product * sine - squares) / cosine2)
     return half * total / (2.0 * math.pi)
 
 
 class _Curved(Activated):
-    """`E[h_i h_j] = sum_k c_ik c_jk r^k` with the normalised Hermite coefficients of each unit.
+    """Coefficients by quadrature.
 
-    What the expansion leaves out of `E[h_i^2]` is added as one further power: the diagonal is
-    exact, and the matrix stays positive semidefinite (a sum of Schur products).
+    What they leave out of `E[h_i^2]` is added as one further power: the diagonal is exact, and
+    the matrix stays positive semidefinite (a sum of Schur products).
     """
 
-    def __init__(self, activation: Activation, mean: np.ndarray, std: np.ndarray):
-        super().__init__(mean, std)
-        coefficients, square = _coefficients(activation.values, activation.kinks, mean, std)
-        tail = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=1), 0.0))
-        self.powers = np.concatenate([coefficients, tail[:, None]], axis=1)
-        self.expected = coefficients[:, 0]
+    def __init__(self, activation: Activation, means: np.ndarray, std: np.ndarray):
+        powers = []
+        for mean in means:
+            coefficients, square = _coefficients(activation.values, activation.kinks, mean, std)
+            tail = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=0), 0.0))
+            powers.append(np.concatenate([coefficients, tail[None]]))
+        super().__init__(means, std, np.stack(powers, axis=-1))
 
     def _block(self, rows: slice, columns: slice, other: "_Curved", r: tf.Tensor) -> tf.Tensor:
-        total = tf.zeros_like(r)
-        for k in range(self.powers.shape[1] - 1, -1, -1):  # Horner's scheme
-            outer = np.outer(self.powers[rows, k], other.powers[columns, k])
-            total = total * r + tf.constant(outer)
-        return total
+        return self._series(rows, columns, other, r)
 
 
 def _coefficients(
@@ -292,9 +310,12 @@ def _coefficients(
 
 def _project(weighted: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Sums over the nodes `t` of `weighted` times each normalised Hermite polynomial."""
-    coefficients = np.empty((len(t), _TERMS))
+    return np.stack([np.sum(weighted * hermite, axis=1) for hermite in _hermite(t, _TERMS)])
+
+
+def _hermite(t: np.ndarray, terms: int) -> Iterator[np.ndarray]:
+    """The normalised Hermite polynomials `He_k(t) / sqrt(k!)`, k from 0."""
     before, now = np.zeros_like(t), np.ones_like(t)
-    for k in range(_TERMS):
-        coefficients[:, k] = np.sum(weighted * now, axis=1)
+    for k in range(terms):
+        yield now
         before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1)
-    return coefficients

@@ -9,6 +9,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.methods.symmetric import inverse
+
 # Removals between two flushes of the delayed updates: one product per block instead of one
 # memory-bound update per removal; flat between 32 and 128 at 2,048 units.
 BLOCK = 64
@@ -29,27 +31,21 @@ class Greedy:
     costs: np.ndarray
 
 
-def ridge_diagonal(units: int, second: np.ndarray, ridge: float) -> np.ndarray:
-    """What is added to the diagonal: `ridge` times the mean second moment, 0 for the constant.
+def ridge_of(second: np.ndarray, relative: float) -> float:
+    """What is added to the diagonal: `relative` times the mean second moment.
 
-    Where all units are zero under the prior (a relu behind `-abs(x)`), `ridge` itself.
+    Where all units are zero under the prior (a relu behind `-abs(x)`), `relative` itself.
 
     Args:
-        units: Number of units; further rows of `second` are constants.
-        second: Float array, shape `(units or units + 1,) * 2`.
-        ridge: Non-negative float, relative.
-
-    Returns:
-        Float64 array, shape `(len(second),)`.
+        second: Float array, shape `(units, units)`.
+        relative: Non-negative float.
     """
-    diagonal = np.zeros(len(second))
-    mean = np.trace(second[:units, :units]) / max(units, 1)
-    diagonal[:units] = ridge * (mean if mean > _NOTHING else 1.0)
-    return diagonal
+    mean = float(np.trace(second)) / max(len(second), 1)
+    return relative * (mean if mean > _NOTHING else 1.0)
 
 
 def greedy_order(
-    second: np.ndarray, outgoing_gram: np.ndarray, *, ridge: float = 1e-6, block: int = BLOCK
+    second: np.ndarray, outgoing_gram: np.ndarray, *, ridge: float, block: int = BLOCK
 ) -> Greedy:
     """Removes all units but one, each time the one whose removal costs least.
 
@@ -58,29 +54,26 @@ def greedy_order(
     the downdates are `P -= p p^T P_jj` and `M -= p q^T + q p^T`.
 
     Args:
-        second: Float array, shape `(units or units + 1,) * 2`: moments, the constant feature last
-            where there is one. It is never removed.
+        second: Float array, shape `(units, units)`: second moments; the covariance where a
+            constant takes over, too, for then it is what is left to be explained.
         outgoing_gram: Float array, shape `(units, units)`: `A A^T` of the outgoing weights.
-        ridge: Non-negative float, relative to the mean second moment.
+        ridge: Non-negative float, added to the diagonal.
         block: Int: removals between two flushes.
 
     Returns:
         The `Greedy` order; ties go to the smallest unit.
     """
-    units, features = len(outgoing_gram), len(second)
-    alive = np.arange(features)  # features in the current matrices; the constant stays last
-    inverse = tf.linalg.inv(tf.constant(second + np.diag(ridge_diagonal(units, second, ridge))))
-    padding = [[0, features - units]] * 2
-    gram = tf.pad(tf.constant(outgoing_gram, tf.float64), padding)
+    units = len(second)
+    alive = np.arange(units)  # units in the current matrices
+    inverted, gram = inverse(_with_ridge(second, ridge)), tf.constant(outgoing_gram, tf.float64)
     order, costs = [], []
     while len(order) < units - 1:
-        steps = min(block, units - 1 - len(order))
-        pending = _Pending(inverse, gram, features - units, steps)
-        for _ in range(steps):
+        pending = _Pending(inverted, gram, min(block, units - 1 - len(order)))
+        while pending.done < len(pending.pivots):
             position, cost = pending.remove_cheapest()
             order.append(int(alive[position]))
             costs.append(cost)
-        inverse, gram, left = pending.flush()
+        inverted, gram, left = pending.flush()
         alive = alive[left]
     return Greedy(np.array(order, np.int64), np.array(costs, np.float64))
 
@@ -88,106 +81,107 @@ def greedy_order(
 class _Pending:
     """The delayed updates of one block: the matrices as of the last flush, and what is to come."""
 
-    def __init__(self, inverse: tf.Tensor, gram: tf.Tensor, constants: int, steps: int):
-        self.inverse, self.gram = inverse, gram
-        self.inverse_diagonal = tf.linalg.diag_part(inverse).numpy()
+    def __init__(self, inverted: tf.Tensor, gram: tf.Tensor, steps: int):
+        self.inverted, self.gram = inverted, gram
+        self.inverted_diagonal = tf.linalg.diag_part(inverted).numpy()
         self.gram_diagonal = tf.linalg.diag_part(gram).numpy()
-        size = len(self.inverse_diagonal)
-        self.constants = np.arange(size - constants, size)
-        self.open = np.arange(size) < size - constants
+        size = len(self.inverted_diagonal)
+        self.open = np.ones(size, bool)
         self.done = 0
-        self.columns = np.empty((steps, size))  # p sqrt(P_jj)
+        self.pivots = np.empty(steps)  # P_jj
         self.shares = np.empty((steps, size))  # p
         self.halves = np.empty((steps, size))  # q
 
     def remove_cheapest(self) -> tuple[int, float]:
         """Removes one unit; returns its position and its cost."""
-        cost = np.maximum(self.gram_diagonal, 0.0) / np.maximum(self.inverse_diagonal, 1e-300)
+        cost = np.maximum(self.gram_diagonal, 0.0) / np.maximum(self.inverted_diagonal, 1e-300)
         j = int(np.argmin(np.where(self.open, cost, np.inf)))
-        columns, shares, halves = (
-            rows[: self.done] for rows in (self.columns, self.shares, self.halves)
-        )
-        column = self.inverse[j].numpy() - columns[:, j] @ columns
-        m = self.gram[j].numpy() - halves[:, j] @ shares - shares[:, j] @ halves
+        shares, halves = self.shares[: self.done], self.halves[: self.done]
+        own = np.stack([shares[:, j] * self.pivots[: self.done], halves[:, j]]) @ shares
+        column = _row(self.inverted, j) - own[0]
+        m = _row(self.gram, j) - own[1] - shares[:, j] @ halves
         share = column / column[j]
         half = m - 0.5 * m[j] * share
-        self.columns[self.done] = column / np.sqrt(column[j])
+        self.pivots[self.done] = column[j]
         self.shares[self.done], self.halves[self.done] = share, half
         self.done += 1
-        self.inverse_diagonal -= column * share
+        self.inverted_diagonal -= column * share
         self.gram_diagonal -= 2.0 * share * half
         self.open[j] = False
         return j, float(cost[j])
 
     def flush(self) -> tuple[tf.Tensor, tf.Tensor, np.ndarray]:
         """The current matrices without the removed units, and the positions that are left."""
-        left = np.concatenate([np.flatnonzero(self.open), self.constants])
-        columns, shares, halves = (
-            tf.constant(rows[:, left]) for rows in (self.columns, self.shares, self.halves)
-        )
-        crossed = tf.matmul(shares, halves, transpose_a=True)
-        inverse = _submatrix(self.inverse, left) - tf.matmul(columns, columns, transpose_a=True)
-        gram = _submatrix(self.gram, left) - crossed - tf.transpose(crossed)
-        return inverse, gram, left
+        left = np.flatnonzero(self.open)
+        shares, halves = self.shares[:, left], self.halves[:, left]
+        pivoted = tf.matmul(shares, self.pivots[:, None] * shares, transpose_a=True)
+        both = np.concatenate([shares, halves]), np.concatenate([halves, shares])
+        inverted = _submatrix(self.inverted, left) - pivoted
+        gram = _submatrix(self.gram, left) - tf.matmul(*both, transpose_a=True)
+        return inverted, gram, left
+
+
+def _row(matrix: tf.Tensor, j: int) -> np.ndarray:
+    return tf.raw_ops.GatherV2(params=matrix, indices=j, axis=0).numpy()  # a third of `matrix[j]`
 
 
 def _submatrix(matrix: tf.Tensor, rows: np.ndarray) -> tf.Tensor:
-    return tf.gather(tf.gather(matrix, rows), rows, axis=1)
+    """Of a symmetric matrix; whole rows are gathered faster than single entries."""
+    return tf.gather(tf.transpose(tf.gather(matrix, rows)), rows)
+
+
+def _with_ridge(matrix: np.ndarray, ridge: float) -> tf.Tensor:
+    return tf.linalg.set_diag(tf.constant(matrix), np.diagonal(matrix) + ridge)
 
 
 def least_squares(
-    second: np.ndarray,
-    features: np.ndarray,
-    removed: np.ndarray,
-    *,
-    centre: np.ndarray,
-    ridge: np.ndarray,
+    within: np.ndarray, across: np.ndarray, *, centre: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """Rebuilds removed units: `argmin_R E|h_removed - h_features R|^2 + ridge |R - centre|^2`.
+    """Rebuilds units from features: `argmin_R E|h - h_features R|^2 + ridge |R - centre|^2`.
 
-    Centred on a merge that is sane by itself, so that directions which `second` does not know
+    Centred on a merge that is sane by itself, so that directions which `within` does not know
     (near-copies, strongly coloured priors) keep it instead of growing without bound.
 
     Args:
-        second: Float array, shape `(n, n)`: second moments.
-        features: Int array, shape `(features,)`: what may take over, a constant included.
-        removed: Int array, shape `(removed,)`.
-        centre: Float array, shape `(features, removed)`.
-        ridge: Float array, shape `(n,)`: what is added to the diagonal (`ridge_diagonal`).
+        within: Float array, shape `(features, features)`: their second moments; covariances
+            where a constant takes over, too.
+        across: Float array, shape `(features, units)`: theirs with the units.
+        centre: Float array, shape `(features, units)`.
+        ridge: Non-negative float, added to the diagonal.
 
     Returns:
-        Float64 array, shape `(features, removed)`.
+        Float64 array, shape `(features, units)`.
     """
-    weight = ridge[features]
-    left = second[np.ix_(features, features)] + np.diag(weight)
-    right = second[np.ix_(features, removed)] + weight[:, None] * centre
-    factor = tf.linalg.cholesky(tf.constant(left))
-    solved = tf.linalg.cholesky_solve(factor, tf.constant(right)).numpy()
+    matrix, right = _with_ridge(within, ridge), tf.constant(across + ridge * centre)
+    solved = tf.linalg.cholesky_solve(tf.linalg.cholesky(matrix), right).numpy()
     if np.all(np.isfinite(solved)):
         return solved
-    return np.linalg.lstsq(left, right, rcond=None)[0]  # singular to machine precision
+    return np.linalg.lstsq(matrix, right, rcond=None)[0]  # singular to machine precision
 
 
 def rebuild_error(
-    second: np.ndarray,
-    features: np.ndarray,
-    removed: np.ndarray,
+    own: np.ndarray,
+    within: np.ndarray,
+    across: np.ndarray,
     coefficients: np.ndarray,
     outgoing: np.ndarray,
 ) -> float:
-    """The expected squared change of the outputs, `E|(h_removed - h_features R) A_removed|^2`.
+    """The expected squared change of the outputs, `E|(h - h_features R) A|^2`.
 
     Args:
-        second: Float array, shape `(n, n)`: second moments, without any ridge.
-        features: Int array, shape `(features,)`.
-        removed: Int array, shape `(removed,)`.
-        coefficients: Float array, shape `(features, removed)`.
-        outgoing: Float array, shape `(removed, outputs)`.
+        own: Float array, shape `(units, units)`: second moments of the units, without any ridge.
+        within: Float array, shape `(features, features)`: those of the features.
+        across: Float array, shape `(features, units)`.
+        coefficients: Float array R, shape `(features, units)`.
+        outgoing: Float array A, shape `(units, outputs)`.
 
     Returns:
         Float, summed over the outputs.
     """
-    difference = np.zeros((len(second), outgoing.shape[1]))
-    difference[removed] = outgoing
-    difference[features] -= coefficients @ outgoing
-    return max(float(np.sum(difference * (second @ difference))), 0.0)
+    through = tf.matmul(coefficients, outgoing)
+    missed = outgoing * (
+        tf.matmul(own, outgoing) - 2.0 * tf.matmul(across, through, transpose_a=True)
+    )
+    return max(
+        float(tf.reduce_sum(missed) + tf.reduce_sum(through * tf.matmul(within, through))), 0.0
+    )

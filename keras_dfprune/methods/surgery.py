@@ -80,8 +80,9 @@ class Surgery:
         self._sets = np.asarray(group.weight_sets, np.float64)[left]
         self._outgoing = self._sparse.absorb(group.outgoing_matrix())
         self._left = moments.select(left)
-        self._second = self._left.with_constant() if group.offset_allowed else self._left.second
-        self._ridge = surgeon.ridge_diagonal(len(left), self._second, RIDGE)
+        # With a constant that takes over, too, the means are its: covariances are left to rebuild.
+        self._spread = self._left.covariance if group.offset_allowed else self._left.second
+        self._ridge = surgeon.ridge_of(self._left.second, RIDGE)
         self._normal = None if normal is None else normal.select(left)
         self._steps = steps
         self._fitted: dict[int, _Fit] = {}
@@ -89,11 +90,10 @@ class Surgery:
     def curve(self) -> Curve:
         """The whole curve, down to one unit."""
         gram = _outer_gram(self._outgoing)
-        greedy = surgeon.greedy_order(self._second, gram, ridge=RIDGE)
+        greedy = surgeon.greedy_order(self._spread, gram, ridge=self._ridge)
         self._order = greedy.order
         costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
-        spread = self._left.covariance if self._group.offset_allowed else self._left.second
-        variance = float(np.sum(gram * spread))
+        variance = float(np.vdot(gram, self._spread))
         scale = variance if variance > 0.0 else 1.0
         within = np.cumsum(costs) <= DEFAULT_TOLERANCE * scale
         return Curve(
@@ -186,22 +186,40 @@ class Surgery:
         self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
     ) -> _Fit:
         """Kept units as they are; the heirs among them take over."""
-        left = len(self._sets)
-        centre = self._merge_of(heirs, removed, nearest)
-        features = np.append(heirs, left) if self._group.offset_allowed else heirs
-        centre = np.pad(centre, [(0, len(features) - len(heirs)), (0, 0)])
-        solution = surgeon.least_squares(
-            self._second, features, removed, centre=centre, ridge=self._ridge
+        solution, error = self._solved(
+            removed,
+            self._spread[np.ix_(heirs, heirs)],
+            self._spread[np.ix_(heirs, removed)],
+            self._merge_of(heirs, removed, nearest),
+            self._ridge,
         )
-        error = surgeon.rebuild_error(
-            self._second, features, removed, solution, self._outgoing[removed]
-        )
-        rebuilt, constant = np.zeros((len(kept), left)), np.zeros(left)
+        rebuilt = np.zeros((len(kept), len(self._sets)))
         rebuilt[np.arange(len(kept)), kept] = 1.0
-        rebuilt[np.ix_(np.searchsorted(kept, heirs), removed)] = solution[: len(heirs)]
-        if self._group.offset_allowed:
-            constant[removed] = solution[-1]
+        rebuilt[np.ix_(np.searchsorted(kept, heirs), removed)] = solution
+        constant = self._constant(removed, solution, self._left.mean[heirs])
         return _Fit(rebuilt, constant, error, self._left.select(kept))
+
+    def _solved(
+        self,
+        targets: np.ndarray,
+        within: np.ndarray,
+        across: np.ndarray,
+        centre: np.ndarray,
+        ridge: float,
+    ) -> tuple[np.ndarray, float]:
+        """The least-squares coefficients of the targets, and their expected squared change."""
+        solution = surgeon.least_squares(within, across, centre=centre, ridge=ridge)
+        own, outgoing = self._spread[np.ix_(targets, targets)], self._outgoing[targets]
+        return solution, surgeon.rebuild_error(own, within, across, solution, outgoing)
+
+    def _constant(
+        self, targets: np.ndarray, solution: np.ndarray, expected: np.ndarray
+    ) -> np.ndarray:
+        """What the features, of mean `expected`, leave of the targets' means."""
+        constant = np.zeros(len(self._sets))
+        if self._group.offset_allowed:
+            constant[targets] = self._left.mean[targets] - expected @ solution
+        return constant
 
     def _moved(
         self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
@@ -237,27 +255,24 @@ class Surgery:
 
         `centre`, shape `(heirs, left)`, is where the ridge draws the solution.
         """
-        left, places = len(self._sets), np.searchsorted(kept, heirs)
-        second = np.zeros((left + len(kept) + 1,) * 2)
-        second[:, left:] = self._normal.with_sums(self._group.activation, shares, level)
-        second[left:, :left] = second[:left, left:].T
-        second[:left, :left] = self._left.second
-        targets = np.setdiff1d(np.arange(left), np.setdiff1d(kept, heirs))
-        features, centre = left + places, centre[:, targets]
+        places = np.searchsorted(kept, heirs)
+        new, across = self._normal.with_sums(self._group.activation, shares, level)
+        within = new.second
         if self._group.offset_allowed:
-            features = np.append(features, left + len(kept))
-            centre = np.pad(centre, [(0, 1), (0, 0)])
-        ridge = np.zeros(len(second))
-        ridge[left:-1] = RIDGE * np.mean(np.diagonal(second)[left:-1])
-        solution = surgeon.least_squares(second, features, targets, centre=centre, ridge=ridge)
-        error = surgeon.rebuild_error(second, features, targets, solution, self._outgoing[targets])
-        rebuilt, constant = np.zeros((len(kept), left)), np.zeros(left)
+            within, across = new.covariance, across - np.outer(self._left.mean, new.mean)
+        targets = np.setdiff1d(np.arange(len(self._sets)), np.setdiff1d(kept, heirs))
+        solution, error = self._solved(
+            targets,
+            within[np.ix_(places, places)],
+            across[np.ix_(targets, places)].T,
+            centre[:, targets],
+            surgeon.ridge_of(new.second, RIDGE),
+        )
+        rebuilt = np.zeros((len(kept), len(self._sets)))
         rebuilt[np.arange(len(kept)), kept] = 1.0
         rebuilt[:, targets] = 0.0
-        rebuilt[np.ix_(places, targets)] = solution[: len(heirs)]
-        if self._group.offset_allowed:
-            constant[targets] = solution[-1]
-        new = UnitMoments(second[left:-1, -1], second[left:-1, left:-1])
+        rebuilt[np.ix_(places, targets)] = solution
+        constant = self._constant(targets, solution, new.mean[places])
         return _Fit(rebuilt, constant, error, new, shares, level)
 
     def _cluster_shares(
