@@ -25,7 +25,7 @@ def left_over(normal, activation, shares, level, outgoing):
     """The expected squared change behind the best surgery, from the moments of all units."""
     old = normal.moments(activation)
     new, across = normal.with_sums(activation, shares, level)
-    target = (across - np.outer(old.mean, new.mean)).T @ outgoing
+    target = (across - np.outer(new.mean, old.mean)) @ outgoing
     best = np.linalg.solve(new.covariance, target)
     return float(np.sum(outgoing * (old.covariance @ outgoing)) - np.sum(target * best))
 

@@ -144,7 +144,7 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
             unknown[feed.columns] = False
     means = mean[None]
     if np.any(unknown):
-        part = weights[:, unknown]
+        part = weights if np.all(unknown) else weights[:, unknown]
         assumed = assume(part, group.weight_sets[:, group.inputs], prior)
         covariance += assumed.covariance
         # Not for convolutions, whose moments are handed on as if they were known: LeNet-5 on MNIST
@@ -175,18 +175,26 @@ class Assumed:
     Attributes:
         shift: Float64 array, shape `(features,)`.
         own: Float: standard deviation of what each feature has for itself.
-        codes: Float64 array, shape `(units, features)`: what the features share.
+        weights: Float64 array, shape `(units, features)`.
+        shared: Float64 array, shape `(features,)`: `codes = weights * shared`.
         covariance: Float64 array, shape `(units, units)`: of the pre-activations, `t` given.
     """
 
     shift: np.ndarray
     own: float
-    codes: np.ndarray
+    weights: np.ndarray
+    shared: np.ndarray
     covariance: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """What the features share: float64, shape `(units, features)`."""
+        return self.weights * self.shared
 
     def scaled(self, factor: float, shift: np.ndarray) -> "Assumed":
         """The same deviations times a factor, around another mean."""
-        return Assumed(shift, factor * self.own, factor * self.codes, factor**2 * self.covariance)
+        covariance = factor**2 * self.covariance
+        return Assumed(shift, factor * self.own, self.weights, factor * self.shared, covariance)
 
 
 def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
@@ -201,15 +209,15 @@ def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
         biases: Float array, shape `(units,)`.
         prior: What is assumed of the inputs.
     """
-    units, features = weights.shape
-    energy = np.sum(weights**2, axis=0)
+    features = weights.shape[1]
+    energy = np.einsum("uf,uf->f", weights, weights)
     share = WEIGHTS_SHARE if prior.kind == "weights" and np.any(energy) else 0.0
     own, shift = math.sqrt(1.0 - share), np.zeros(features)
-    codes = np.zeros((units, features))
+    shared = np.zeros(features)
     if share:
-        codes = math.sqrt(share) * weights / np.sqrt(np.where(energy > 0.0, energy, 1.0))
+        shared = np.sqrt(share / np.where(energy > 0.0, energy, 1.0))
         shift = 1.0 / (energy + np.mean(energy))
-    covariance = _covariance(weights, own, codes)
+    covariance = _covariance(weights, own, shared)
     std = _root_mean_square(np.diagonal(covariance), power=1)
     scale = 1.0
     if prior.scale != "auto":
@@ -218,7 +226,7 @@ def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
         scale = max(PREACTIVATION_STD, STD_OVER_BIAS * _root_mean_square(biases)) / std
     moved = _root_mean_square(weights @ shift)
     shift = shift * (scale * std / moved) if moved > 0.0 else shift
-    return Assumed(shift, own, codes, covariance).scaled(scale, shift)
+    return Assumed(shift, own, weights, shared, covariance).scaled(scale, shift)
 
 
 def measured_inputs(
@@ -245,7 +253,8 @@ def measured_inputs(
     ridge = MEAN_RIDGE * variance * np.eye(len(weights))
     solved = np.linalg.solve(covariance + ridge, np.asarray(mean, np.float64))
     back = weights.T @ solved
-    centre = assumed.own**2 * back + assumed.codes.T @ (assumed.codes @ back)
+    codes = assumed.codes
+    centre = assumed.own**2 * back + codes.T @ (codes @ back)
     return centre, assumed.scaled(factor, 0.0 * assumed.shift)
 
 
@@ -253,11 +262,10 @@ def _root_mean_square(values: np.ndarray, power: int = 2) -> float:
     return math.sqrt(np.mean(np.asarray(values, np.float64) ** power)) if len(values) else 0.0
 
 
-def _covariance(weights: np.ndarray, own: float, codes: np.ndarray) -> np.ndarray:
+def _covariance(weights: np.ndarray, own: float, shared: np.ndarray) -> np.ndarray:
     """That of the pre-activations around a given mean; no features x features matrix is made."""
-    matrix = tf.constant(weights)
-    mixed = tf.matmul(matrix, codes, transpose_b=True)
-    return (own**2 * gram(matrix) + gram(mixed)).numpy()
+    mixed = gram(tf.constant(weights * np.sqrt(shared)))  # weights @ codes.T
+    return np.asarray(own**2 * gram(tf.constant(weights)) + gram(mixed))
 
 
 def _fed_by_group(

@@ -9,11 +9,16 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.symmetric import inverse
+from keras_dfprune.methods.symmetric import gram, inverse
 
-# Removals between two flushes of the delayed updates: one product per block instead of one
-# memory-bound update per removal; flat between 32 and 128 at 2,048 units.
+# Updates between two flushes: one product per block instead of one memory-bound update per removal.
 BLOCK = 64
+# Removed units leave the matrices when they are an eighth of them, and a block: copying costs more
+# than carrying them on for a while.
+_CARRIED = 1 / 8
+# `A A^T` as a matrix, with delayed updates, or `A` itself, updated at every step: the latter where
+# there are this many units for each output, about half of the time of a plan at 2,048 units.
+_FEW_OUTPUTS = 16
 # Mean second moments below are none: times a ridge of 1e-6 they would leave the range of float64.
 _NOTHING = 1e-290
 
@@ -45,89 +50,116 @@ def ridge_of(second: np.ndarray, relative: float) -> float:
 
 
 def greedy_order(
-    second: np.ndarray, outgoing_gram: np.ndarray, *, ridge: float, block: int = BLOCK
+    second: np.ndarray, outgoing: np.ndarray, *, ridge: float, block: int = BLOCK
 ) -> Greedy:
     """Removes all units but one, each time the one whose removal costs least.
 
-    `P = C^-1` and `M = A A^T` are kept as of the last flush; a step needs one current column of
-    each, and updates the two diagonals: with `p = P_:j / P_jj`, `m = M_:j`, `q = m - p m_j / 2`,
-    the downdates are `P -= p p^T P_jj` and `M -= p q^T + q p^T`.
+    With `P = C^-1`, `M = A A^T` and `p = P_:j / P_jj` the cost of j is `M_jj / P_jj`, and its
+    removal is `A -= p a_j^T`, `P -= P_:j p^T`. Of either matrix a step needs one column and the
+    diagonal.
 
     Args:
         second: Float array, shape `(units, units)`: second moments; the covariance where a
             constant takes over, too, for then it is what is left to be explained.
-        outgoing_gram: Float array, shape `(units, units)`: `A A^T` of the outgoing weights.
+        outgoing: Float array, shape `(units, outputs)`.
         ridge: Non-negative float, added to the diagonal.
-        block: Int: removals between two flushes.
+        block: Int: updates between two flushes.
 
     Returns:
         The `Greedy` order; ties go to the smallest unit.
     """
-    units = len(second)
-    alive = np.arange(units)  # units in the current matrices
-    inverted, gram = inverse(_with_ridge(second, ridge)), tf.constant(outgoing_gram, tf.float64)
+    units, outputs = outgoing.shape
+    alive, there = np.arange(units), np.ones(units, bool)  # units in the matrices
+    inverted = _Delayed(inverse(_with_ridge(second, ridge)), block)
+    few = outputs * _FEW_OUTPUTS <= units
+    changes = _FewOutputs(outgoing) if few else _ManyOutputs(gram(tf.constant(outgoing)), block)
     order, costs = [], []
     while len(order) < units - 1:
-        pending = _Pending(inverted, gram, min(block, units - 1 - len(order)))
-        while pending.done < len(pending.pivots):
-            position, cost = pending.remove_cheapest()
-            order.append(int(alive[position]))
-            costs.append(cost)
-        inverted, gram, left = pending.flush()
-        alive = alive[left]
+        cost = np.maximum(changes.diagonal, 0.0) / np.maximum(inverted.diagonal, 1e-300)
+        j = int(np.argmin(np.where(there, cost, np.inf)))
+        order.append(int(alive[j]))
+        costs.append(float(cost[j]))
+        column = inverted.column(j)
+        share = column / column[j]
+        changes.remove(j, share)
+        inverted.subtract(column, share)
+        there[j] = False
+        left = np.flatnonzero(there)
+        if len(there) - len(left) > max(block, _CARRIED * len(there)):
+            inverted.select(left)
+            changes.select(left)
+            alive, there = alive[left], np.ones(len(left), bool)
     return Greedy(np.array(order, np.int64), np.array(costs, np.float64))
 
 
-class _Pending:
-    """The delayed updates of one block: the matrices as of the last flush, and what is to come."""
+class _Delayed:
+    """A symmetric matrix and the products that are yet to be subtracted from it."""
 
-    def __init__(self, inverted: tf.Tensor, gram: tf.Tensor, steps: int):
-        self.inverted, self.gram = inverted, gram
-        self.inverted_diagonal = tf.linalg.diag_part(inverted).numpy()
-        self.gram_diagonal = tf.linalg.diag_part(gram).numpy()
-        size = len(self.inverted_diagonal)
-        self.open = np.ones(size, bool)
-        self.done = 0
-        self.pivots = np.empty(steps)  # P_jj
-        self.shares = np.empty((steps, size))  # p
-        self.halves = np.empty((steps, size))  # q
+    def __init__(self, matrix: tf.Tensor, block: int):
+        self.matrix = tf.Variable(matrix)  # is changed in place: a copy would take as long
+        self.diagonal = tf.linalg.diag_part(matrix).numpy()
+        self.left, self.right = (np.empty((block, matrix.shape[0])) for _ in range(2))
+        self.pending = 0
 
-    def remove_cheapest(self) -> tuple[int, float]:
-        """Removes one unit; returns its position and its cost."""
-        cost = np.maximum(self.gram_diagonal, 0.0) / np.maximum(self.inverted_diagonal, 1e-300)
-        j = int(np.argmin(np.where(self.open, cost, np.inf)))
-        shares, halves = self.shares[: self.done], self.halves[: self.done]
-        own = np.stack([shares[:, j] * self.pivots[: self.done], halves[:, j]]) @ shares
-        column = _row(self.inverted, j) - own[0]
-        m = _row(self.gram, j) - own[1] - shares[:, j] @ halves
-        share = column / column[j]
-        half = m - 0.5 * m[j] * share
-        self.pivots[self.done] = column[j]
-        self.shares[self.done], self.halves[self.done] = share, half
-        self.done += 1
-        self.inverted_diagonal -= column * share
-        self.gram_diagonal -= 2.0 * share * half
-        self.open[j] = False
-        return j, float(cost[j])
+    def column(self, j: int) -> np.ndarray:
+        """The current column j."""
+        read = tf.raw_ops.ResourceGather(  # a tenth of the time of `matrix[j]`
+            resource=self.matrix.handle, indices=j, dtype=tf.float64
+        )
+        return read.numpy() - self.left[: self.pending, j] @ self.right[: self.pending]
 
-    def flush(self) -> tuple[tf.Tensor, tf.Tensor, np.ndarray]:
-        """The current matrices without the removed units, and the positions that are left."""
-        left = np.flatnonzero(self.open)
-        shares, halves = self.shares[:, left], self.halves[:, left]
-        pivoted = tf.matmul(shares, self.pivots[:, None] * shares, transpose_a=True)
-        both = np.concatenate([shares, halves]), np.concatenate([halves, shares])
-        inverted = _submatrix(self.inverted, left) - pivoted
-        gram = _submatrix(self.gram, left) - tf.matmul(*both, transpose_a=True)
-        return inverted, gram, left
+    def subtract(self, left: np.ndarray, right: np.ndarray) -> None:
+        """Subtracts `left right^T`."""
+        self.left[self.pending], self.right[self.pending] = left, right
+        self.diagonal -= left * right
+        self.pending += 1
+        if self.pending == len(self.left):
+            self.flush()
+
+    def flush(self) -> None:
+        """Does what is pending."""
+        left, right = self.left[: self.pending], self.right[: self.pending]
+        self.matrix.assign_sub(tf.matmul(left, right, transpose_a=True))
+        self.pending = 0
+
+    def select(self, left: np.ndarray) -> None:
+        """Drops the other rows and columns."""
+        self.flush()
+        rows = tf.transpose(tf.gather(self.matrix, left))  # whole rows are gathered faster
+        self.matrix = tf.Variable(tf.gather(rows, left))
+        self.diagonal = self.diagonal[left]
+        self.left, self.right = (np.empty((len(self.left), len(left))) for _ in range(2))
 
 
-def _row(matrix: tf.Tensor, j: int) -> np.ndarray:
-    return tf.raw_ops.GatherV2(params=matrix, indices=j, axis=0).numpy()  # a third of `matrix[j]`
+class _ManyOutputs(_Delayed):
+    """`M = A A^T`: with `m = M_:j` and `q = m - p m_j / 2` a removal is `M -= p q^T + q p^T`."""
+
+    def remove(self, j: int, share: np.ndarray) -> None:
+        """Removes unit j, with `p` as the others' shares."""
+        column = self.column(j)
+        half = column - 0.5 * column[j] * share
+        self.subtract(share, half)
+        self.subtract(half, share)
 
 
-def _submatrix(matrix: tf.Tensor, rows: np.ndarray) -> tf.Tensor:
-    """Of a symmetric matrix; whole rows are gathered faster than single entries."""
-    return tf.gather(tf.transpose(tf.gather(matrix, rows)), rows)
+class _FewOutputs:
+    """The same from `A`, shape `(units, outputs)`."""
+
+    def __init__(self, outgoing: np.ndarray):
+        self.outgoing = np.array(outgoing, np.float64)
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """`|a_j|^2` of every unit."""
+        return np.einsum("uo,uo->u", self.outgoing, self.outgoing)
+
+    def remove(self, j: int, share: np.ndarray) -> None:
+        """Removes unit j, with `p` as the others' shares."""
+        self.outgoing -= np.outer(share, self.outgoing[j])
+
+    def select(self, left: np.ndarray) -> None:
+        """Drops the other units."""
+        self.outgoing = self.outgoing[left]
 
 
 def _with_ridge(matrix: np.ndarray, ridge: float) -> tf.Tensor:
@@ -152,15 +184,13 @@ def least_squares(
     Returns:
         Float64 array, shape `(features, units)`.
     """
-    matrix, right = _with_ridge(within, ridge), tf.constant(across + ridge * centre)
-    solved = tf.linalg.cholesky_solve(tf.linalg.cholesky(matrix), right).numpy()
-    if np.all(np.isfinite(solved)):
-        return solved
-    return np.linalg.lstsq(matrix, right, rcond=None)[0]  # singular to machine precision
+    right = ridge * centre
+    right += across
+    return tf.matmul(inverse(_with_ridge(within, ridge)), right).numpy()
 
 
 def rebuild_error(
-    own: np.ndarray,
+    square: float,
     within: np.ndarray,
     across: np.ndarray,
     coefficients: np.ndarray,
@@ -169,8 +199,8 @@ def rebuild_error(
     """The expected squared change of the outputs, `E|(h - h_features R) A|^2`.
 
     Args:
-        own: Float array, shape `(units, units)`: second moments of the units, without any ridge.
-        within: Float array, shape `(features, features)`: those of the features.
+        square: Float, `E|h A|^2`: what leaving the units out would change.
+        within: Float array, shape `(features, features)`: second moments, without any ridge.
         across: Float array, shape `(features, units)`.
         coefficients: Float array R, shape `(features, units)`.
         outgoing: Float array A, shape `(units, outputs)`.
@@ -179,9 +209,5 @@ def rebuild_error(
         Float, summed over the outputs.
     """
     through = tf.matmul(coefficients, outgoing)
-    missed = outgoing * (
-        tf.matmul(own, outgoing) - 2.0 * tf.matmul(across, through, transpose_a=True)
-    )
-    return max(
-        float(tf.reduce_sum(missed) + tf.reduce_sum(through * tf.matmul(within, through))), 0.0
-    )
+    gained = 2.0 * tf.matmul(across, outgoing) - tf.matmul(within, through)
+    return max(square - float(tf.reduce_sum(through * gained)), 0.0)

@@ -22,7 +22,7 @@ from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.exact import Removal
-from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
+from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, summed
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
 RIDGE = 1e-6
@@ -89,11 +89,10 @@ class Surgery:
 
     def curve(self) -> Curve:
         """The whole curve, down to one unit."""
-        gram = _outer_gram(self._outgoing)
-        greedy = surgeon.greedy_order(self._spread, gram, ridge=self._ridge)
+        greedy = surgeon.greedy_order(self._spread, self._outgoing, ridge=self._ridge)
         self._order = greedy.order
         costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
-        variance = float(np.vdot(gram, self._spread))
+        variance = self._square(np.arange(len(self._sets)))
         scale = variance if variance > 0.0 else 1.0
         within = np.cumsum(costs) <= DEFAULT_TOLERANCE * scale
         return Curve(
@@ -209,8 +208,14 @@ class Surgery:
     ) -> tuple[np.ndarray, float]:
         """The least-squares coefficients of the targets, and their expected squared change."""
         solution = surgeon.least_squares(within, across, centre=centre, ridge=ridge)
-        own, outgoing = self._spread[np.ix_(targets, targets)], self._outgoing[targets]
-        return solution, surgeon.rebuild_error(own, within, across, solution, outgoing)
+        square, outgoing = self._square(targets), self._outgoing[targets]
+        return solution, surgeon.rebuild_error(square, within, across, solution, outgoing)
+
+    def _square(self, targets: np.ndarray) -> float:
+        """The expected squared change of the outputs without some units."""
+        outgoing = np.zeros_like(self._outgoing)
+        outgoing[targets] = self._outgoing[targets]
+        return float(np.sum(outgoing * tf.matmul(self._spread, outgoing)))
 
     def _constant(
         self, targets: np.ndarray, solution: np.ndarray, expected: np.ndarray
@@ -259,12 +264,12 @@ class Surgery:
         new, across = self._normal.with_sums(self._group.activation, shares, level)
         within = new.second
         if self._group.offset_allowed:
-            within, across = new.covariance, across - np.outer(self._left.mean, new.mean)
+            within, across = new.covariance, across - np.outer(new.mean, self._left.mean)
         targets = np.setdiff1d(np.arange(len(self._sets)), np.setdiff1d(kept, heirs))
         solution, error = self._solved(
             targets,
             within[np.ix_(places, places)],
-            across[np.ix_(targets, places)].T,
+            across[np.ix_(places, targets)],
             centre[:, targets],
             surgeon.ridge_of(new.second, RIDGE),
         )
@@ -292,7 +297,7 @@ class Surgery:
         shares[cluster, np.arange(left)] = 1.0
         if not self._group.activation.homogeneous:
             return shares / np.sum(shares, axis=1, keepdims=True)
-        norm = np.linalg.norm(shares @ self._sets, axis=1)
+        norm = np.linalg.norm(summed(shares, self._sets), axis=1)
         own = self._norms()[kept]
         return shares * (own / np.maximum(norm, 1e-3 * own))[:, None]  # opposite ones cancel
 
@@ -300,11 +305,11 @@ class Surgery:
         """The nearest heir of each removed unit, as in the paper: positions in `heirs`."""
         if len(heirs) == 0:
             return np.full(len(removed), -1)
-        sets = self._sets
-        if self._group.activation.homogeneous:
-            sets = sets / self._norms()[:, None]
-        product = tf.matmul(sets[heirs], sets[removed], transpose_b=True).numpy()
-        distance = np.sum(sets[heirs] ** 2, axis=1)[:, None] - 2.0 * product
+        norms = self._norms()
+        scale = 1.0 / norms if self._group.activation.homogeneous else np.ones(len(norms))
+        near, far = (self._sets[units] * scale[units, None] for units in (heirs, removed))
+        distance = tf.matmul(near, -2.0 * far, transpose_b=True).numpy()
+        distance += np.square(scale * norms)[heirs, None]
         return np.argmin(distance, axis=0)
 
     def _merge_of(self, heirs: np.ndarray, removed: np.ndarray, nearest: np.ndarray) -> np.ndarray:
@@ -317,9 +322,5 @@ class Surgery:
         return merge
 
     def _norms(self) -> np.ndarray:
-        return np.maximum(np.linalg.norm(self._sets, axis=1), 1e-300)
-
-
-def _outer_gram(outgoing: np.ndarray) -> np.ndarray:
-    matrix = tf.constant(outgoing)
-    return tf.matmul(matrix, matrix, transpose_b=True).numpy()
+        squares = np.einsum("ij,ij->i", self._sets, self._sets)
+        return np.maximum(np.sqrt(squares), 1e-300)
