@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
+import tensorflow as tf
 
 from keras_dfprune.budget import check_budget, resolve
 from keras_dfprune.graph import Graph, read_graph
 from keras_dfprune.layout import Layout
 from keras_dfprune.locate import locate
 from keras_dfprune.methods import METHODS
-from keras_dfprune.methods.base import Method
+from keras_dfprune.methods.base import Context, Method
+from keras_dfprune.methods.replicas import check_strategy
 from keras_dfprune.model_check import check_model
 from keras_dfprune.plan import PruningPlan
 from keras_dfprune.planner import Planner
@@ -27,6 +29,7 @@ def apply(
     layers: Sequence[str] | None = None,
     verify: bool = True,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
     verbose: int = 0,
 ) -> keras.Model:
     """Makes the layers of a trained model narrower, without data and without training.
@@ -43,6 +46,9 @@ def apply(
         verify: Whether to compare the result with the original, its removed units cut off, on
             two random inputs.
         seed: Seed for whatever a method draws at random.
+        strategy: A `tf.distribute.Strategy` whose replicas share the distances of each layer; the
+            plan is the same. Every worker of a `MultiWorkerMirroredStrategy` makes it, from the
+            same model. None (default): where TensorFlow places them. `"saliency"` only.
         verbose: 1 for a progress bar and the plan's table; 0 (default) for silence.
 
     Returns:
@@ -73,6 +79,7 @@ def apply(
         layers=layers,
         verify=verify,
         seed=seed,
+        strategy=strategy,
         verbose=verbose,
     )
     return made.apply(model)
@@ -88,6 +95,7 @@ def plan(
     layers: Sequence[str] | None = None,
     verify: bool = True,
     seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
     verbose: int = 0,
 ) -> PruningPlan:
     """Decides which units to remove, to look at before anything is cut.
@@ -101,6 +109,7 @@ def plan(
         layers: As for `apply`.
         verify: What `PruningPlan.apply` does by default.
         seed: As for `apply`.
+        strategy: As for `apply`.
         verbose: As for `apply`.
 
     Returns:
@@ -113,10 +122,12 @@ def plan(
     check_model(model)
     method = find_method(method)
     check_budget(method, sparsity, max_params, tolerance)
+    check_strategy(method, strategy)
     graph = read_graph(model)
     layout = locate(graph)
     wanted = _wanted(graph, layout, sparsity, layers)
-    planner = Planner(model, graph, layout, method, seed, Progress(verbose))
+    context = Context(seed, strategy=strategy)
+    planner = Planner(model, graph, layout, method, context, Progress(verbose))
     if max_params is not None:
         counts = planner.share_out(wanted, int(max_params))
     else:

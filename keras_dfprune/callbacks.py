@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_dfprune import api
 from keras_dfprune.budget import check_budget
@@ -17,6 +18,7 @@ from keras_dfprune.export import export
 from keras_dfprune.export.files import check_target
 from keras_dfprune.fingerprint import weights_digest
 from keras_dfprune.methods.base import Method
+from keras_dfprune.methods.replicas import check_strategy
 from keras_dfprune.plan import PruningPlan
 
 
@@ -42,6 +44,7 @@ class PostTrainPrune(keras.callbacks.Callback):
         layers: Names of the layers that may be pruned; None: all.
         verify: Whether the result is checked against the trained model.
         seed: Seed of whatever is random.
+        strategy: A `tf.distribute.Strategy` whose replicas share the planning, or None.
         verbose: 0: silent; 1: prints the plan's table and the scores.
 
     Attributes:
@@ -75,6 +78,7 @@ class PostTrainPrune(keras.callbacks.Callback):
         layers: Iterable[str] | None = None,
         verify: bool = True,
         seed: int = 0,
+        strategy: tf.distribute.Strategy | None = None,
         verbose: int = 0,
     ):
         super().__init__()
@@ -84,6 +88,7 @@ class PostTrainPrune(keras.callbacks.Callback):
         if export_path is not None:
             check_target(export_path)  # rather now than after hours of training
         check_budget(api.find_method(method), sparsity, max_params, tolerance)
+        check_strategy(api.find_method(method), strategy)
         self._arguments = {
             "method": method,
             "sparsity": sparsity,
@@ -92,6 +97,7 @@ class PostTrainPrune(keras.callbacks.Callback):
             "layers": layers,
             "verify": verify,
             "seed": seed,
+            "strategy": strategy,
             "verbose": verbose,
         }
         self._forget()

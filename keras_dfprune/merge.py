@@ -9,6 +9,7 @@ a constant:
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -47,16 +48,22 @@ class UnitMerge(abc.ABC):
         """Number of units before the merge."""
         return len(self.offset)
 
-    @abc.abstractmethod
-    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
-        """What the kept rows gain: `coefficients @ kernel[removed]`.
+    def gains(self, kernel: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What rows of kept units gain: `coefficients @ kernel[removed]`, some rows after others.
 
         Args:
-            kernel: Float array, shape `(units, outputs)`: the outgoing weights.
+            kernel: Float array, shape `(units, outputs)`: the outgoing weights. Kept rows may be
+                edited as soon as their gain is there.
 
-        Returns:
-            Float64 array, shape `(kept, outputs)`.
+        Yields:
+            Positions in `kept`, int array of shape `(heirs,)`, and a float64 array of shape
+            `(heirs, outputs)`. Each position comes once at most; the others gain nothing.
         """
+        yield np.arange(len(self.kept)), self.taken_over(kernel)
+
+    @abc.abstractmethod
+    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
+        """What all kept rows gain: float64 array, shape `(kept, outputs)`."""
 
     def absorb(self, kernel: np.ndarray) -> np.ndarray:
         """Folds the removed rows of `kernel`, shape `(units, outputs)`, into the kept ones."""
@@ -103,11 +110,18 @@ class SurvivorMerge(UnitMerge):
             )
         _check_finite("scale", self.scale)
 
+    def gains(self, kernel: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        order = np.argsort(self.survivor, kind="stable")
+        order = order[self.survivor[order] >= 0]
+        heirs, starts = np.unique(self.survivor[order], return_index=True)
+        for heir, start, end in zip(heirs, starts, [*starts[1:], len(order)], strict=False):
+            some = order[start:end]
+            yield np.array([heir]), self.scale[None, some] @ kernel[self.removed[some]]
+
     def taken_over(self, kernel: np.ndarray) -> np.ndarray:
         gain = np.zeros((len(self.kept), kernel.shape[1]))
-        for unit, heir, scale in zip(self.removed, self.survivor, self.scale, strict=True):
-            if heir >= 0:  # row by row: six times quicker than np.add.at on wide rows
-                gain[heir] += scale * kernel[unit]
+        for heir, row in self.gains(kernel):
+            gain[heir] = row
         return gain
 
 

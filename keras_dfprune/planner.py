@@ -37,20 +37,21 @@ class Planner:
         graph: Graph,
         layout: Layout,
         method: Method,
-        seed: int,
+        context: Context,
         progress: Progress,
     ):
         self._model = model
         self._graph = graph
         self._layout = layout
         self._method = method
-        self._seed = seed
+        self._context = context
         self._progress = progress
         self._verbose = progress.verbose
         self._states = States(layout)
-        self._values = {}
         if method.calibration_data is not None:
-            self._values = unit_values(model, graph, layout, method.calibration_data, seed)
+            data = method.calibration_data
+            values = unit_values(model, graph, layout, data, context.seed)
+            self._context = dataclasses.replace(context, values=values)
         self._count = ParameterCount(layout, model.count_params())
 
     def share_out(self, wanted: Wanted, max_params: int) -> dict[str, int]:
@@ -129,7 +130,7 @@ class Planner:
         group = self._layout.groups[name]
         kept = {path: len(units) for path, units in states.kept.items()}
         seen = view(group, self._layout, states, self._count.saved_by_one(name, kept))
-        return self._method.curve(seen, Context(self._seed, moments, self._values))
+        return self._method.curve(seen, dataclasses.replace(self._context, moments=moments))
 
     def _number(self, curve, group, count, sparsity, tolerance) -> int:
         if count is None and sparsity is not None:

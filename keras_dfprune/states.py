@@ -89,24 +89,29 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
         scale, shift = states.carried(inlet)
         constant = np.zeros(kernel.shape[1])
         for rows, factor, extra in zip(inlet.columns.T, scale.T, shift.T, strict=True):
-            before = kernel[rows]
-            even = np.all(factor == 1)  # spares copies of wide kernels
+            before = kernel if _all_in_order(rows, kernel) else kernel[rows]  # spares a copy
+            even = np.all(factor == 1)
             scaled = before if even else factor[:, None] * before
-            gain = merge.taken_over(scaled)
-            if not even:
-                alive = factor[merge.kept] != 0  # a method lets no others survive for a unit
-                gain[alive] /= factor[merge.kept][alive, None]
-                gain[~alive] = 0
             constant += merge.shift(scaled)
             if np.any(extra):
                 constant += extra[merge.removed] @ before[merge.removed]
-                constant -= extra[merge.kept] @ gain
-            kernel[rows[merge.kept]] += gain
+            for positions, gain in merge.gains(scaled):
+                heirs = merge.kept[positions]
+                if not even:
+                    alive = factor[heirs] != 0  # a method lets no others survive for a unit
+                    gain[alive] /= factor[heirs][alive, None]
+                    gain[~alive] = 0
+                constant -= extra[heirs] @ gain
+                kernel[rows[heirs]] += gain
         states.edit(path, inlet.rule.with_outgoing(states[path], kernel.reshape(outgoing.shape)))
         constant = constant.reshape(outgoing.shape[1:]).sum(axis=0)
         if np.any(constant):
             _place(inlet, constant, states)
     states.kept[group.name] = merge.kept
+
+
+def _all_in_order(rows: np.ndarray, kernel: np.ndarray) -> bool:
+    return np.array_equal(rows, np.arange(len(kernel)))
 
 
 def consumers(group: UnitGroup) -> list[Inlet]:

@@ -95,13 +95,16 @@ def _incoming(layout: Layout, states: States, path: str) -> np.ndarray:
     record = layout.layers[path]
     incoming = record.rule.incoming(states[path])
     if record.inputs is not None:
-        incoming = np.compress(record.inputs.kept(states.kept), incoming, axis=1)
+        stays = record.inputs.kept(states.kept)
+        incoming = np.swapaxes(np.swapaxes(incoming, 0, 1)[stays], 0, 1)  # as kernels lie
     bias = record.rule.bias(states[path]).astype(incoming.dtype)  # as the model will hold it
     return np.concatenate([incoming.reshape(len(incoming), -1), bias[:, None]], axis=1)
 
 
 def _weight_sets(blocks: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
     """Incoming weights of all producers, the sum of the biases, and what must agree besides."""
+    if len(blocks) == 1 and not extra:
+        return blocks[0]
     biases = [sets[:, -1:] for sets in blocks]
     separate = biases if len(blocks) > 1 else []
     return np.concatenate(
@@ -114,7 +117,13 @@ def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...],
     blocks, survives = [], np.ones(group.units, bool)
     for inlet in group.inlets:
         scale, _ = states.carried(inlet)
-        rows = inlet.rule.outgoing(states[inlet.call.path])[inlet.columns]
+        kernel = inlet.rule.outgoing(states[inlet.call.path])
+        whole = np.array_equal(inlet.columns.ravel(), np.arange(len(kernel)))  # spares a copy
+        rows = (
+            kernel.reshape(*inlet.columns.shape, *kernel.shape[1:])
+            if whole
+            else kernel[inlet.columns]
+        )
         rows = rows * scale[:, :, None, None] if inlet.carried else rows
         blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
         survives &= np.all(scale != 0, axis=1)

@@ -1,4 +1,4 @@
-"""What every test runs on: a quiet TensorFlow on two logical CPU devices, data only if prepared."""
+"""What every test runs on: a quiet TensorFlow on four logical CPUs, data only if prepared."""
 
 import os
 import pathlib
@@ -9,11 +9,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-# Two devices on one CPU, for the tests of device placement and of MirroredStrategy. It has to
+# Four devices on one CPU, for the tests of device placement and of MirroredStrategy. It has to
 # happen before TensorFlow runs its first op, so here.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()],
+    [tf.config.LogicalDeviceConfiguration() for _ in range(4)],
 )
 
 

@@ -50,5 +50,5 @@ def removed_units(plan):
 
 def matrix_of(distances):
     """All squared distances in one piece."""
-    rows = distances.rows(np.arange(distances.units))
-    return distances.between(rows, rows).numpy()
+    block = distances.block(0, distances.units)
+    return distances.between(block, block).numpy()

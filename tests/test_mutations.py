@@ -53,6 +53,10 @@ def swapped_slices(monkeypatch):
     )
 
 
+def doubled(gains):
+    return ((heirs, 2 * gain) for heirs, gain in gains)
+
+
 def one_scale(affine):
     return base.Affine(np.ones_like(affine.scale), affine.shift)
 
@@ -96,7 +100,7 @@ FAULTS = {
     "offset forgotten": (nothing, "dense"),
     "offset not moved into the normalization": (nothing, "dense without bias"),
     "slices swapped": (swapped_slices, "dense"),
-    "gain doubled": (patched(SurvivorMerge, "taken_over", lambda gain: 2 * gain), "dense"),
+    "gain doubled": (patched(SurvivorMerge, "gains", doubled), "dense"),
     "mixture forgotten": (patched(LinearMerge, "taken_over", lambda gain: 0 * gain), "dense"),
     "kept units not moved": (
         lambda monkeypatch: monkeypatch.setattr(centroids, "move_to_centroids", nowhere), "dense"

@@ -16,7 +16,7 @@ SHAPES = [(1, 2), (4, 1), (5, 100)]
 @pytest.fixture(params=SHAPES, ids=str)
 def tiny(request, monkeypatch):
     """Tiles and lists of a few units."""
-    monkeypatch.setattr(neighbours, "TILE", request.param[0])
+    monkeypatch.setattr(neighbours, "ROWS", request.param[0])
     monkeypatch.setattr(neighbours, "LENGTH", request.param[1])
 
 
@@ -38,18 +38,19 @@ def test_lists_are_the_sorted_rows(tiny, name, sets):
     allowed = np.arange(len(sets)) % 4 != 2
     found = Neighbours(pairwise, allowed, seed=0)
     matrix = np.where(allowed, matrix_of(pairwise), np.inf)
-    everyone = np.arange(len(sets))
-    gone = np.ones(len(sets), bool)
+    alive = np.ones(len(sets), bool)
     for unit in np.random.default_rng(1).permutation(len(sets)):
-        nearest, distance, certain = found.nearest(everyone, allowed & gone)
-        rows = np.where(gone, matrix, np.inf)
+        left = np.flatnonzero(alive)
+        nearest, distance, certain = found.nearest(left, allowed & alive)
+        rows = np.where(alive, matrix, np.inf)[left]
         assert np.all(distance <= rows.min(axis=1) * (1 + 1e-5))  # a bound, even where it is dry
         np.testing.assert_allclose(distance[certain], rows.min(axis=1)[certain], rtol=1e-5)
         some = certain & np.isfinite(distance)
-        np.testing.assert_allclose(rows[everyone, nearest][some], rows.min(axis=1)[some], rtol=1e-5)
-        found.refill(np.flatnonzero(~certain), allowed & gone)
-        assert found.nearest(everyone, allowed & gone)[2].all()
-        gone[unit] = False
+        picked = rows[np.arange(len(left)), nearest]
+        np.testing.assert_allclose(picked[some], rows.min(axis=1)[some], rtol=1e-5)
+        found.refill(left[~certain], allowed & alive, alive)
+        assert found.nearest(left, allowed & alive)[2].all()
+        alive[unit] = False
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -66,7 +67,7 @@ def test_the_order_does_not_depend_on_tiles(monkeypatch, name, sets):
     group = group_view(sets.astype("float32"), blocks, "tanh")
     whole = dfprune.Saliency().curve(group, dfprune.Context())
     for tile, length in SHAPES:
-        monkeypatch.setattr(neighbours, "TILE", tile)
+        monkeypatch.setattr(neighbours, "ROWS", tile)
         monkeypatch.setattr(neighbours, "LENGTH", length)
         curve = dfprune.Saliency().curve(group, dfprune.Context())
         assert curve.order.tolist() == whole.order.tolist()
@@ -80,20 +81,21 @@ def test_ties_go_to_the_smallest_survivor_over_tiles(tiny):
     assert found.nearest(np.arange(9), np.ones(9, bool))[0].tolist() == [1] + [0] * 8
 
 
-def test_pairs_are_all_pairs_or_a_sample(tiny, monkeypatch):
+def test_the_sample_is_all_pairs_or_those_of_some_units(tiny, monkeypatch):
     sets = np.random.default_rng(4).normal(size=(11, 4)).astype("float32")
     pairwise = PairDistances(sets, np.ones(11))
     wanted = matrix_of(pairwise)
-    removed, values = Neighbours(pairwise, np.ones(11, bool), seed=0).pairs
-    np.testing.assert_array_equal(removed, np.repeat(np.arange(11), 10))
-    np.testing.assert_allclose(values, wanted[~np.eye(11, dtype=bool)], rtol=1e-5)
-    monkeypatch.setattr(neighbours, "_ALL_PAIRS", 10)
-    monkeypatch.setattr(neighbours, "_SAMPLE", 500)
-    removed, values = Neighbours(pairwise, np.ones(11, bool), seed=2).pairs
-    flat = np.random.default_rng(2).integers(0, 121, 500)
-    flat = flat[flat // 11 != flat % 11]
-    np.testing.assert_array_equal(removed, flat // 11)
-    np.testing.assert_allclose(values, wanted.ravel()[flat], rtol=1e-5)
+    found = Neighbours(pairwise, np.arange(11) != 3, seed=0)
+    np.testing.assert_allclose(found.sample, wanted, rtol=1e-5)
+    monkeypatch.setattr(neighbours, "_SAMPLE", 100)
+    found = Neighbours(pairwise, np.arange(11) != 3, seed=2)
+    units = found.sample.argmax(axis=1)  # infinitely far from itself
+    np.testing.assert_allclose(found.sample, wanted[units], rtol=1e-5)
+    blocks = -(-11 // neighbours.ROWS)
+    share = max(1, 9 // blocks)  # 100 pairs are 9 rows of 11
+    sizes = [min(neighbours.ROWS, 11 - first) for first in range(0, 11, neighbours.ROWS)]
+    assert np.all(np.diff(units) > 0)
+    assert np.bincount(units // neighbours.ROWS).tolist() == [min(share, size) for size in sizes]
 
 
 @pytest.mark.parametrize("distance", ["weights", "ratio"])
@@ -105,11 +107,9 @@ def test_tiles_full_of_near_copies_take_the_product_in_float64(monkeypatch, dist
     group = group_view(sets.astype("float32"), blocks, "tanh")
     wanted = dfprune.Saliency(distance=distance).curve(group, dfprune.Context())
     taken = []
-    product = PairDistances._product
+    product = distances._product
     monkeypatch.setattr(distances, "_MANY", 0)
-    monkeypatch.setattr(
-        PairDistances, "_product", lambda self, *rest: taken.append(1) or product(self, *rest)
-    )
+    monkeypatch.setattr(distances, "_product", lambda *rest: taken.append(1) or product(*rest))
     curve = dfprune.Saliency(distance=distance).curve(group, dfprune.Context())
     assert taken
     assert curve.order.tolist() == wanted.order.tolist()

@@ -18,8 +18,10 @@ layers = keras.layers
 
 def test_a_wrong_surgery_is_caught(monkeypatch):
     model = dense_chain([10, 8, 3])
-    original = SurvivorMerge.taken_over
-    monkeypatch.setattr(SurvivorMerge, "taken_over", lambda self, k: 2 * original(self, k))
+    original = SurvivorMerge.gains
+    monkeypatch.setattr(
+        SurvivorMerge, "gains", lambda self, k: ((h, 2 * g) for h, g in original(self, k))
+    )
     with pytest.raises(dfprune.VerificationError, match="of the largest output from the original"):
         dfprune.apply(model, sparsity=0.5)
     dfprune.apply(model, sparsity=0.5, verify=False)

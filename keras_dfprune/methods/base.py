@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from keras_dfprune.activations import Activation
 from keras_dfprune.merge import UnitMerge
@@ -143,11 +144,13 @@ class Context:
         values: With calibration data, by group name: float array, shape `(samples, units)`, the
             units' values (behind the activation) in the original model; positions count as
             samples.
+        strategy: A `tf.distribute.Strategy` whose replicas share the work of a layer, or None.
     """
 
     seed: int = 0
     moments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    strategy: tf.distribute.Strategy | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -197,9 +200,11 @@ class Method(abc.ABC):
             None (default).
         refinement: Settings of the refinement behind the merge (`steps`, `seed`, `prior`,
             `prior_scale`), JSON-serialisable, or None (default) for none.
+        shares_work: Whether it makes use of `Context.strategy`; if not, `strategy=` is an error.
     """
 
     predicts_error: bool = False
+    shares_work: bool = False
     calibration_data: Any = None
     refinement: Mapping[str, Any] | None = None
 

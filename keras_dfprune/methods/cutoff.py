@@ -13,20 +13,21 @@ _FEWEST_UNITS = 8
 
 
 def mode_of_saliencies(
-    removed: np.ndarray, distances: np.ndarray, importance: np.ndarray
+    distances: np.ndarray, importance: np.ndarray
 ) -> tuple[float | None, tuple[np.ndarray, np.ndarray] | None]:
     """Finds the mode of `s_ij = <a_j^2> ||W_i - W_j||^2` over ordered pairs.
 
     Args:
-        removed: Int array, shape `(pairs,)`: the unit j of each pair.
-        distances: Float array, shape `(pairs,)`: the squared distance of each pair.
+        distances: Float array, shape `(survivors, units)`: squared distances of units i, all or
+            some, from every unit j; infinite values are left out.
         importance: Float array, shape `(units,)`: `<a_j^2>`.
 
     Returns:
         The mode and the histogram (counts, edges). The mode is None where the histogram has
         none: fewer than 8 units, all values equal, or the tallest bin is the first.
     """
-    values = importance[removed] * distances
+    with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
+        values = importance * distances
     values = values[np.isfinite(values)]
     if len(importance) < _FEWEST_UNITS or len(values) == 0:
         return None, None

@@ -1,39 +1,72 @@
 """Weight-sets into tiles of squared distances between pairs, exact where they are close.
 
 `||W_i - W_j||^2 = ||W_i||^2 + ||W_j||^2 - 2 W_i . W_j` cancels for near-copies, so small ones are
-recomputed in float64. All products are TensorFlow's and stay where TensorFlow places them.
+recomputed in float64. Everything is TensorFlow's, in eager mode or in a graph, and stays where
+TensorFlow places it.
 """
 
 import contextlib
-import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 # Below this share of the norms the Gram formula in float32 has lost most of its digits.
-_NEAR = 1e-3
+_NEAR = 4e-3
 # Elements of the differences that are held at once, as float64: 128 MiB.
 _CHUNK = 2**24
 # Near pairs for each row of a tile above which one float64 product of the whole tile is quicker
-# than their differences (20 us a pair against 0.2 s a tile of 1,024 by 1,024 by 4,096).
-_MANY = 16
+# than their differences.
+_MANY = 4
 # What float64 leaves of the Gram formula for equal vectors, relative to their norms.
 _EQUAL = 1e-14
+# Exponents of the powers of two that float32 has.
+_EXPONENTS = (-126, 126)
+
+# Values and scales of a `Block`.
+_Piece = tuple[tf.Tensor, tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
-    """Some weight-sets, divided by their norms.
+class Block(NamedTuple):
+    """Some weight-sets, one in each column: as kernels lie in memory.
 
     Attributes:
-        units: Int array, shape `(rows,)`: which ones.
-        values: Float tensor, shape `(rows, coordinates)`.
-        squares: Float tensor, shape `(rows,)`: their squared lengths.
+        units: Int32 tensor, shape `(rows,)`: which ones.
+        values: Float tensors, shape `(coordinates, rows of the piece)`: the weight-sets in one or
+            more pieces, each times a power of two (nothing is rounded) near its inverse norm.
+        scale: Float64 tensor, shape `(rows,)`: what makes them weight-sets divided by their norms.
+        squares: Float32 tensor, shape `(rows,)`: the squared lengths of those.
+        biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
     """
 
-    units: np.ndarray
-    values: tf.Tensor
+    units: tf.Tensor
+    values: tuple[tf.Tensor, ...]
+    scale: tf.Tensor
     squares: tf.Tensor
+    biases: tf.Tensor
+
+    def select(self, places: np.ndarray) -> "Block":
+        """Some of the rows of a block in one piece."""
+        (values,) = self.values
+        units, scale, squares, biases = (
+            tf.gather(one, places) for one in (self.units, self.scale, self.squares, self.biases)
+        )
+        return Block(units, (tf.gather(values, places, axis=1),), scale, squares, biases)
+
+    def merged(self) -> "Block":
+        """The same in one piece."""
+        return self._replace(values=(tf.concat(self.values, axis=1),))
+
+
+def side_by_side(blocks: Sequence[Block]) -> Block:
+    """Several blocks as one, in as many pieces; nothing large is copied."""
+    if len(blocks) == 1:
+        return blocks[0]
+    units, values, scale, squares, biases = zip(*blocks, strict=True)
+    pieces = tuple(piece for some in values for piece in some)
+    rest = (tf.concat(one, axis=0) for one in (scale, squares, biases))
+    return Block(tf.concat(units, axis=0), pieces, *rest)
 
 
 class PairDistances:
@@ -50,56 +83,36 @@ class PairDistances:
         self._norms = norms
         self.units = len(weight_sets)
 
-    def rows(self, units: np.ndarray) -> Rows:
-        """The weight-sets of these units, for `between`."""
-        values = np.empty((len(units), self._raw.shape[1]), np.float32)
-        np.divide(self._raw[units], self._norms[units][:, None], out=values, casting="same_kind")
-        values = tf.convert_to_tensor(values)
-        return Rows(units, values, tf.reduce_sum(tf.square(values), axis=1))
+    def block(self, first: int, end: int) -> Block:
+        """The weight-sets of the units from `first` to before `end`."""
+        norms = self._norms[first:end]
+        powers = np.clip(np.frexp(norms)[1], *_EXPONENTS).astype(np.float64)
+        if self._raw.flags.c_contiguous:
+            values = tf.transpose(tf.convert_to_tensor(self._raw[first:end]))
+        else:
+            values = tf.convert_to_tensor(self._raw.T[:, first:end])
+        values *= tf.constant(2.0**-powers, values.dtype)
+        scale = tf.constant(2.0**powers / norms)
+        lengths = tf.reduce_sum(tf.square(tf.cast(values, tf.float32)), axis=0)
+        return Block(
+            units=tf.range(first, end),
+            values=(values,),
+            scale=scale,
+            squares=lengths * tf.cast(tf.square(scale), tf.float32),
+            biases=tf.constant(self._bias(first, end)),
+        )
 
-    def between(self, first: Rows, second: Rows) -> tf.Tensor:
+    def between(self, first: Block, second: Block) -> tf.Tensor:
         """Squared distances of each of `first` from each of `second`.
 
         Returns:
-            Float32 tensor, shape `(len(first.units), len(second.units))`, infinite where both are
-            the same unit.
+            Float32 tensor, shape `(rows of first, rows of second)`, infinite where both are the
+            same unit.
         """
-        return _without_self(
-            self._apart(first, second, -2 * _gram(first, second), -1.0), first, second
-        )
+        return _without_self(_apart(first, second, _gram(first, second), -1.0), first, second)
 
-    def _apart(self, first: Rows, second: Rows, twice: tf.Tensor, sign: float) -> tf.Tensor:
-        """`||W_i + sign W_j||^2`, where `twice` is `2 sign W_i . W_j`."""
-        sums = first.squares[:, None] + second.squares[None, :]
-        matrix = tf.maximum(sums + twice, 0)
-        near = tf.where(_without_self(matrix, first, second) < _NEAR * sums)
-        if len(near) > _MANY * max(matrix.shape):
-            exact = self._product(first, second, sign)
-            return tf.where(matrix < _NEAR * sums, tf.cast(exact, matrix.dtype), matrix)
-        step = max(1, _CHUNK // max(1, self._raw.shape[1]))
-        for start in range(0, len(near), step):
-            some = near[start : start + step]
-            ours, others = some.numpy().T
-            difference = self._vectors(first.units[ours]) + sign * self._vectors(
-                second.units[others]
-            )
-            exact = tf.cast(tf.reduce_sum(tf.square(difference), axis=1), matrix.dtype)
-            matrix = tf.tensor_scatter_nd_update(matrix, some, exact)
-        return matrix
-
-    def _product(self, first: Rows, second: Rows, sign: float) -> tf.Tensor:
-        """The Gram formula in float64, around the mean: that of one cluster loses nothing."""
-        ours, others = self._vectors(first.units), -sign * self._vectors(second.units)
-        sums = _lengths(ours)[:, None] + _lengths(others)[None, :]
-        centre = tf.reduce_mean(ours, axis=0)
-        ours, others = ours - centre, others - centre
-        product = tf.matmul(ours, others, transpose_b=True)
-        squares = _lengths(ours)[:, None] + _lengths(others)[None, :] - 2 * product
-        return tf.where(squares < _EQUAL * sums, tf.zeros_like(squares), squares)
-
-    def _vectors(self, units: np.ndarray) -> tf.Tensor:
-        rows = tf.cast(tf.convert_to_tensor(self._raw[units]), tf.float64)
-        return rows / self._norms[units][:, None]
+    def _bias(self, first: int, end: int) -> np.ndarray:
+        return np.zeros(end - first)
 
 
 class RatioDistances(PairDistances):
@@ -116,35 +129,120 @@ class RatioDistances(PairDistances):
 
     def __init__(self, weights: np.ndarray, norms: np.ndarray, biases: np.ndarray):
         super().__init__(weights, norms)
-        self._bias = biases / norms
+        self._biases = biases / norms
 
-    def between(self, first: Rows, second: Rows) -> tf.Tensor:
-        twice = 2 * _gram(first, second)
-        apart = self._apart(first, second, -twice, -1.0)
-        across = self._apart(first, second, twice, 1.0)
-        ours = tf.constant(self._bias[first.units], tf.float64)[:, None]
-        others = tf.constant(self._bias[second.units], tf.float64)[None, :]
+    def between(self, first: Block, second: Block) -> tf.Tensor:
+        gram = _gram(first, second)
+        apart = _apart(first, second, gram, -1.0)
+        across = _apart(first, second, gram, 1.0)
+        ours, others = _column(first.biases), second.biases
         bias = _ratio(tf.abs(ours - others), tf.abs(ours + others))
         ratio = _ratio(tf.sqrt(apart), tf.sqrt(across)) + tf.cast(bias, apart.dtype)
         return _without_self(tf.square(ratio), first, second)
 
+    def _bias(self, first: int, end: int) -> np.ndarray:
+        return self._biases[first:end].astype(np.float64)
 
-def _gram(first: Rows, second: Rows) -> tf.Tensor:
-    with _full_precision():
-        return tf.matmul(first.values, second.values, transpose_b=True)
+
+def _gram(first: Block, second: Block) -> tf.Tensor:
+    """Inner products of the weight-sets divided by their norms, in float32."""
+    (ours,) = first.values
+    ours = tf.cast(ours, tf.float32)
+    with full_precision():
+        pieces = [
+            tf.matmul(ours, tf.cast(others, tf.float32), transpose_a=True)
+            for others in second.values
+        ]
+    product = tf.concat(pieces, axis=1) if len(pieces) > 1 else pieces[0]
+    product *= _column(tf.cast(first.scale, tf.float32))
+    return product * tf.cast(second.scale, tf.float32)
+
+
+def _apart(first: Block, second: Block, gram: tf.Tensor, sign: float) -> tf.Tensor:
+    """`||W_i + sign W_j||^2`."""
+    sums = _column(first.squares) + second.squares
+    matrix = tf.maximum(sums + 2.0 * sign * gram, 0)
+    small = matrix < _NEAR * sums
+    near = small & (_column(first.units) != second.units)
+
+    def recomputed() -> tf.Tensor:
+        sizes = [tf.shape(values)[1] for values in second.values]
+        others = zip(second.values, tf.split(second.scale, sizes), strict=True)
+        parts = (tf.split(one, sizes, axis=1) for one in (matrix, small, near))
+        return tf.concat(
+            [
+                _recomputed((first.values[0], first.scale), piece, sign, *tile)
+                for piece, *tile in zip(others, *parts, strict=True)
+            ],
+            axis=1,
+        )
+
+    return tf.cond(tf.reduce_any(near), recomputed, lambda: matrix)
+
+
+def _recomputed(
+    first: _Piece, second: _Piece, sign: float, matrix: tf.Tensor, small: tf.Tensor, near: tf.Tensor
+) -> tf.Tensor:
+    """A tile with its near pairs in float64: one by one, or all of it where they are many."""
+    pairs = tf.where(near)
+
+    def by_product() -> tf.Tensor:
+        return tf.where(small, tf.cast(_product(first, second, sign), matrix.dtype), matrix)
+
+    def by_differences() -> tf.Tensor:
+        return _differences(first, second, sign, pairs, matrix)
+
+    many = tf.shape(pairs)[0] > _MANY * tf.reduce_max(tf.shape(matrix))
+    return tf.cond(many, by_product, by_differences)
+
+
+def _differences(
+    first: _Piece, second: _Piece, sign: float, near: tf.Tensor, matrix: tf.Tensor
+) -> tf.Tensor:
+    step = tf.maximum(1, _CHUNK // tf.maximum(1, tf.shape(first[0])[0]))
+
+    def some(start: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pairs = near[start : start + step]
+        ours, others = tf.unstack(pairs, num=2, axis=1)
+        difference = _vectors(first, ours) + sign * _vectors(second, others)
+        exact = tf.cast(_lengths(difference), matrix.dtype)
+        return start + step, tf.tensor_scatter_nd_update(matrix, pairs, exact)
+
+    count = tf.shape(near)[0]
+    return tf.while_loop(lambda start, _: start < count, some, (tf.constant(0), matrix))[1]
+
+
+def _product(first: _Piece, second: _Piece, sign: float) -> tf.Tensor:
+    """The Gram formula in float64, around the mean: that of one cluster loses nothing."""
+    ours, others = _vectors(first), -sign * _vectors(second)
+    sums = _column(_lengths(ours)) + _lengths(others)
+    centre = tf.reduce_mean(ours, axis=1, keepdims=True)
+    ours, others = ours - centre, others - centre
+    product = tf.matmul(ours, others, transpose_a=True)
+    squares = _column(_lengths(ours)) + _lengths(others) - 2 * product
+    return tf.where(squares < _EQUAL * sums, tf.zeros_like(squares), squares)
+
+
+def _vectors(piece: _Piece, places: tf.Tensor | None = None) -> tf.Tensor:
+    """Weight-sets divided by their norms, in float64, shape `(coordinates, rows)`."""
+    values, scale = piece
+    if places is not None:
+        values, scale = tf.gather(values, places, axis=1), tf.gather(scale, places)
+    return tf.cast(values, tf.float64) * scale
 
 
 def _lengths(vectors: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.square(vectors), axis=1)
+    return tf.reduce_sum(tf.square(vectors), axis=0)
 
 
-def _without_self(matrix: tf.Tensor, first: Rows, second: Rows) -> tf.Tensor:
+def _column(values: tf.Tensor) -> tf.Tensor:
+    return tf.expand_dims(values, axis=1)
+
+
+def _without_self(matrix: tf.Tensor, first: Block, second: Block) -> tf.Tensor:
     """Infinity where a unit meets itself."""
-    same, ours, others = np.intersect1d(first.units, second.units, return_indices=True)
-    if not len(same):
-        return matrix
-    infinite = tf.fill([len(same)], matrix.dtype.as_numpy_dtype("inf"))
-    return tf.tensor_scatter_nd_update(matrix, np.stack([ours, others], axis=1), infinite)
+    same = _column(first.units) == second.units
+    return tf.where(same, tf.constant(np.inf, matrix.dtype), matrix)
 
 
 def _ratio(above: tf.Tensor, below: tf.Tensor) -> tf.Tensor:
@@ -155,7 +253,7 @@ def _ratio(above: tf.Tensor, below: tf.Tensor) -> tf.Tensor:
 
 
 @contextlib.contextmanager
-def _full_precision():
+def full_precision():
     """Keeps newer GPUs from rounding the factors of a float32 product to ten bits (TF32)."""
     enabled = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)

@@ -13,6 +13,8 @@ from keras_dfprune.methods.base import GroupView
 # Squared distance of two unit-norm weight-sets below which they count as multiples of each other:
 # float32 weights scaled by any factor differ by about d * (6e-8)^2 / d from an exact multiple.
 _MULTIPLE = 1e-12
+# Coordinates that are compared first: each lies far from the last in memory.
+_FEW = 16
 # A weight-set this much smaller than the largest is zero.
 _ZERO = 1e-12
 
@@ -90,7 +92,7 @@ def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
 
 
 def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) -> list[list[int]]:
-    """Classes of units whose weight-sets are positive multiples of each other.
+    """Classes, of two units at least, whose weight-sets are positive multiples of each other.
 
     Multiples have equal projections on any direction, so only units that lie next to each other
     along a fixed random direction are compared.
@@ -99,18 +101,30 @@ def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) ->
     projected = np.einsum("ij,j->i", weight_sets, direction, dtype=np.float64)
     projected /= norms.clip(min=np.finfo(float).tiny)
     reach = np.sqrt(_MULTIPLE) * np.linalg.norm(direction)
+    line = units[np.argsort(projected[units], kind="stable")]
+    apart = np.flatnonzero(np.diff(projected[line]) > reach) + 1
+    starts, ends = np.concatenate([[0], apart]), np.concatenate([apart, [len(line)]])
     classes: list[list[int]] = []
-    nearby: list[list[int]] = []
-    for unit in units[np.argsort(projected[units], kind="stable")]:
-        nearby = [some for some in nearby if projected[unit] - projected[some[0]] <= reach]
-        for members in nearby:
-            leader = members[0]
-            first = weight_sets[leader].astype(np.float64) / norms[leader]
-            other = weight_sets[unit].astype(np.float64) / norms[unit]
-            if np.sum(np.square(first - other)) <= _MULTIPLE:
-                members.append(int(unit))
-                break
-        else:
-            classes.append([int(unit)])
-            nearby.append(classes[-1])
+    for k in np.flatnonzero(ends - starts > 1):
+        nearby: list[list[int]] = []
+        for unit in line[starts[k] : ends[k]]:
+            nearby = [some for some in nearby if projected[unit] - projected[some[0]] <= reach]
+            home = next(
+                (some for some in nearby if _multiple(weight_sets, norms, some[0], unit)), None
+            )
+            if home is None:
+                home = []
+                nearby.append(home)
+                classes.append(home)
+            home.append(int(unit))
     return [sorted(members) for members in classes]
+
+
+def _multiple(weight_sets: np.ndarray, norms: np.ndarray, unit: int, other: int) -> bool:
+    """Whether two units are; a few coordinates tell most that aren't."""
+    for some in (slice(_FEW), slice(None)):
+        difference = weight_sets[unit, some].astype(np.float64) / norms[unit]
+        difference -= weight_sets[other, some].astype(np.float64) / norms[other]
+        if np.sum(np.square(difference)) > _MULTIPLE:
+            return False
+    return True

@@ -4,19 +4,40 @@ Distances are constant along the greedy path (a survivor keeps its weight-set), 
 for its unit until all that are on it have gone; only `O(units * LENGTH)` numbers reach the host.
 """
 
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.distances import PairDistances, Rows
+from keras_dfprune.methods.distances import Block, PairDistances, side_by_side
+from keras_dfprune.methods.replicas import over_replicas
 
-# Rows and columns of a tile: at 4,096 units 10 of 16 tiles are computed, the others are their
-# transposes, and a float32 tile takes 4 MiB.
-TILE = 1024
+# Rows of a block: at 4,096 units 36 of 64 tiles of 512 by 512 are computed, the others are their
+# transposes.
+ROWS = 512
+# So many tiles at most go through one sort of a block's neighbours: 8 MiB.
+_ACROSS = 8
 # Neighbours on a list: it lasts until about 1 in 10 units is left, when few rows remain.
 LENGTH = 32
-# Above so many units the histogram is taken over a random sample of pairs, this many.
-_ALL_PAIRS = 2048
-_SAMPLE = 2_000_000
+# About so many pairs make the histogram: those of all units where they are no more, else those of
+# some random units with all others.
+_SAMPLE = 2**20
+
+
+class _Strip(NamedTuple):
+    """A block with what the neighbours need besides.
+
+    Attributes:
+        block: The weight-sets.
+        allowed: Bool tensor, shape `(rows,)`: whether the unit may be on a list.
+        sampled: Int tensor, shape `(sampled,)`: rows whose pairs are in the histogram.
+    """
+
+    block: Block
+    allowed: tf.Tensor
+    sampled: tf.Tensor
 
 
 class Neighbours:
@@ -26,27 +47,67 @@ class Neighbours:
         distances: Between the units.
         allowed: Bool array, shape `(units,)`: the units that may be on a list.
         seed: For the sample of pairs.
+        strategy: A `tf.distribute.Strategy` whose replicas share the tiles, or None (default).
 
     Attributes:
-        pairs: Ordered pairs i != j, all or two million random ones, for the histogram: the index
-            of one of the two, int, and the distance, float64, both of shape `(pairs,)`.
+        sample: Float64 array, shape `(sampled, units)`: distances of some units, or all, from
+            every unit, for the histogram; infinite from themselves.
     """
 
-    def __init__(self, distances: PairDistances, allowed: np.ndarray, seed: int):
+    def __init__(
+        self,
+        distances: PairDistances,
+        allowed: np.ndarray,
+        seed: int,
+        strategy: tf.distribute.Strategy | None = None,
+    ):
         self._distances = distances
-        sample = _Sample(distances.units, seed)
-        self._tiles = tiles = [distances.rows(some) for some in _tiles(np.arange(distances.units))]
-        lists = [_List(tile, distances.units) for tile in tiles]
-        for row, first in enumerate(tiles):
-            for column, second in enumerate(tiles[row:], start=row):
-                tile = distances.between(first, second)
-                sample.take(tile, row, column)
-                lists[row].add(tile, second.units, allowed)
-                if column > row:
-                    lists[column].add(tf.transpose(tile), first.units, allowed)
-        self.pairs = sample.pairs()
-        self._units = np.concatenate([one.units.numpy() for one in lists])
-        self._values = np.concatenate([one.values.numpy() for one in lists]).astype(np.float64)
+        units = distances.units
+        length = max(1, min(LENGTH, units - 1))
+        self._values = np.full((units, length), np.inf, np.float32)
+        self._units = np.zeros((units, length), np.int32)
+        self._bounds = [*range(0, units, ROWS), units]
+        self._blocks = [distances.block(*some) for some in itertools.pairwise(self._bounds)]
+        self._sampled = _sampled(self._bounds, seed)
+        self._cuts = np.searchsorted(self._sampled, self._bounds)  # in `sampled`, by block
+        self.sample = np.empty((len(self._sampled), units))
+        self._fill(allowed, strategy)
+
+    def _fill(self, allowed: np.ndarray, strategy: tf.distribute.Strategy | None) -> None:
+        """All tiles on the diagonal and above; each unit's columns come in ascending order."""
+        across = _ACROSS if strategy is None else 1  # replicas get equal shares
+        last = len(self._blocks)
+        places = [
+            (row, first, min(first + across, last))
+            for row in range(last)
+            for first in range(row, last, across)
+        ]
+        if strategy is not None:  # equal shapes together: tiles of the short last block at the end
+            places.sort(key=lambda place: place[1] == last - 1)
+        pairs = (
+            (self._strip(row, row + 1, allowed), self._strip(first, end, allowed))
+            for row, first, end in places
+        )
+        found = over_replicas(self._meet, pairs, strategy)
+        for (row, first, end), (values, units, sample, turned) in zip(places, found, strict=True):
+            rows, columns = self._span(row, row + 1), self._span(first, end)
+            count = rows.stop - rows.start
+            self._add(rows, values[:count], units[:count])
+            self.sample[self._cuts[row] : self._cuts[row + 1], columns] = sample
+            if first == row:  # of the tile on the diagonal nothing is new
+                count, turned, first = 2 * count, turned[len(sample) :], first + 1
+            self._add(self._span(first, end), values[count:], units[count:])
+            self.sample[self._cuts[first] : self._cuts[end], rows] = turned
+
+    def _span(self, first: int, end: int) -> slice:
+        """The units of some blocks."""
+        return slice(self._bounds[first], self._bounds[end])
+
+    def _strip(self, first: int, end: int, allowed: np.ndarray) -> _Strip:
+        span = self._span(first, end)
+        sampled = self._sampled[self._cuts[first] : self._cuts[end]] - span.start
+        block = side_by_side(self._blocks[first:end])
+        return _Strip(block, tf.constant(allowed[span]), tf.constant(sampled))
 
     def nearest(self, units: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, ...]:
         """The nearest allowed unit of each of `units`.
@@ -63,81 +124,81 @@ class Neighbours:
         distance = values[rows, first]
         return listed[rows, first], distance, ~dry | (distance == np.inf)
 
-    def refill(self, units: np.ndarray, allowed: np.ndarray) -> None:
-        """Makes the lists of `units` anew from the units that are still allowed."""
-        columns = np.flatnonzero(allowed)
-        for some in _tiles(units):
-            rows = self._rows(some)
-            lists = _List(rows, self._distances.units)
-            for others in _tiles(columns):
-                tile = self._distances.between(rows, self._rows(others))
-                lists.add(tile, others, allowed)
-            self._units[some], self._values[some] = lists.units.numpy(), lists.values.numpy()
+    def refill(self, units: np.ndarray, allowed: np.ndarray, alive: np.ndarray) -> None:
+        """Makes the lists of `units` anew from the units that are still allowed.
 
-    def _rows(self, units: np.ndarray) -> Rows:
-        """Some units, ascending, from their tiles."""
-        starts = np.arange(TILE, self._distances.units, TILE)
-        places = np.split(units % TILE, np.searchsorted(units, starts))
-        parts = [
-            (tf.gather(tile.values, place), tf.gather(tile.squares, place))
-            for tile, place in zip(self._tiles, places, strict=True)
-            if len(place)
-        ]
-        values, squares = zip(*parts, strict=True)
-        return Rows(units, tf.concat(values, axis=0), tf.concat(squares, axis=0))
+        Args:
+            units: Int array: ascending.
+            allowed: Bool array, shape `(units,)`: the units that may be on a list.
+            alive: Bool array, shape `(units,)`: those and all that will ever be asked for.
+        """
+        if 2 * np.sum(alive) <= sum(len(block.units) for block in self._blocks):
+            left = np.flatnonzero(alive)
+            self._blocks = [self._gathered(some) for some in _split(left, ROWS)]
+        for some in _split(units, ROWS):
+            rows = self._gathered(some)
+            self._values[some] = np.inf
+            for blocks in _split(self._blocks, _ACROSS):
+                columns = side_by_side(blocks)
+                tile = self._distances.between(rows, columns)
+                self._add(some, *self._nearest(tile, tf.gather(allowed, columns.units), columns))
+
+    def _meet(self, rows: _Strip, columns: _Strip) -> tuple[tf.Tensor, ...]:
+        """Lists of neighbours of the rows, then of the columns, and the sampled pairs of both."""
+        tile = self._distances.between(rows.block, columns.block)
+        across = tf.transpose(tile)
+        ours = self._nearest(tile, columns.allowed, columns.block)
+        theirs = self._nearest(across, rows.allowed, rows.block)
+        values, units = (tf.concat(both, axis=0) for both in zip(ours, theirs, strict=True))
+        return values, units, tf.gather(tile, rows.sampled), tf.gather(across, columns.sampled)
+
+    def _nearest(
+        self, tile: tf.Tensor, allowed: tf.Tensor, columns: Block
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values and units of the nearest columns of each row, shape `(rows, length)`.
+
+        Infinity where there are fewer; equal ones come out in the order of their columns.
+        """
+        length = self._values.shape[1]
+        tile = tf.where(allowed, tile, tf.constant(np.inf, tile.dtype))
+        missing = tf.maximum(0, length - tf.shape(tile)[1])
+        tile = tf.pad(tile, [[0, 0], [0, missing]], constant_values=np.inf)
+        values, places = tf.math.top_k(-tile, length)
+        return -values, tf.gather(tf.pad(columns.units, [[0, missing]]), places)
+
+    def _add(self, rows: slice | np.ndarray, values: tf.Tensor, units: tf.Tensor) -> None:
+        """Takes more neighbours into the lists of `rows`, in ascending order of their units."""
+        values = tf.concat([self._values[rows], values], axis=1)
+        units = tf.concat([self._units[rows], units], axis=1)
+        values, places = tf.math.top_k(-values, self._values.shape[1])
+        self._values[rows] = -values
+        self._units[rows] = tf.gather(units, places, batch_dims=1)
+
+    def _gathered(self, units: np.ndarray) -> Block:
+        """Some units, ascending, from the blocks that hold them."""
+        held = [block.units.numpy() for block in self._blocks]
+        parts = np.split(units, np.searchsorted(units, [some[0] for some in held[1:]]))
+        return side_by_side(
+            [
+                block.select(np.searchsorted(some, part))
+                for block, some, part in zip(self._blocks, held, parts, strict=True)
+                if len(part)
+            ]
+        ).merged()
 
 
-def _tiles(units: np.ndarray) -> list[np.ndarray]:
-    return [units[start : start + TILE] for start in range(0, len(units), TILE)]
+def _sampled(bounds: list[int], seed: int) -> np.ndarray:
+    """All units, or as many of each block, at random."""
+    units, random = bounds[-1], np.random.default_rng(seed)
+    if units * units <= _SAMPLE:
+        return np.arange(units)
+    share = max(1, _SAMPLE // units // (len(bounds) - 1))
+    chosen = [
+        first + random.choice(end - first, min(share, end - first), replace=False)
+        for first, end in itertools.pairwise(bounds)
+    ]
+    return np.sort(np.concatenate(chosen))
 
 
-class _List:
-    """The nearest so far of a tile of units; columns come in ascending order."""
-
-    def __init__(self, rows: Rows, units: int):
-        shape = [len(rows.units), max(1, min(LENGTH, units - 1))]
-        self.values = tf.fill(shape, rows.values.dtype.as_numpy_dtype("inf"))
-        self.units = tf.zeros(shape, tf.int32)
-
-    def add(self, tile: tf.Tensor, columns: np.ndarray, allowed: np.ndarray) -> None:
-        """Takes in the distances from the units of `columns`."""
-        if not allowed[columns].all():
-            tile = tf.where(allowed[columns][None, :], tile, tf.constant(np.inf, tile.dtype))
-        length = self.units.shape[1]
-        # equal ones come out in the order of their columns
-        values, new = tf.math.top_k(-tf.concat([self.values, tile], axis=1), length)
-        old = tf.gather(self.units, tf.minimum(new, length - 1), batch_dims=1)
-        fresh = tf.gather(tf.constant(columns, tf.int32), tf.maximum(new - length, 0))
-        self.units, self.values = tf.where(new < length, old, fresh), -values
-
-
-class _Sample:
-    """Distances of ordered pairs, picked from the tiles as they come by."""
-
-    def __init__(self, units: int, seed: int):
-        size = units * units
-        every = units <= _ALL_PAIRS
-        flat = np.arange(size) if every else np.random.default_rng(seed).integers(0, size, _SAMPLE)
-        self._removed, survivor = flat // units, flat % units
-        different = self._removed != survivor
-        self._removed, survivor = self._removed[different], survivor[different]
-        self._low = np.minimum(self._removed, survivor)
-        self._high = np.maximum(self._removed, survivor)
-        across = -(-units // TILE)
-        tiles = self._low // TILE * across + self._high // TILE
-        tiles = tiles.astype(np.min_scalar_type(across * across))  # short integers sort quicker
-        self._order = np.argsort(tiles, kind="stable")
-        self._starts = np.searchsorted(tiles[self._order], np.arange(across * across + 1))
-        self._across = across
-        self._values = np.empty(len(self._removed))
-
-    def take(self, tile: tf.Tensor, row: int, column: int) -> None:
-        """Picks the pairs that lie in this tile."""
-        number = row * self._across + column
-        some = self._order[self._starts[number] : self._starts[number + 1]]
-        within = self._low[some] % TILE * tile.shape[1] + self._high[some] % TILE
-        self._values[some] = tf.gather(tf.reshape(tile, [-1]), within).numpy()
-
-    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The removed unit and the distance of each pair."""
-        return self._removed, self._values
+def _split(items: Sequence, size: int) -> list:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -5,6 +5,7 @@ Saliency of removing j while i takes over: `s_ij = <a_j^2> ||W_i - W_j||^2` (Sri
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.cutoff import mode_of_saliencies
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
 from keras_dfprune.methods.exact import Removal, lossless
-from keras_dfprune.methods.neighbours import Neighbours
+from keras_dfprune.methods.neighbours import ROWS, Neighbours
 
 _FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
 
@@ -42,6 +43,8 @@ class Saliency(Method):
     >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
     False
     """
+
+    shares_work = True
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Saliency(Method):
         exact = lossless(group, self.surgery)
         merge_scale = self._merge_scale(group)
         importance = _Importance(group, self.aggregate, merge_scale)
-        scale = float(np.sum(importance.all() * np.square(group.norms / merge_scale)))
+        scale = float(np.sum(importance.values * np.square(group.norms / merge_scale)))
         scale = scale if scale > 0 else 1.0
         if not math.isfinite(group.activation.slope):
             return _exact_only(group, exact, scale)
@@ -88,9 +91,12 @@ class Saliency(Method):
         cutoff, histogram, neighbours = None, None, None
         if np.sum(alive) > 1:
             neighbours = Neighbours(
-                self._distances(group, merge_scale), alive & group.can_survive, context.seed
+                self._distances(group, merge_scale),
+                alive & group.can_survive,
+                context.seed,
+                context.strategy,
             )
-            cutoff, histogram = mode_of_saliencies(*neighbours.pairs, importance.all())
+            cutoff, histogram = mode_of_saliencies(neighbours.sample, importance.values)
         search = _Search(group, neighbours, importance, merge_scale, self.surgery)
         for removal in exact:
             search.remove_exactly(removal)
@@ -180,37 +186,40 @@ def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
 
 
 class _Importance:
-    """`<a_j^2>` of the outgoing weights, times `alpha_j` squared, kept up to date by merges."""
+    """`<a_j^2>` of the outgoing weights, times `alpha_j` squared, kept up to date by merges.
+
+    Attributes:
+        values: Float64 array, shape `(units,)`.
+    """
 
     def __init__(self, group: GroupView, aggregate: str, merge_scale: np.ndarray):
-        self._outgoing = group.outgoing_matrix()
-        self._outgoing *= merge_scale[:, None]
-        self._blocks = [block.shape[1:] for block in group.outgoing]
+        self._outgoing = group.outgoing
         self._outputs = group.outputs()
         self._aggregate = aggregate
-
-    def all(self) -> np.ndarray:
-        """The importance of every unit, shape `(units,)`."""
-        return self._of(self._outgoing)
-
-    def one(self, unit: int) -> float:
-        """The importance of one unit."""
-        return float(self._of(self._outgoing[unit : unit + 1])[0])
+        self._scale = merge_scale
+        self._merged: dict[int, list[np.ndarray]] = {}  # rows of units that have taken over others
+        self.values = np.square(merge_scale) * self._of(group.outgoing)
 
     def hand_over(self, unit: int, survivor: int, factor: float) -> None:
         """`a_i <- a_i + factor a_j` in the scaled weights."""
-        self._outgoing[survivor] += factor * self._outgoing[unit]
+        ours = self._merged[survivor] = self._row(survivor)
+        for row, other in zip(ours, self._row(unit), strict=True):
+            row += factor * other
+        self.values[survivor] = self._of(ours)[0]
 
-    def _of(self, rows: np.ndarray) -> np.ndarray:
+    def _row(self, unit: int) -> list[np.ndarray]:
+        if unit in self._merged:
+            return self._merged[unit]
+        rows = (block[unit : unit + 1] for block in self._outgoing)
+        return [np.multiply(self._scale[unit], row, dtype=np.float64) for row in rows]
+
+    def _of(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
         if self._aggregate == "mean":
-            return np.einsum("ij,ij->i", rows, rows) / self._outputs
-        largest, start = np.zeros(len(rows)), 0
-        for positions, outputs in self._blocks:
-            block = rows[:, start : start + positions * outputs]
-            squares = np.square(block).reshape(len(rows), positions, outputs).sum(axis=1)
-            largest = np.maximum(largest, squares.max(axis=1))
-            start += positions * outputs
-        return largest
+            rows = [block.reshape(len(block), -1) for block in blocks]
+            squares = [np.einsum("ij,ij->i", row, row, dtype=np.float64) for row in rows]
+            return np.sum(squares, axis=0) / self._outputs
+        squares = [np.square(block, dtype=np.float64).sum(axis=1).max(axis=1) for block in blocks]
+        return np.max(squares, axis=0)
 
 
 class _Search:
@@ -223,7 +232,6 @@ class _Search:
         self._surgery = surgery
         self._alive = np.ones(group.units, bool)
         self._survives = group.can_survive.copy()
-        self._weight = importance.all()
         self._nearest: np.ndarray | None = None
         self._distance: np.ndarray | None = None
         self._certain: np.ndarray | None = None  # else the distance is a lower bound
@@ -258,11 +266,9 @@ class _Search:
             unit = int(np.flatnonzero(self._alive)[0])
         return unit, float(self._cost[unit])
 
-    def _price(self, units: np.ndarray) -> None:
-        weight = self._weight[units]
-        costs = weight * self._distance[units]
-        costs[weight == 0] = 0.0
-        self._cost[units] = costs
+    def _price(self, units: np.ndarray | int) -> None:
+        weight = self._importance.values[units]
+        self._cost[units] = np.where(weight == 0, 0.0, weight * self._distance[units])
 
     def _take_out(self, removal: Removal, cost: float) -> None:
         unit, survivor = removal.unit, removal.survivor
@@ -274,12 +280,11 @@ class _Search:
             # 1 but for multiples that the lossless pass merges without normalisation
             alpha = self._merge_scale[survivor] / self._merge_scale[unit]
             self._importance.hand_over(unit, survivor, removal.scale * alpha)
-            self._weight[survivor] = self._importance.one(survivor)
         if self._nearest is not None:
             self._nearest[unit] = -1
             self._look_up((self._nearest == unit).nonzero()[0])
             if survivor >= 0:
-                self._price(np.array([survivor]))
+                self._price(survivor)
 
     def _allowed(self) -> np.ndarray:
         return self._alive & self._survives
@@ -294,5 +299,7 @@ class _Search:
     def _refill(self) -> None:
         """All lists that have run dry, together: one product instead of many."""
         dry = np.flatnonzero(self._alive & ~self._certain)
-        self._neighbours.refill(dry, self._allowed())
+        if np.sum(self._alive) <= ROWS:  # so few that the others are made along
+            dry = np.flatnonzero(self._alive)
+        self._neighbours.refill(dry, self._allowed(), self._alive)
         self._look_up(dry)

@@ -1,0 +1,116 @@
+"""A function of pairs of tiles over the replicas of a distribution strategy, in rounds.
+
+Each round gives every replica one pair; what they return is gathered, so that every worker goes on
+with the same values.
+"""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_dfprune.methods.base import Method
+from keras_dfprune.methods.distances import full_precision
+
+
+def check_strategy(method: Method, strategy: Any) -> None:
+    """Makes sure that a strategy is one, and that the method can share its work.
+
+    Raises:
+        TypeError: If it is anything else than a `tf.distribute.Strategy` or None.
+        ValueError: If the method works on one device.
+    """
+    if strategy is None:
+        return
+    if not isinstance(strategy, tf.distribute.Strategy):
+        raise TypeError(
+            f"`strategy` must be a `tf.distribute.Strategy`. Received: strategy={strategy!r}"
+        )
+    if not method.shares_work:
+        raise ValueError(
+            f"method='{method.name}' works on one device: its matrices can't be cut into tiles. "
+            'Leave `strategy` out, or use method="saliency".'
+        )
+
+
+def over_replicas(
+    function: Callable,
+    pairs: Iterable[tuple[Any, Any]],
+    strategy: tf.distribute.Strategy | None,
+) -> Iterator[tuple[tf.Tensor, ...]]:
+    """What a function returns for each pair of arguments, in their order.
+
+    Args:
+        function: From two nested structures of tensors to matrices of float32 or int32, in eager
+            mode or in a graph.
+        pairs: Its arguments; with a strategy all have the same structure.
+        strategy: Whose replicas share the pairs, or None for this device alone.
+    """
+    if strategy is None:
+        for first, second in pairs:
+            yield function(first, second)
+        return
+    replicas = strategy.num_replicas_in_sync
+    for _, alike in itertools.groupby(pairs, _shapes):
+        shared = _Shared(function, strategy)  # each traces once
+        while some := list(itertools.islice(alike, replicas)):
+            padded = [*some, *[some[-1]] * (replicas - len(some))]
+            yield from shared.round(padded)[: len(some)]
+
+
+def _shapes(arguments: Any) -> list[tf.TensorShape]:
+    return [tensor.shape for tensor in tf.nest.flatten(arguments)]
+
+
+class _Shared:
+    """A function on every replica at once, traced as one graph.
+
+    Results of any shapes go through one gathering of flat numbers: float64 holds float32 and int32.
+    """
+
+    def __init__(self, function: Callable, strategy: tf.distribute.Strategy):
+        self._function, self._strategy = function, strategy
+        self._types: list[tf.DType] = []
+        self._run = tf.function(lambda *pair: strategy.run(self._on_replica, pair), autograph=False)
+
+    def round(self, arguments: Sequence[tuple[Any, Any]]) -> list[tuple[tf.Tensor, ...]]:
+        """The results for one pair of arguments on each replica."""
+        first, second = (
+            self._strategy.experimental_distribute_values_from_function(
+                lambda context, side=side: arguments[context.replica_id_in_sync_group][side]
+            )
+            for side in range(2)
+        )
+        with full_precision(), _as_written():  # when the graph runs
+            found = self._run(first, second)
+        numbers, shapes = (self._strategy.experimental_local_results(one)[0] for one in found)
+        shapes = [tuple(shape) for shape in shapes.numpy()]
+        parts = tf.split(numbers, [math.prod(shape) for shape in shapes])
+        count = len(self._types)
+        tensors = [
+            tf.cast(tf.reshape(part, shape), self._types[place % count])
+            for place, (part, shape) in enumerate(zip(parts, shapes, strict=True))
+        ]
+        return [tuple(tensors[k : k + count]) for k in range(0, len(tensors), count)]
+
+    def _on_replica(self, first: Any, second: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        found = self._function(first, second)
+        self._types = [one.dtype for one in found]
+        numbers = tf.concat([tf.reshape(tf.cast(one, tf.float64), [-1]) for one in found], axis=0)
+        shapes = tf.stack([tf.shape(one) for one in found])
+        context = tf.distribute.get_replica_context()
+        return context.all_gather(numbers, axis=0), context.all_gather(shapes, axis=0)
+
+
+@contextlib.contextmanager
+def _as_written():
+    """Keeps TensorFlow from rearranging graphs: sums would be rounded in another way than alone."""
+    before = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
