@@ -42,7 +42,9 @@ def brute_force(second, outgoing):
 @pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize("block", [1, 3, 64])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_order_is_that_of_a_refit_for_every_candidate(seed, block, constant):
+@pytest.mark.parametrize("few", [0, 16])
+def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, constant, monkeypatch):
+    monkeypatch.setattr(surgeon, "_FEW_OUTPUTS", few)  # the outgoing weights or their products
     second, outgoing, _ = a_layer(seed)
     second, left = (second, spread(second)) if constant else (second[:-1, :-1],) * 2
     greedy = surgeon.greedy_order(left, outgoing, ridge=0.0, block=block)
@@ -66,10 +68,14 @@ def test_the_reported_error_is_what_happens():
     second, outgoing, values = a_layer(seed=5)
     removed, features = np.array([4, 0, 7]), np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
     within, across = second[np.ix_(features, features)], second[np.ix_(features, removed)]
-    solution = surgeon.least_squares(within, across, centre=np.zeros((7, 3)), ridge=0.0)
-    change = (values[:, removed] - values[:, features] @ solution) @ outgoing[removed]
+    squares = surgeon.LeastSquares(within, across, centre=np.zeros((7, 3)), ridge=0.0)
+    rebuilt = values[:, features] @ squares.coefficients
+    change = (values[:, removed] - rebuilt) @ outgoing[removed]
     square = np.mean(np.sum((values[:, removed] @ outgoing[removed]) ** 2, axis=1))
-    error = surgeon.rebuild_error(square, within, across, solution, outgoing[removed])
+    error = squares.error(square, outgoing[removed])
+    square = np.mean((values[:, removed] @ outgoing[removed, 0]) ** 2)
+    alone = squares.error(square, outgoing[removed, :1])  # fewer outputs than units
+    assert alone == pytest.approx(np.mean(change[:, 0] ** 2), abs=1e-9)
     assert error == pytest.approx(np.mean(np.sum(change**2, axis=1)))
     assert error == pytest.approx(refit_error(second, list(removed), outgoing))
 
@@ -79,7 +85,7 @@ def test_the_ridge_pulls_towards_its_centre():
     centre, ridge = np.array([[0.0], [2.0]]), surgeon.ridge_of(second[:9, :9], 1e9)
     assert ridge == pytest.approx(1e9 * np.mean(np.diagonal(second)[:9]))
     within, across = second[np.ix_([3, 5], [3, 5])], second[[3, 5], :1]
-    solution = surgeon.least_squares(within, across, centre=centre, ridge=ridge)
+    solution = surgeon.LeastSquares(within, across, centre=centre, ridge=ridge).coefficients
     np.testing.assert_allclose(solution, centre, atol=1e-6)
 
 
@@ -93,7 +99,8 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     centre[0] = 1.0
     features, ridge = np.array([1, 2, 4, 5, 6, 7, 8, 0]), surgeon.ridge_of(second, 1e-6)
     within = second[np.ix_(features, features)]
-    solution = surgeon.least_squares(within, second[features, 3:4], centre=centre, ridge=ridge)
+    across = second[features, 3:4]
+    solution = surgeon.LeastSquares(within, across, centre=centre, ridge=ridge).coefficients
     assert np.max(np.abs(solution)) <= 1.0 + 1e-6
     greedy = surgeon.greedy_order(second, np.eye(9), ridge=ridge)
     assert np.all(np.isfinite(greedy.costs))

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Feed, GroupView
+from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 from keras_dfprune.methods.symmetric import gram
 
@@ -264,8 +265,9 @@ def _root_mean_square(values: np.ndarray, power: int = 2) -> float:
 
 def _covariance(weights: np.ndarray, own: float, shared: np.ndarray) -> np.ndarray:
     """That of the pre-activations around a given mean; no features x features matrix is made."""
-    mixed = gram(tf.constant(weights * np.sqrt(shared)))  # weights @ codes.T
-    return np.asarray(own**2 * gram(tf.constant(weights)) + gram(mixed))
+    with full_precision():  # what the inputs share is assumed: float32 is enough for its weights
+        mixed = gram(tf.constant(weights * np.sqrt(shared), tf.float32))  # weights @ codes.T
+    return np.asarray(gram(tf.concat([own * weights, tf.cast(mixed, tf.float64)], axis=1)))
 
 
 def _fed_by_group(

@@ -5,6 +5,7 @@ j and letting all others take over costs `|a_j|^2 / (C^-1)_jj`.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +13,10 @@ import tensorflow as tf
 from keras_dfprune.methods.symmetric import gram, inverse
 
 # Updates between two flushes: one product per block instead of one memory-bound update per removal.
-BLOCK = 64
-# Removed units leave the matrices when they are an eighth of them, and a block: copying costs more
+BLOCK = 128
+# Removed units leave the matrices when they are a quarter of them, and a block: copying costs more
 # than carrying them on for a while.
-_CARRIED = 1 / 8
+_CARRIED = 1 / 4
 # `A A^T` as a matrix, with delayed updates, or `A` itself, updated at every step: the latter where
 # there are this many units for each output, about half of the time of a plan at 2,048 units.
 _FEW_OUTPUTS = 16
@@ -166,48 +167,45 @@ def _with_ridge(matrix: np.ndarray, ridge: float) -> tf.Tensor:
     return tf.linalg.set_diag(tf.constant(matrix), np.diagonal(matrix) + ridge)
 
 
-def least_squares(
-    within: np.ndarray, across: np.ndarray, *, centre: np.ndarray, ridge: float
-) -> np.ndarray:
-    """Rebuilds units from features: `argmin_R E|h - h_features R|^2 + ridge |R - centre|^2`.
+class LeastSquares:
+    """Units rebuilt from features: `argmin_R E|h - h_features R|^2 + ridge |R - centre|^2`.
 
     Centred on a merge that is sane by itself, so that directions which `within` does not know
     (near-copies, strongly coloured priors) keep it instead of growing without bound.
 
     Args:
-        within: Float array, shape `(features, features)`: their second moments; covariances
-            where a constant takes over, too.
+        within: Float array, shape `(features, features)`: second moments of the features;
+            covariances where a constant takes over, too.
         across: Float array, shape `(features, units)`: theirs with the units.
         centre: Float array, shape `(features, units)`.
         ridge: Non-negative float, added to the diagonal.
-
-    Returns:
-        Float64 array, shape `(features, units)`.
     """
-    right = ridge * centre
-    right += across
-    return tf.matmul(inverse(_with_ridge(within, ridge)), right).numpy()
 
+    def __init__(self, within: np.ndarray, across: np.ndarray, *, centre: np.ndarray, ridge: float):
+        self._within, self._across = within, across
+        self._inverse = inverse(_with_ridge(within, ridge))
+        right = ridge * centre
+        right += across
+        self._right = right
 
-def rebuild_error(
-    square: float,
-    within: np.ndarray,
-    across: np.ndarray,
-    coefficients: np.ndarray,
-    outgoing: np.ndarray,
-) -> float:
-    """The expected squared change of the outputs, `E|(h - h_features R) A|^2`.
+    @functools.cached_property
+    def coefficients(self) -> np.ndarray:
+        """R: float64, shape `(features, units)`."""
+        return tf.matmul(self._inverse, self._right).numpy()
 
-    Args:
-        square: Float, `E|h A|^2`: what leaving the units out would change.
-        within: Float array, shape `(features, features)`: second moments, without any ridge.
-        across: Float array, shape `(features, units)`.
-        coefficients: Float array R, shape `(features, units)`.
-        outgoing: Float array A, shape `(units, outputs)`.
+    def error(self, square: float, outgoing: np.ndarray) -> float:
+        """The expected squared change of the outputs, `E|(h - h_features R) A|^2`, without ridge.
 
-    Returns:
-        Float, summed over the outputs.
-    """
-    through = tf.matmul(coefficients, outgoing)
-    gained = 2.0 * tf.matmul(across, outgoing) - tf.matmul(within, through)
-    return max(square - float(tf.reduce_sum(through * gained)), 0.0)
+        Args:
+            square: Float, `E|h A|^2`: what leaving the units out would change.
+            outgoing: Float array A, shape `(units, outputs)`.
+
+        Returns:
+            Float, summed over the outputs.
+        """
+        if outgoing.shape[1] < outgoing.shape[0]:
+            through = tf.matmul(self._inverse, tf.matmul(self._right, outgoing))
+        else:
+            through = tf.matmul(self.coefficients, outgoing)
+        gained = 2.0 * tf.matmul(self._across, outgoing) - tf.matmul(self._within, through)
+        return max(square - float(tf.reduce_sum(through * gained)), 0.0)

@@ -38,20 +38,39 @@ class _Fit:
     """How the units that the exact removals leave are rebuilt from the kept ones.
 
     Attributes:
-        rebuilt: Float64 array, shape `(kept, left)`.
-        constant: Float64 array, shape `(left,)`.
+        kept: Int array, shape `(kept,)`: positions among the units left.
+        places: Int array, shape `(heirs,)`: positions of those that take over, in `kept`.
+        targets: Int array, shape `(targets,)`: units that are rebuilt; the others stay.
+        squares: The least squares: targets from heirs.
         error: The expected squared change of the outputs, without ridge.
         moments: The moments of the kept units.
         shares, level: Float64 arrays, shape `(kept, left)` and `(kept,)`, as in `CentroidMerge`;
             None where kept units keep their weight-sets.
     """
 
-    rebuilt: np.ndarray
-    constant: np.ndarray
+    kept: np.ndarray
+    places: np.ndarray
+    targets: np.ndarray
+    squares: surgeon.LeastSquares
     error: float
     moments: UnitMoments
     shares: np.ndarray | None = None
     level: np.ndarray | None = None
+
+    def rebuilt(self, left: int) -> np.ndarray:
+        """All units from the kept ones: float64, shape `(kept, left)`."""
+        rebuilt = np.zeros((len(self.kept), left))
+        rebuilt[np.arange(len(self.kept)), self.kept] = 1.0
+        rebuilt[:, self.targets] = 0.0
+        rebuilt[np.ix_(self.places, self.targets)] = self.squares.coefficients
+        return rebuilt
+
+    def constant(self, mean: np.ndarray) -> np.ndarray:
+        """What is left of the units' means for a constant: float64, shape `(left,)`."""
+        constant = np.zeros(len(mean))
+        taken_over = self.moments.mean[self.places] @ self.squares.coefficients
+        constant[self.targets] = mean[self.targets] - taken_over
+        return constant
 
 
 class Surgery:
@@ -128,17 +147,21 @@ class Surgery:
         survivor, scale = self._sparse.survivor, self._sparse.scale  # scale 0 where there is none
         units, gone = self._sparse.kept, self._sparse.removed
         offset = self._sparse.offset.copy()
-        offset[gone] += scale * fit.constant[survivor]
-        offset[units] = fit.constant
-        coefficients = np.empty((len(fit.rebuilt), self._group.units))
-        coefficients[:, units] = fit.rebuilt
-        coefficients[:, gone] = fit.rebuilt[:, survivor] * scale
-        kept, removed = self._split(count - exact)
-        kept, removed = units[kept], np.concatenate([gone, units[removed]])
-        if fit.shares is None:
+        if self._group.offset_allowed:
+            constant = fit.constant(self._left.mean)
+            offset[gone] += scale * constant[survivor]
+            offset[units] = constant
+        coefficients, shares = fit.rebuilt(len(units)), fit.shares
+        if len(gone):
+            coefficients, own = np.empty((len(fit.kept), self._group.units)), coefficients
+            coefficients[:, units], coefficients[:, gone] = own, own[:, survivor] * scale
+        kept, removed = units[fit.kept], self._split(count - exact)[1]
+        removed = np.concatenate([gone, units[removed]])
+        if shares is None:
             return LinearMerge(kept, removed, offset, coefficients[:, removed])
-        shares = np.zeros_like(coefficients)
-        shares[:, units] = fit.shares
+        if len(gone):
+            shares = np.zeros_like(coefficients)
+            shares[:, units] = fit.shares
         return CentroidMerge(kept, removed, offset, coefficients, shares, fit.level)
 
     def error(self, count: int) -> float:
@@ -185,46 +208,21 @@ class Surgery:
         self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
     ) -> _Fit:
         """Kept units as they are; the heirs among them take over."""
-        solution, error = self._solved(
-            removed,
+        squares = surgeon.LeastSquares(
             self._spread[np.ix_(heirs, heirs)],
             self._spread[np.ix_(heirs, removed)],
-            self._merge_of(heirs, removed, nearest),
-            self._ridge,
+            centre=self._merge_of(heirs, removed, nearest),
+            ridge=self._ridge,
         )
-        rebuilt = np.zeros((len(kept), len(self._sets)))
-        rebuilt[np.arange(len(kept)), kept] = 1.0
-        rebuilt[np.ix_(np.searchsorted(kept, heirs), removed)] = solution
-        constant = self._constant(removed, solution, self._left.mean[heirs])
-        return _Fit(rebuilt, constant, error, self._left.select(kept))
-
-    def _solved(
-        self,
-        targets: np.ndarray,
-        within: np.ndarray,
-        across: np.ndarray,
-        centre: np.ndarray,
-        ridge: float,
-    ) -> tuple[np.ndarray, float]:
-        """The least-squares coefficients of the targets, and their expected squared change."""
-        solution = surgeon.least_squares(within, across, centre=centre, ridge=ridge)
-        square, outgoing = self._square(targets), self._outgoing[targets]
-        return solution, surgeon.rebuild_error(square, within, across, solution, outgoing)
+        error = squares.error(self._square(removed), self._outgoing[removed])
+        places = np.searchsorted(kept, heirs)
+        return _Fit(kept, places, removed, squares, error, self._left.select(kept))
 
     def _square(self, targets: np.ndarray) -> float:
         """The expected squared change of the outputs without some units."""
         outgoing = np.zeros_like(self._outgoing)
         outgoing[targets] = self._outgoing[targets]
         return float(np.sum(outgoing * tf.matmul(self._spread, outgoing)))
-
-    def _constant(
-        self, targets: np.ndarray, solution: np.ndarray, expected: np.ndarray
-    ) -> np.ndarray:
-        """What the features, of mean `expected`, leave of the targets' means."""
-        constant = np.zeros(len(self._sets))
-        if self._group.offset_allowed:
-            constant[targets] = self._left.mean[targets] - expected @ solution
-        return constant
 
     def _moved(
         self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
@@ -264,21 +262,16 @@ class Surgery:
         new, across = self._normal.with_sums(self._group.activation, shares, level)
         within = new.second
         if self._group.offset_allowed:
-            within, across = new.covariance, across - np.outer(new.mean, self._left.mean)
+            within = new.covariance
+            across -= np.outer(new.mean, self._left.mean)
         targets = np.setdiff1d(np.arange(len(self._sets)), np.setdiff1d(kept, heirs))
-        solution, error = self._solved(
-            targets,
-            within[np.ix_(places, places)],
-            across[np.ix_(places, targets)],
-            centre[:, targets],
-            surgeon.ridge_of(new.second, RIDGE),
-        )
-        rebuilt = np.zeros((len(kept), len(self._sets)))
-        rebuilt[np.arange(len(kept)), kept] = 1.0
-        rebuilt[:, targets] = 0.0
-        rebuilt[np.ix_(places, targets)] = solution
-        constant = self._constant(targets, solution, new.mean[places])
-        return _Fit(rebuilt, constant, error, new, shares, level)
+        if len(heirs) < len(kept):  # else a copy of all of them
+            within, across = within[np.ix_(places, places)], across[np.ix_(places, targets)]
+            centre = centre[:, targets]
+        ridge = surgeon.ridge_of(new.second, RIDGE)
+        squares = surgeon.LeastSquares(within, across, centre=centre, ridge=ridge)
+        error = squares.error(self._square(targets), self._outgoing[targets])
+        return _Fit(kept, places, targets, squares, error, new, shares, level)
 
     def _cluster_shares(
         self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
