@@ -22,7 +22,7 @@ from keras_dfprune.locate import locate
 from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.model_check import check_model
 from keras_dfprune.optimizer import carry_compile_state
-from keras_dfprune.progress import Steps
+from keras_dfprune.progress import Progress, Steps
 from keras_dfprune.rebuild import rebuild
 from keras_dfprune.states import States
 from keras_dfprune.verify import verify as verify_model
@@ -134,16 +134,16 @@ class PruningPlan:
                 f"This plan was made for another model than '{model.name}': {apart}. Make a new "
                 "plan with `keras_dfprune.plan(model, ...)`."
             )
-        states = States(layout)
-        for group in self.groups:
+        states, progress = States(layout), Progress(self.verbose)
+        for group in progress.over("Merging", self.groups):
             carry_out(layout.groups[group.layer], group.merge, states)
-        rebuilt = rebuild(model, graph, layout, states)
+        rebuilt = rebuild(model, graph, layout, states, progress)
         merges = {group.layer: group.merge for group in self.groups}
         if self.verify if verify is None else verify:
-            verify_model(model, rebuilt.model, graph, layout, merges)
+            verify_model(model, rebuilt.model, graph, layout, merges, progress)
         if self.refinement is not None:
-            progress = Steps("Refining", self.refinement["steps"], self.verbose)
-            distill(graph, read_graph(rebuilt.model), layout, merges, self.refinement, progress)
+            steps = Steps("Refining", self.refinement["steps"], self.verbose)
+            distill(graph, read_graph(rebuilt.model), layout, merges, self.refinement, steps)
         carry_compile_state(model, rebuilt.model, rebuilt.variables)
         return rebuilt.model
 

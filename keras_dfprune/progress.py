@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import keras
+
+_Item = TypeVar("_Item")
 
 _PATIENCE = 1.0  # seconds of work after which a bar is worth its line
 
 
 class Progress:
-    """Shows how far planning has come.
+    """Shows how many layers a stage of the work has done.
 
     Args:
         verbose: 0 for silence.
@@ -18,21 +21,24 @@ class Progress:
     def __init__(self, verbose: int = 0):
         self.verbose = verbose
 
-    def over(self, stage: str, names: Iterable[str]) -> Iterator[str]:
-        """Yields `names`; once a second has passed, a bar shows how many are done.
+    def over(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yields `items`; once a second has passed, a bar shows how many are done.
 
         Args:
             stage: What is being done, shown behind the bar.
-            names: Paths of the groups.
+            items: One for each layer.
         """
-        names = list(names)
+        items = list(items)
         start, bar = time.monotonic(), None
-        for done, name in enumerate(names, start=1):
-            yield name
+        for done, item in enumerate(items, start=1):
+            yield item
             if self.verbose and bar is None and time.monotonic() - start > _PATIENCE:
-                bar = keras.utils.Progbar(len(names), unit_name=f"layer, {stage.lower()}")
+                bar = keras.utils.Progbar(len(items), unit_name=f"layer, {stage.lower()}")
             if bar is not None:
                 bar.update(done)
+
+
+SILENT = Progress()
 
 
 class Steps:

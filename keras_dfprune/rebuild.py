@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_dfprune.graph import Graph, all_layers, copy_model, detached
 from keras_dfprune.layout import LayerFeatures, Layout
+from keras_dfprune.progress import SILENT, Progress
 from keras_dfprune.recreate import copy_state, is_reused, recreate, restore_settings
 from keras_dfprune.rules.base import Cut, LayerState, Rule
 from keras_dfprune.states import States
@@ -43,7 +44,9 @@ class Rebuilt:
     reused: tuple[str, ...]
 
 
-def rebuild(model: keras.Model, graph: Graph, layout: Layout, states: States) -> Rebuilt:
+def rebuild(
+    model: keras.Model, graph: Graph, layout: Layout, states: States, progress: Progress = SILENT
+) -> Rebuilt:
     """Builds the narrow model.
 
     Args:
@@ -51,6 +54,7 @@ def rebuild(model: keras.Model, graph: Graph, layout: Layout, states: States) ->
         graph: Its graph.
         layout: What can be cut in it.
         states: The states after all merges, with the kept units of each group.
+        progress: Shows how many layers are done.
 
     Returns:
         A `Rebuilt`.
@@ -78,7 +82,7 @@ def rebuild(model: keras.Model, graph: Graph, layout: Layout, states: States) ->
     new, pairs = copy_model(model, remake, edit_arguments)
     variables: list[VariablePair] = []
     reused = []
-    for old, made in pairs:
+    for old, made in progress.over("Rebuilding", pairs):
         if isinstance(made, keras.Model) and old is not made and not _is_leaf(old, graph):
             made.trainable = old.trainable
             continue

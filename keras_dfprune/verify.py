@@ -11,6 +11,7 @@ import numpy as np
 from keras_dfprune.graph import Graph, copy_model, detached, read_graph
 from keras_dfprune.layout import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import CentroidMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.progress import SILENT, Progress
 from keras_dfprune.recreate import copy_state, is_reused, recreate
 from keras_dfprune.rules.base import Affine
 from keras_dfprune.rules.normalization import BatchNormalizationRule
@@ -36,6 +37,7 @@ def verify(
     graph: Graph,
     layout: Layout,
     merges: dict[str, UnitMerge],
+    progress: Progress = SILENT,
 ) -> None:
     """Compares a pruned model with the wide twin on two random examples.
 
@@ -45,6 +47,7 @@ def verify(
         graph: The graph of `model`.
         layout: Its layout.
         merges: The merge of each pruned group, in the order in which they were made.
+        progress: Shows how many layers of the twin are done.
 
     Raises:
         VerificationError: If their outputs differ by more than 1e-4 of the largest one in
@@ -58,7 +61,7 @@ def verify(
             "on inputs of your own.",
         )
         return
-    twin, operations = wide_copy(model, graph, layout)
+    twin, operations = wide_copy(model, graph, layout, progress)
     reference = _run(model, inputs)
     if _difference(reference, _run(model, inputs)) > 0:
         warn(
@@ -85,7 +88,7 @@ def verify(
 
 
 def wide_copy(
-    model: keras.Model, graph: Graph, layout: Layout
+    model: keras.Model, graph: Graph, layout: Layout, progress: Progress = SILENT
 ) -> tuple[keras.Model, dict[str, keras.Operation]]:
     """A copy at full width, consumers with a bias to edit, and its operations by path."""
     inlets = [inlet for group in layout.groups.values() for inlet in group.inlets]
@@ -105,7 +108,7 @@ def wide_copy(
 
     twin, pairs = copy_model(model, remake)
     operations = {}
-    for old, new in pairs:
+    for old, new in progress.over("Verifying", pairs):
         path = graph.paths.get(id(old))
         operations[path] = new
         if not isinstance(old, keras.Layer) or isinstance(new, keras.Model):
