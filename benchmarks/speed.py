@@ -8,6 +8,7 @@ are medians over the rounds. It runs on a GPU unchanged: TensorFlow places the p
 # ruff: noqa: T201
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -28,6 +29,8 @@ import tensorflow as tf  # noqa: E402
 import keras_dfprune as dfprune  # noqa: E402
 
 HEAD = (9216, 4096, 4096, 1000)  # AlexNet's fc6, fc7 and fc8
+WIDTHS = [512, 1024, 2048, 4096, 8192, 16384]
+LONG = 8192  # units of a layer from which one round has to do
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 
@@ -68,8 +71,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(widths: tuple[int, ...], rounds: int, moments: bool) -> dict:
-    """Times every stage in turn, `rounds` times; a first round warms up and doesn't count."""
+def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) -> dict:
+    """Times every stage in turn, `rounds` times.
+
+    A first round warms up and doesn't count, but for layers that take minutes: of those the only
+    round does.
+    """
+    rounds, warm = (1, 0) if max(widths[1:]) >= LONG else (rounds, 1)
     model, arrays = dense(widths), seen_sets(widths, 0.5)
     plan = dfprune.plan(model, sparsity=0.5)
     work = {
@@ -82,11 +90,13 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool) -> dict:
     if moments:
         work["gram64+inv"] = lambda: products_and_inverses(arrays)
         work["moments"] = lambda: dfprune.plan(model, sparsity=0.5, method="moments")
+    if peers:
+        work["torch-pruning"] = torch_pruning(widths, rounds + warm)
     times = {stage: [] for stage in work}
-    for number in range(rounds + 1):
+    for number in range(rounds + warm):
         for stage, run in work.items():
             taken = seconds(run)
-            if number:
+            if number >= warm:
                 times[stage].append(taken)
     found = {"widths": list(widths), "seconds": {k: float(np.median(v)) for k, v in times.items()}}
     times["verify"] = np.subtract(times["rebuild and verify"], times["rebuild"])
@@ -94,8 +104,37 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool) -> dict:
         found[stage] = float(np.median(np.divide(times[stage], times["gram"])))
     if moments:
         found["moments"] = float(np.median(np.divide(times["moments"], times["gram64+inv"])))
+    if peers:
+        found["torch-pruning"] = float(np.median(np.divide(times["torch-pruning"], times["gram"])))
     found["peak"] = peak()
     return found
+
+
+def torch_pruning(widths: tuple[int, ...], times: int) -> Callable[[], None]:
+    """Cuts the same layers in half with torch-pruning, by their norms; nothing takes over there."""
+    import torch
+    import torch_pruning
+
+    def net() -> torch.nn.Sequential:
+        pairs = itertools.pairwise(widths)
+        layers = [one for pair in pairs for one in (torch.nn.Linear(*pair), torch.nn.ReLU())]
+        return torch.nn.Sequential(*layers[:-1])
+
+    nets = [net() for _ in range(times)]
+
+    def run() -> None:
+        model = nets.pop()
+        torch_pruning.pruner.MetaPruner(
+            model,
+            torch.zeros(1, widths[0]),
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=0.5,
+            ignored_layers=[model[-1]],
+        ).step()
+        if model[0].out_features != widths[1] // 2:
+            raise RuntimeError(f"{model[0].out_features} of {widths[1]} units were left")
+
+    return run
 
 
 def peak() -> int:
@@ -130,14 +169,19 @@ def import_times(rounds: int) -> float:
 
 def table(results: list[dict]) -> str:
     """Markdown, one row for each case."""
-    lines = [
-        "| layers | Gram products, s | Saliency plan | rebuild | verify | apply | Moments plan "
-        "| peak, GB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = {
+        "saliency": "Saliency plan",
+        "rebuild": "rebuild",
+        "verify": "verify",
+        "apply": "apply",
+        "torch-pruning": "torch-pruning",
+        "moments": "Moments plan",
+    }
+    columns = {key: title for key, title in columns.items() if any(key in one for one in results)}
+    titles = ["layers", "Gram products, s", *columns.values(), "peak, GB"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for one in results:
-        ratios = [f"{one[s]:.2f}" for s in ("saliency", "rebuild", "verify", "apply")]
-        ratios.append(f"{one['moments']:.2f}" if "moments" in one else "–")
+        ratios = [f"{one[key]:.2f}" if key in one else "–" for key in columns]
         name = "-".join(map(str, one["widths"]))
         row = [name, f"{one['seconds']['gram']:.3f}", *ratios, f"{one['peak'] / 1e9:.1f}"]
         lines.append("| " + " | ".join(row) + " |")
@@ -169,7 +213,7 @@ def plot(results: list[dict], path: pathlib.Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
     square = [one for one in results if len(one["widths"]) == 3]
-    for stage in ("gram", "gram64+inv", "saliency", "moments", "apply"):
+    for stage in ("gram", "gram64+inv", "saliency", "moments", "apply", "torch-pruning"):
         points = [
             (one["widths"][1], one["seconds"][stage]) for one in square if stage in one["seconds"]
         ]
@@ -185,8 +229,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two small layers, one round")
-    parser.add_argument("--widths", type=int, nargs="*", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
     parser.add_argument("--moments-up-to", type=int, default=4096, help="width; default: 4096")
+    parser.add_argument(
+        "--peers", action="store_true", help="torch-pruning beside `apply`, if it is installed"
+    )
     parser.add_argument("--no-head", action="store_true", help="without AlexNet's dense layers")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, nargs=2, metavar=("UNITS", "INPUTS"))
@@ -209,7 +256,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
         cases, rounds = [(32, 32, 10), (64, 64, 10), (96, 64, 64, 10)], 1
     results = []
     for widths in cases:
-        results.append(measure(widths, rounds, max(widths[1:]) <= arguments.moments_up_to))
+        moments = max(widths[1:]) <= arguments.moments_up_to
+        results.append(measure(widths, rounds, moments, arguments.peers))
         print(json.dumps(results[-1]), flush=True)
         if arguments.results:
             arguments.results.write_text(json.dumps(results, indent=1))
