@@ -205,6 +205,7 @@ class _Importance:
         ours = self._merged[survivor] = self._row(survivor)
         for row, other in zip(ours, self._row(unit), strict=True):
             row += factor * other
+        self._merged.pop(unit, None)
         self.values[survivor] = self._of(ours)[0]
 
     def _row(self, unit: int) -> list[np.ndarray]:
