@@ -68,7 +68,8 @@ def test_the_reported_error_is_what_happens():
     second, outgoing, values = a_layer(seed=5)
     removed, features = np.array([4, 0, 7]), np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
     within, across = second[np.ix_(features, features)], second[np.ix_(features, removed)]
-    squares = surgeon.LeastSquares(within, across, centre=np.zeros((7, 3)), ridge=0.0)
+    free = {"nearest": np.zeros(3, int), "scale": np.zeros(3), "ridge": 0.0}
+    squares = surgeon.LeastSquares(within, across, **free)
     rebuilt = values[:, features] @ squares.coefficients
     change = (values[:, removed] - rebuilt) @ outgoing[removed]
     square = np.mean(np.sum((values[:, removed] @ outgoing[removed]) ** 2, axis=1))
@@ -82,11 +83,19 @@ def test_the_reported_error_is_what_happens():
 
 def test_the_ridge_pulls_towards_its_centre():
     second, _, _ = a_layer(seed=6)
-    centre, ridge = np.array([[0.0], [2.0]]), surgeon.ridge_of(second[:9, :9], 1e9)
+    ridge = surgeon.ridge_of(second[:9, :9], 1e9)
     assert ridge == pytest.approx(1e9 * np.mean(np.diagonal(second)[:9]))
     within, across = second[np.ix_([3, 5], [3, 5])], second[[3, 5], :1]
-    solution = surgeon.LeastSquares(within, across, centre=centre, ridge=ridge).coefficients
-    np.testing.assert_allclose(solution, centre, atol=1e-6)
+    merge = {"nearest": np.array([1]), "scale": np.array([2.0])}
+    pulled = surgeon.LeastSquares(within, across.copy(), **merge, ridge=ridge)
+    np.testing.assert_allclose(pulled.coefficients, [[0.0], [2.0]], atol=1e-6)
+    outgoing = np.array([[1.0, -3.0]])  # the error is that of the moments, without the ridge
+    left = second[0, 0] - 4.0 * across[1, 0] + 4.0 * within[1, 1]
+    assert pulled.error(10.0 * second[0, 0], outgoing) == pytest.approx(10.0 * left)
+    few = surgeon.LeastSquares(within, np.tile(across, 3), nearest=np.ones(3, int),
+                               scale=np.full(3, 2.0), ridge=ridge)  # fmt: skip
+    ones = np.ones((3, 1))
+    assert few.error(9.0 * second[0, 0], ones) == pytest.approx(9.0 * left)
 
 
 def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
@@ -95,12 +104,11 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     values[:, 2] = values[:, 1]
     values[:, 3] = values[:, 1] * (1 + 1e-9)
     second = spread(values.T @ values / len(values))
-    centre = np.zeros((8, 1))
-    centre[0] = 1.0
+    merge = {"nearest": np.array([0]), "scale": np.array([1.0])}
     features, ridge = np.array([1, 2, 4, 5, 6, 7, 8, 0]), surgeon.ridge_of(second, 1e-6)
     within = second[np.ix_(features, features)]
     across = second[features, 3:4]
-    solution = surgeon.LeastSquares(within, across, centre=centre, ridge=ridge).coefficients
+    solution = surgeon.LeastSquares(within, across, **merge, ridge=ridge).coefficients
     assert np.max(np.abs(solution)) <= 1.0 + 1e-6
     greedy = surgeon.greedy_order(second, np.eye(9), ridge=ridge)
     assert np.all(np.isfinite(greedy.costs))

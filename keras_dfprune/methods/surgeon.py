@@ -164,29 +164,39 @@ class _FewOutputs:
 
 
 def _with_ridge(matrix: np.ndarray, ridge: float) -> tf.Tensor:
-    return tf.linalg.set_diag(tf.constant(matrix), np.diagonal(matrix) + ridge)
+    return tf.linalg.set_diag(tf.convert_to_tensor(matrix), np.diagonal(matrix) + ridge)
 
 
 class LeastSquares:
-    """Units rebuilt from features: `argmin_R E|h - h_features R|^2 + ridge |R - centre|^2`.
+    """Units rebuilt from features: `argmin_R E|h - h_features R|^2 + ridge |R - R_0|^2`.
 
-    Centred on a merge that is sane by itself, so that directions which `within` does not know
-    (near-copies, strongly coloured priors) keep it instead of growing without bound.
+    Centred on a merge `R_0` that is sane by itself, so that directions which `within` does not
+    know (near-copies, strongly coloured priors) keep it instead of growing without bound.
 
     Args:
         within: Float array, shape `(features, features)`: second moments of the features;
             covariances where a constant takes over, too.
-        across: Float array, shape `(features, units)`: theirs with the units.
-        centre: Float array, shape `(features, units)`.
+        across: Float array, shape `(features, units)`: theirs with the units. Taken over: it is
+            changed in place.
+        nearest: Int array, shape `(units,)`: each unit's only feature in `R_0`.
+        scale: Float array, shape `(units,)`: what that is multiplied by.
         ridge: Non-negative float, added to the diagonal.
     """
 
-    def __init__(self, within: np.ndarray, across: np.ndarray, *, centre: np.ndarray, ridge: float):
-        self._within, self._across = within, across
+    def __init__(
+        self,
+        within: np.ndarray,
+        across: np.ndarray,
+        *,
+        nearest: np.ndarray,
+        scale: np.ndarray,
+        ridge: float,
+    ):
+        self._within, self._right = within, across
+        self._nearest, self._pull = nearest, ridge * scale
         self._inverse = inverse(_with_ridge(within, ridge))
-        right = ridge * centre
-        right += across
-        self._right = right
+        if len(across):
+            self._right[nearest, np.arange(len(nearest))] += self._pull
 
     @functools.cached_property
     def coefficients(self) -> np.ndarray:
@@ -203,9 +213,12 @@ class LeastSquares:
         Returns:
             Float, summed over the outputs.
         """
+        right = tf.matmul(self._right, outgoing).numpy()
         if outgoing.shape[1] < outgoing.shape[0]:
-            through = tf.matmul(self._inverse, tf.matmul(self._right, outgoing))
+            through = tf.matmul(self._inverse, right)
         else:
             through = tf.matmul(self.coefficients, outgoing)
-        gained = 2.0 * tf.matmul(self._across, outgoing) - tf.matmul(self._within, through)
+        if len(right):
+            np.subtract.at(right, self._nearest, self._pull[:, None] * outgoing)
+        gained = 2.0 * right - tf.matmul(self._within, through)
         return max(square - float(tf.reduce_sum(through * gained)), 0.0)

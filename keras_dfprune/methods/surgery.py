@@ -21,6 +21,7 @@ from keras_dfprune.merge import (
 from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.descent import descend
+from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.exact import Removal
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, summed
 
@@ -31,6 +32,10 @@ RIDGE = 1e-6
 # 0.003, 0.49 at 0.004 with kept units as they were; with moved ones five were tried again, and the
 # worst lost 0.24 at 0.002.
 DEFAULT_TOLERANCE = 0.002
+
+
+# For each unit left, its place among the heirs (0 where it has none) and what that is scaled by.
+_Merge = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,7 +105,9 @@ class Surgery:
         self._outgoing = self._sparse.absorb(group.outgoing_matrix())
         self._left = moments.select(left)
         # With a constant that takes over, too, the means are its: covariances are left to rebuild.
-        self._spread = self._left.covariance if group.offset_allowed else self._left.second
+        spread = self._left.covariance if group.offset_allowed else self._left.second
+        self._tensor = tf.constant(spread)
+        self._spread = np.asarray(self._tensor)  # the same memory on a CPU
         self._ridge = surgeon.ridge_of(self._left.second, RIDGE)
         self._normal = None if normal is None else normal.select(left)
         self._steps = steps
@@ -108,7 +115,7 @@ class Surgery:
 
     def curve(self) -> Curve:
         """The whole curve, down to one unit."""
-        greedy = surgeon.greedy_order(self._spread, self._outgoing, ridge=self._ridge)
+        greedy = surgeon.greedy_order(self._tensor, self._outgoing, ridge=self._ridge)
         self._order = greedy.order
         costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
         variance = self._square(np.arange(len(self._sets)))
@@ -196,22 +203,24 @@ class Surgery:
         if count not in self._fitted:
             kept, removed = self._split(count)
             heirs = kept[self._group.can_survive[self._sparse.kept[kept]]]
-            nearest = self._nearest(heirs, removed)
-            fit = self._as_they_are(kept, removed, heirs, nearest)
+            merge = self._nearest(heirs, removed)
+            fit = self._as_they_are(kept, removed, heirs, merge)
             if self._normal is not None and len(heirs):
-                fits = [fit, *self._moved(kept, removed, heirs, nearest)]
+                fits = [fit, *self._moved(kept, heirs, merge)]
                 fit = min(fits, key=lambda one: one.error)
             self._fitted = {count: fit}  # asked for several times in a row
         return self._fitted[count]
 
     def _as_they_are(
-        self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
+        self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, merge: _Merge
     ) -> _Fit:
         """Kept units as they are; the heirs among them take over."""
+        nearest, scale = merge
         squares = surgeon.LeastSquares(
             self._spread[np.ix_(heirs, heirs)],
             self._spread[np.ix_(heirs, removed)],
-            centre=self._merge_of(heirs, removed, nearest),
+            nearest=nearest[removed],
+            scale=scale[removed],
             ridge=self._ridge,
         )
         error = squares.error(self._square(removed), self._outgoing[removed])
@@ -222,17 +231,12 @@ class Surgery:
         """The expected squared change of the outputs without some units."""
         outgoing = np.zeros_like(self._outgoing)
         outgoing[targets] = self._outgoing[targets]
-        return float(np.sum(outgoing * tf.matmul(self._spread, outgoing)))
+        return float(np.sum(outgoing * tf.matmul(self._tensor, outgoing)))
 
-    def _moved(
-        self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
-    ) -> Iterator[_Fit]:
+    def _moved(self, kept: np.ndarray, heirs: np.ndarray, merge: _Merge) -> Iterator[_Fit]:
         """Fits with new weight-sets: means of clusters, then those moved downhill."""
-        centre = np.zeros((len(heirs), len(self._sets)))
-        centre[:, removed] = self._merge_of(heirs, removed, nearest)
-        centre[np.arange(len(heirs)), heirs] = 1.0
-        shares = self._cluster_shares(kept, removed, heirs, nearest)
-        yield self._with_centroids(kept, heirs, shares, np.zeros(len(kept)), centre)
+        shares = self._cluster_shares(kept, heirs, merge[0])
+        yield self._with_centroids(kept, heirs, shares, np.zeros(len(kept)), merge)
         if self._steps and len(heirs) == len(kept):
             moved = descend(
                 self._normal,
@@ -244,7 +248,7 @@ class Surgery:
                 ridge=RIDGE,
                 steps=self._steps,
             )
-            yield self._with_centroids(kept, heirs, *moved, centre)
+            yield self._with_centroids(kept, heirs, *moved, merge)
 
     def _with_centroids(
         self,
@@ -252,12 +256,9 @@ class Surgery:
         heirs: np.ndarray,
         shares: np.ndarray,
         level: np.ndarray,
-        centre: np.ndarray,
+        merge: _Merge,
     ) -> _Fit:
-        """All units rebuilt from heirs with new weight-sets.
-
-        `centre`, shape `(heirs, left)`, is where the ridge draws the solution.
-        """
+        """All units rebuilt from heirs with new weight-sets."""
         places = np.searchsorted(kept, heirs)
         new, across = self._normal.with_sums(self._group.activation, shares, level)
         within = new.second
@@ -267,14 +268,14 @@ class Surgery:
         targets = np.setdiff1d(np.arange(len(self._sets)), np.setdiff1d(kept, heirs))
         if len(heirs) < len(kept):  # else a copy of all of them
             within, across = within[np.ix_(places, places)], across[np.ix_(places, targets)]
-            centre = centre[:, targets]
+        nearest, scale = (part[targets] for part in merge)
         ridge = surgeon.ridge_of(new.second, RIDGE)
-        squares = surgeon.LeastSquares(within, across, centre=centre, ridge=ridge)
+        squares = surgeon.LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
         error = squares.error(self._square(targets), self._outgoing[targets])
         return _Fit(kept, places, targets, squares, error, new, shares, level)
 
     def _cluster_shares(
-        self, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
+        self, kept: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
     ) -> np.ndarray:
         """Each heir as the mean of the units that are nearest to it, shape `(kept, left)`.
 
@@ -283,9 +284,8 @@ class Surgery:
         weight-sets, at the norm of the heir's own.
         """
         left = len(self._sets)
-        cluster = np.empty(left, np.int64)
+        cluster = np.searchsorted(kept, heirs)[nearest]
         cluster[kept] = np.arange(len(kept))
-        cluster[removed] = np.searchsorted(kept, heirs)[nearest]
         shares = np.zeros((len(kept), left))
         shares[cluster, np.arange(left)] = 1.0
         if not self._group.activation.homogeneous:
@@ -294,25 +294,19 @@ class Surgery:
         own = self._norms()[kept]
         return shares * (own / np.maximum(norm, 1e-3 * own))[:, None]  # opposite ones cancel
 
-    def _nearest(self, heirs: np.ndarray, removed: np.ndarray) -> np.ndarray:
-        """The nearest heir of each removed unit, as in the paper: positions in `heirs`."""
+    def _nearest(self, heirs: np.ndarray, removed: np.ndarray) -> _Merge:
+        """The paper's merge: each removed unit on its nearest heir, heirs on themselves."""
+        nearest, scale = np.zeros(len(self._sets), np.int64), np.ones(len(self._sets))
         if len(heirs) == 0:
-            return np.full(len(removed), -1)
+            return nearest, scale
         norms = self._norms()
-        scale = 1.0 / norms if self._group.activation.homogeneous else np.ones(len(norms))
-        near, far = (self._sets[units] * scale[units, None] for units in (heirs, removed))
-        distance = tf.matmul(near, -2.0 * far, transpose_b=True).numpy()
-        distance += np.square(scale * norms)[heirs, None]
-        return np.argmin(distance, axis=0)
-
-    def _merge_of(self, heirs: np.ndarray, removed: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-        """The paper's merge: each removed unit on its nearest heir, `(heirs, removed)`."""
-        merge = np.zeros((len(heirs), len(removed)))
-        if len(heirs):
-            homogeneous = self._group.activation.homogeneous
-            norms = self._norms() if homogeneous else np.ones(len(self._sets))
-            merge[nearest, np.arange(len(removed))] = norms[removed] / norms[heirs[nearest]]
-        return merge
+        unit = 1.0 / norms if self._group.activation.homogeneous else np.ones(len(norms))
+        sets = (self._sets * unit[:, None]).astype(np.float32)  # enough to choose one
+        with full_precision():
+            product = tf.matmul(sets[heirs], sets[removed], transpose_b=True)
+        distance = np.square(unit * norms)[heirs, None] - 2.0 * product.numpy()
+        nearest[heirs], nearest[removed] = np.arange(len(heirs)), np.argmin(distance, axis=0)
+        return nearest, unit[heirs[nearest]] / unit
 
     def _norms(self) -> np.ndarray:
         squares = np.einsum("ij,ij->i", self._sets, self._sets)
