@@ -28,11 +28,11 @@ _TERMS = 48
 _PRECISION = 1e-8
 # Above this correlation `_TERMS` powers don't reach that, and kinks take an integral over an angle
 # instead, with so many nodes: relative error 2e-7 at correlation 1, 1e-8 below 0.9999, far less
-# elsewhere; the ridge of the surgery is 1e-6. 1 to 14 % of the pairs of trained layers lie there.
+# elsewhere; the ridge of the surgery is 1e-6. Up to a tenth of the pairs of a trained layer.
 _REACH_OF_POWERS = _PRECISION ** (1.0 / _TERMS)
 _ANGLES = 12
-# The closest pairs of a block take the integral in any case: it costs as much as 100 powers, which
-# the others are spared.
+# The closest pairs of a block take the integral in any case, for as much time as some 200 powers:
+# the others need fewer.
 _FEW_PAIRS = 0.005
 # Beyond so many standard deviations the normal density is 0 in float64.
 _NEVER = 40.0
