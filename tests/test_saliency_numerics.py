@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import keras_dfprune as dfprune
 from keras_dfprune.methods import distances
-from keras_dfprune.methods.distances import PairDistances
+from keras_dfprune.methods.distances import PairDistances, RatioDistances
 from tests import reference
 from tests.models import dense_chain, matrix_of
 
@@ -55,6 +55,28 @@ def test_near_copies_taken_in_several_chunks(monkeypatch):
     matrix = matrix_of(PairDistances(sets, np.ones(11)))
     wanted = exact_distances(sets, np.ones(11))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-60, 1e60, 1e150])
+def test_float64_weight_sets_of_any_size(size):
+    """Beyond the exponents of float32, too."""
+    sets = size * np.random.default_rng(4).normal(size=(6, 20))
+    norms = size * np.linalg.norm(sets / size, axis=1)
+    matrix = matrix_of(PairDistances(sets, norms))
+    np.testing.assert_allclose(
+        off_diagonal(matrix), off_diagonal(exact_distances(sets, norms)), rtol=1e-5
+    )
+
+
+def test_weights_of_one_input_cancel_to_nothing():
+    """W' is 1 or -1: a ratio of 1e32 in place of x/0 would be the mode of the histogram."""
+    weights = np.array([[49], [1], [-49], [-1]], "float32")  # 49 * (1 / 49) is not 1
+    norms = np.abs(weights[:, 0]).astype(np.float64)
+    alike = np.sign(weights) == np.sign(weights.T)
+    plain = off_diagonal(matrix_of(PairDistances(weights, norms)))
+    np.testing.assert_allclose(plain, off_diagonal(np.where(alike, 0.0, 4.0)), rtol=1e-6)
+    ratio = off_diagonal(matrix_of(RatioDistances(weights, norms, norms)))
+    np.testing.assert_array_equal(ratio, off_diagonal(np.where(alike, 0.0, np.inf)))
 
 
 def test_the_order_of_near_copies_is_that_of_float64():

@@ -21,10 +21,8 @@ _CHUNK = 2**24
 _MANY = 4
 # What float64 leaves of the Gram formula for equal vectors, relative to their norms.
 _EQUAL = 1e-14
-# Exponents of the powers of two that float32 has.
-_EXPONENTS = (-126, 126)
 
-# Values and scales of a `Block`.
+# Values and norms of a `Block`.
 _Piece = tuple[tf.Tensor, tf.Tensor]
 
 
@@ -35,24 +33,24 @@ class Block(NamedTuple):
         units: Int32 tensor, shape `(rows,)`: which ones.
         values: Float tensors, shape `(coordinates, rows of the piece)`: the weight-sets in one or
             more pieces, each times a power of two (nothing is rounded) near its inverse norm.
-        scale: Float64 tensor, shape `(rows,)`: what makes them weight-sets divided by their norms.
+        norms: Float64 tensor, shape `(rows,)`: what is left to divide the values by.
         squares: Float32 tensor, shape `(rows,)`: the squared lengths of those.
         biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
     """
 
     units: tf.Tensor
     values: tuple[tf.Tensor, ...]
-    scale: tf.Tensor
+    norms: tf.Tensor
     squares: tf.Tensor
     biases: tf.Tensor
 
     def select(self, places: np.ndarray) -> "Block":
         """Some of the rows of a block in one piece."""
         (values,) = self.values
-        units, scale, squares, biases = (
-            tf.gather(one, places) for one in (self.units, self.scale, self.squares, self.biases)
+        units, norms, squares, biases = (
+            tf.gather(one, places) for one in (self.units, self.norms, self.squares, self.biases)
         )
-        return Block(units, (tf.gather(values, places, axis=1),), scale, squares, biases)
+        return Block(units, (tf.gather(values, places, axis=1),), norms, squares, biases)
 
     def merged(self) -> "Block":
         """The same in one piece."""
@@ -63,9 +61,9 @@ def side_by_side(blocks: Sequence[Block]) -> Block:
     """Several blocks as one, in as many pieces; nothing large is copied."""
     if len(blocks) == 1:
         return blocks[0]
-    units, values, scale, squares, biases = zip(*blocks, strict=True)
+    units, values, norms, squares, biases = zip(*blocks, strict=True)
     pieces = tuple(piece for some in values for piece in some)
-    rest = (tf.concat(one, axis=0) for one in (scale, squares, biases))
+    rest = (tf.concat(one, axis=0) for one in (norms, squares, biases))
     return Block(tf.concat(units, axis=0), pieces, *rest)
 
 
@@ -86,19 +84,20 @@ class PairDistances:
     def block(self, first: int, end: int) -> Block:
         """The weight-sets of the units from `first` to before `end`."""
         norms = self._norms[first:end]
-        powers = np.clip(np.frexp(norms)[1], *_EXPONENTS).astype(np.float64)
+        limit = -np.finfo(self._raw.dtype).minexp
+        powers = np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
         if self._raw.flags.c_contiguous:
             values = tf.transpose(tf.convert_to_tensor(self._raw[first:end]))
         else:
             values = tf.convert_to_tensor(self._raw.T[:, first:end])
         values *= tf.constant(2.0**-powers, values.dtype)
-        scale = tf.constant(2.0**powers / norms)
+        norms = tf.constant(norms * 2.0**-powers)
         lengths = tf.reduce_sum(tf.square(tf.cast(values, tf.float32)), axis=0)
         return Block(
             units=tf.range(first, end),
             values=(values,),
-            scale=scale,
-            squares=lengths * tf.cast(tf.square(scale), tf.float32),
+            norms=norms,
+            squares=lengths / tf.cast(tf.square(norms), tf.float32),
             biases=tf.constant(self._bias(first, end)),
         )
 
@@ -154,8 +153,8 @@ def _gram(first: Block, second: Block) -> tf.Tensor:
             for others in second.values
         ]
     product = tf.concat(pieces, axis=1) if len(pieces) > 1 else pieces[0]
-    product *= _column(tf.cast(first.scale, tf.float32))
-    return product * tf.cast(second.scale, tf.float32)
+    product *= _column(tf.cast(1 / first.norms, tf.float32))
+    return product * tf.cast(1 / second.norms, tf.float32)
 
 
 def _apart(first: Block, second: Block, gram: tf.Tensor, sign: float) -> tf.Tensor:
@@ -167,11 +166,11 @@ def _apart(first: Block, second: Block, gram: tf.Tensor, sign: float) -> tf.Tens
 
     def recomputed() -> tf.Tensor:
         sizes = [tf.shape(values)[1] for values in second.values]
-        others = zip(second.values, tf.split(second.scale, sizes), strict=True)
+        others = zip(second.values, tf.split(second.norms, sizes), strict=True)
         parts = (tf.split(one, sizes, axis=1) for one in (matrix, small, near))
         return tf.concat(
             [
-                _recomputed((first.values[0], first.scale), piece, sign, *tile)
+                _recomputed((first.values[0], first.norms), piece, sign, *tile)
                 for piece, *tile in zip(others, *parts, strict=True)
             ],
             axis=1,
@@ -224,11 +223,14 @@ def _product(first: _Piece, second: _Piece, sign: float) -> tf.Tensor:
 
 
 def _vectors(piece: _Piece, places: tf.Tensor | None = None) -> tf.Tensor:
-    """Weight-sets divided by their norms, in float64, shape `(coordinates, rows)`."""
-    values, scale = piece
+    """Weight-sets divided by their norms, in float64, shape `(coordinates, rows)`.
+
+    A quotient is rounded once: those of single coordinates are 1 or -1 and may cancel to 0.
+    """
+    values, norms = piece
     if places is not None:
-        values, scale = tf.gather(values, places, axis=1), tf.gather(scale, places)
-    return tf.cast(values, tf.float64) * scale
+        values, norms = tf.gather(values, places, axis=1), tf.gather(norms, places)
+    return tf.cast(values, tf.float64) / norms
 
 
 def _lengths(vectors: tf.Tensor) -> tf.Tensor:
