@@ -101,7 +101,8 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
                     alive = factor[heirs] != 0  # a method lets no others survive for a unit
                     gain[alive] /= factor[heirs][alive, None]
                     gain[~alive] = 0
-                constant -= extra[heirs] @ gain
+                if np.any(extra):
+                    constant -= extra[heirs] @ gain
                 kernel[rows[heirs]] += gain
         states.edit(path, inlet.rule.with_outgoing(states[path], kernel.reshape(outgoing.shape)))
         constant = constant.reshape(outgoing.shape[1:]).sum(axis=0)

@@ -69,7 +69,6 @@ def test_a_replica_that_is_wrong_would_be_seen(monkeypatch, strategy):
 
 def test_tensorflow_is_set_as_it_was(monkeypatch, strategy):
     monkeypatch.setattr(neighbours, "ROWS", 6)
-    tf.config.optimizer.set_experimental_options({"constant_folding": True})
     before = tf.config.optimizer.get_experimental_options()
     dfprune.plan(dense_chain([6, 3]), sparsity=0.6, strategy=strategy)
     after = tf.config.optimizer.get_experimental_options()
