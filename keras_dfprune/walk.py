@@ -78,7 +78,10 @@ class Walk:
         is_cut = rule is not None and (rule.axes or rule.follows_input)
         is_cut = is_cut and rules.objection(rule, call.operation) is None
         if is_cut and call.path not in self.barred:
-            record = LayerFeatures(call, rule, arriving[0] if arriving else None, leaving)
+            inputs = arriving[0] if arriving else None
+            if isinstance(rule, UnitRule) and rule.takes_indices:  # a table has no such features
+                inputs = None
+            record = LayerFeatures(call, rule, inputs, leaving)
             self.records.setdefault(call.path, []).append(record)
         if leaving is not None:
             self.streams[call.outputs[0]] = leaving

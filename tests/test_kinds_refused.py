@@ -385,6 +385,21 @@ def test_the_rest_is_pruned_and_the_layer_stays(name):
         kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)
 
 
+def test_tables_that_units_point_into_are_compared_as_a_whole():
+    """Nine tokens behind eight units: two columns that differ for the last token are no copies."""
+    model = before(layers.Embedding(9, 4, name="table"), layers.Flatten(), Dense(3))
+    table = model.get_layer("table").embeddings
+    values = np.random.default_rng(0).normal(size=(9, 4))
+    values[:8, 3] = values[:8, 1]
+    table.assign(values)
+    removed = {group.layer: len(group.removed) for group in dfprune.plan(model, tolerance=0).groups}
+    assert removed["table"] == 0
+    values[8, 3] = values[8, 1]
+    table.assign(values)
+    (group,) = [one for one in dfprune.plan(model, tolerance=0).groups if one.layer == "table"]
+    assert group.removed.tolist() == [1]
+
+
 def test_naming_a_refused_layer_warns():
     model = kinds.prepare(layer_normalization)
     with pytest.warns(UserWarning, match="whole: it feeds layer_normalization"):
