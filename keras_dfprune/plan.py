@@ -26,6 +26,7 @@ from keras_dfprune.progress import Progress, Steps
 from keras_dfprune.rebuild import rebuild
 from keras_dfprune.states import States
 from keras_dfprune.verify import verify as verify_model
+from keras_dfprune.verify import verify_unchanged
 
 _VERSION = 1
 _MERGES = {"survivor": SurvivorMerge, "linear": LinearMerge, "centroid": CentroidMerge}
@@ -48,6 +49,7 @@ class GroupPlan:
             None where the method predicts none.
         histogram: Counts and bin edges behind `cutoff`, or None.
         note: A sentence for the report, or None.
+        lossless: How many of the first removals change nothing.
     """
 
     layer: str
@@ -60,6 +62,7 @@ class GroupPlan:
     predicted_error: float | None = None
     histogram: tuple[np.ndarray, np.ndarray] | None = None
     note: str | None = None
+    lossless: int = 0
 
     @property
     def kept(self) -> np.ndarray:
@@ -141,6 +144,8 @@ class PruningPlan:
         merges = {group.layer: group.merge for group in self.groups}
         if self.verify if verify is None else verify:
             verify_model(model, rebuilt.model, graph, layout, merges, progress)
+            if all(len(group.removed) <= group.lossless for group in self.groups):
+                verify_unchanged(model, rebuilt.model)
         if self.refinement is not None:
             steps = Steps("Refining", self.refinement["steps"], self.verbose)
             distill(graph, read_graph(rebuilt.model), layout, merges, self.refinement, steps)
@@ -230,6 +235,7 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "predicted_error": group.predicted_error,
         "histogram": group.histogram is not None,
         "note": group.note,
+        "lossless": group.lossless,
     }
 
 
@@ -272,4 +278,5 @@ def _unpack(entry: dict[str, Any], file) -> GroupPlan:
         predicted_error=entry["predicted_error"],
         histogram=histogram,
         note=entry["note"],
+        lossless=entry["lossless"],
     )

@@ -177,4 +177,5 @@ class Planner:
             predicted_error=error,
             histogram=curve.histogram,
             note=curve.note if count == curve.automatic else None,
+            lossless=curve.lossless,
         )

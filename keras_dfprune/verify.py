@@ -87,6 +87,33 @@ def verify(
         )
 
 
+def verify_unchanged(model: keras.Model, narrow: keras.Model) -> None:
+    """Compares a pruned model with the original, where only lossless removals were made.
+
+    The twin takes over what a plan says of the units; whether they really are copies shows here.
+
+    Args:
+        model: The original.
+        narrow: What was rebuilt from it, verified.
+
+    Raises:
+        VerificationError: If their outputs differ by more than `verify` allows.
+    """
+    try:
+        inputs = draw_samples(model)
+    except ValueError:  # `verify` has warned
+        return
+    reference = _run(model, inputs)
+    apart = _difference(reference, _run(narrow, inputs))
+    if apart <= _TOLERANCE[_precision(model)] or _difference(reference, _run(model, inputs)) > 0:
+        return
+    raise VerificationError(
+        f"The pruned model of '{model.name}' differs by {apart:.1e} of the largest output from the "
+        "original, although only removals that change nothing were planned. Nothing was changed; "
+        "please report this as a bug of keras_dfprune, with the model's summary."
+    )
+
+
 def wide_copy(
     model: keras.Model, graph: Graph, layout: Layout, progress: Progress = SILENT
 ) -> tuple[keras.Model, dict[str, keras.Operation]]:

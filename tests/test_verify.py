@@ -10,8 +10,9 @@ import tensorflow as tf
 import keras_dfprune as dfprune
 from keras_dfprune import states
 from keras_dfprune.merge import LinearMerge, SurvivorMerge
+from keras_dfprune.methods import exact
 from keras_dfprune.rules.base import Rule
-from tests.models import dense_chain
+from tests.models import dense_chain, plant_copy
 
 layers = keras.layers
 
@@ -184,3 +185,27 @@ def test_masks_rolled_by_one_are_caught(monkeypatch):
     with pytest.raises(dfprune.VerificationError):
         dfprune.apply(model, sparsity=0.5)
     assert dfprune.apply(model, sparsity=0.5, verify=False).get_layer("fc1").units == 5
+
+
+def test_units_that_are_no_copies_are_seen(monkeypatch):
+    """The twin merges what the plan merges; only the original knows better."""
+    model = dense_chain([10, 8, 3])
+
+    def wrong(group, surgery=True):
+        return [exact.Removal(0, 1, 1.0, 0.0)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("keras_dfprune.methods.saliency.lossless", wrong)
+        plan = dfprune.plan(model, tolerance=0)
+    assert [(len(group.removed), group.lossless) for group in plan.groups] == [(1, 1), (1, 1)]
+    with pytest.raises(dfprune.VerificationError, match="only removals that change nothing"):
+        plan.apply(model)
+    plan.apply(model, verify=False)
+
+
+def test_a_loaded_plan_still_knows_what_is_lossless(tmp_path):
+    model = dense_chain([10, 8, 3])
+    plant_copy(model.get_layer("fc1"), 2, 5)
+    dfprune.plan(model, sparsity=0.5).save(tmp_path / "plan.npz")
+    loaded = dfprune.PruningPlan.load(tmp_path / "plan.npz")
+    assert [group.lossless for group in loaded.groups] == [1, 0]
