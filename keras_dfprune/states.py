@@ -89,7 +89,7 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
         scale, shift = states.carried(inlet)
         constant = np.zeros(kernel.shape[1])
         for rows, factor, extra in zip(inlet.columns.T, scale.T, shift.T, strict=True):
-            before = kernel if _all_in_order(rows, kernel) else kernel[rows]  # spares a copy
+            before = picked(kernel, rows)
             even = np.all(factor == 1)
             scaled = before if even else factor[:, None] * before
             constant += merge.shift(scaled)
@@ -111,8 +111,11 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
     states.kept[group.name] = merge.kept
 
 
-def _all_in_order(rows: np.ndarray, kernel: np.ndarray) -> bool:
-    return np.array_equal(rows, np.arange(len(kernel)))
+def picked(array: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """`array[places]`; no copy, but a view, where those are all rows in order."""
+    if np.array_equal(places.ravel(), np.arange(len(array))):
+        return array.reshape(*places.shape, *array.shape[1:])
+    return array[places]
 
 
 def consumers(group: UnitGroup) -> list[Inlet]:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_dfprune.layout import Layout, UnitGroup
 from keras_dfprune.methods.base import Feed, GroupView, Joined
 from keras_dfprune.selection import Selection, select
-from keras_dfprune.states import States
+from keras_dfprune.states import States, picked
 
 
 def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: float) -> GroupView:
@@ -117,13 +117,7 @@ def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...],
     blocks, survives = [], np.ones(group.units, bool)
     for inlet in group.inlets:
         scale, _ = states.carried(inlet)
-        kernel = inlet.rule.outgoing(states[inlet.call.path])
-        whole = np.array_equal(inlet.columns.ravel(), np.arange(len(kernel)))  # spares a copy
-        rows = (
-            kernel.reshape(*inlet.columns.shape, *kernel.shape[1:])
-            if whole
-            else kernel[inlet.columns]
-        )
+        rows = picked(inlet.rule.outgoing(states[inlet.call.path]), inlet.columns)
         rows = rows * scale[:, :, None, None] if inlet.carried else rows
         blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
         survives &= np.all(scale != 0, axis=1)

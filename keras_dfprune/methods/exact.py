@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_dfprune.merge import SurvivorMerge, follow_survivors
 from keras_dfprune.methods.base import GroupView
 
 # Squared distance of two unit-norm weight-sets below which they count as multiples of each other:
@@ -45,6 +46,17 @@ def lossless(group: GroupView, surgery: bool = True) -> list[Removal]:
         remaining = np.setdiff1d(np.arange(group.units), list(found))
         found.update(_copies(group, remaining))
     return [found[unit] for unit in sorted(found)][: group.units - 1]
+
+
+def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
+    """The unit merge of removals made one after the other."""
+    return follow_survivors(
+        units,
+        np.array([removal.unit for removal in removals], np.int64),
+        np.array([removal.survivor for removal in removals], np.int64),
+        np.array([removal.scale for removal in removals], np.float64),
+        np.array([removal.offset for removal in removals], np.float64),
+    )
 
 
 def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:

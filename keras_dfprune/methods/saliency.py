@@ -5,17 +5,16 @@ Saliency of removing j while i takes over: `s_ij = <a_j^2> ||W_i - W_j||^2` (Sri
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_dfprune.merge import SurvivorMerge, follow_survivors
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.cutoff import mode_of_saliencies
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
-from keras_dfprune.methods.exact import Removal, lossless
-from keras_dfprune.methods.neighbours import ROWS, Neighbours
+from keras_dfprune.methods.exact import Removal, lossless, merge_of
+from keras_dfprune.methods.neighbours import Neighbours
+from keras_dfprune.methods.search import Importance, Search
 
 _FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
 
@@ -81,7 +80,7 @@ class Saliency(Method):
     def curve(self, group: GroupView, context: Context) -> Curve:
         exact = lossless(group, self.surgery)
         merge_scale = self._merge_scale(group)
-        importance = _Importance(group, self.aggregate, merge_scale)
+        importance = Importance(group, self.aggregate, merge_scale)
         scale = float(np.sum(importance.values * np.square(group.norms / merge_scale)))
         scale = scale if scale > 0 else 1.0
         if not math.isfinite(group.activation.slope):
@@ -97,7 +96,7 @@ class Saliency(Method):
                 context.strategy,
             )
             cutoff, histogram = mode_of_saliencies(neighbours.sample, importance.values)
-        search = _Search(group, neighbours, importance, merge_scale, self.surgery)
+        search = Search(group, neighbours, importance, merge_scale, self.surgery)
         for removal in exact:
             search.remove_exactly(removal)
         with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
@@ -172,135 +171,3 @@ def _until(costs: np.ndarray, cutoff: float | None, exact: int, factor: float) -
     reached = np.flatnonzero(costs >= cutoff)
     count = int(reached[0]) if len(reached) else len(costs)
     return max(exact, math.floor(factor * count + 0.5))
-
-
-def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
-    """The unit merge of removals made one after the other."""
-    return follow_survivors(
-        units,
-        np.array([removal.unit for removal in removals], np.int64),
-        np.array([removal.survivor for removal in removals], np.int64),
-        np.array([removal.scale for removal in removals], np.float64),
-        np.array([removal.offset for removal in removals], np.float64),
-    )
-
-
-class _Importance:
-    """`<a_j^2>` of the outgoing weights, times `alpha_j` squared, kept up to date by merges.
-
-    Attributes:
-        values: Float64 array, shape `(units,)`.
-    """
-
-    def __init__(self, group: GroupView, aggregate: str, merge_scale: np.ndarray):
-        self._outgoing = group.outgoing
-        self._outputs = group.outputs()
-        self._aggregate = aggregate
-        self._scale = merge_scale
-        self._merged: dict[int, list[np.ndarray]] = {}  # rows of units that have taken over others
-        self.values = np.square(merge_scale) * self._of(group.outgoing)
-
-    def hand_over(self, unit: int, survivor: int, factor: float) -> None:
-        """`a_i <- a_i + factor a_j` in the scaled weights."""
-        ours = self._merged[survivor] = self._row(survivor)
-        for row, other in zip(ours, self._row(unit), strict=True):
-            row += factor * other
-        self._merged.pop(unit, None)
-        self.values[survivor] = self._of(ours)[0]
-
-    def _row(self, unit: int) -> list[np.ndarray]:
-        if unit in self._merged:
-            return self._merged[unit]
-        rows = (block[unit : unit + 1] for block in self._outgoing)
-        return [np.multiply(self._scale[unit], row, dtype=np.float64) for row in rows]
-
-    def _of(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
-        if self._aggregate == "mean":
-            rows = [block.reshape(len(block), -1) for block in blocks]
-            squares = [np.einsum("ij,ij->i", row, row, dtype=np.float64) for row in rows]
-            return np.sum(squares, axis=0) / self._outputs
-        squares = [np.square(block, dtype=np.float64).sum(axis=1).max(axis=1) for block in blocks]
-        return np.max(squares, axis=0)
-
-
-class _Search:
-    """The greedy removals; only O(units) numbers are kept beside the lists of neighbours."""
-
-    def __init__(self, group, neighbours, importance, merge_scale, surgery):
-        self._neighbours = neighbours
-        self._importance = importance
-        self._merge_scale = merge_scale
-        self._surgery = surgery
-        self._alive = np.ones(group.units, bool)
-        self._survives = group.can_survive.copy()
-        self._nearest: np.ndarray | None = None
-        self._distance: np.ndarray | None = None
-        self._certain: np.ndarray | None = None  # else the distance is a lower bound
-        self._cost = np.full(group.units, np.inf)
-        self.removals: list[Removal] = []
-        self.costs: list[float] = []
-
-    def remove_exactly(self, removal: Removal) -> None:
-        """Takes out a unit that the lossless pass found."""
-        self._take_out(removal, 0.0)
-
-    def remove_cheapest(self) -> None:
-        """Takes out the unit with the smallest saliency; ties go to the smallest index."""
-        if self._nearest is None:
-            found = self._neighbours.nearest(np.arange(len(self._alive)), self._allowed())
-            self._nearest, self._distance, self._certain = found
-            self._nearest[~self._alive] = -1
-            self._price(np.flatnonzero(self._alive))
-        unit, cost = self._cheapest()
-        while not self._certain[unit]:
-            self._refill()
-            unit, cost = self._cheapest()
-        survivor = int(self._nearest[unit]) if np.isfinite(self._distance[unit]) else -1
-        if not self._surgery:
-            survivor = -1
-        scale = self._merge_scale[unit] / self._merge_scale[survivor] if survivor >= 0 else 0.0
-        self._take_out(Removal(unit, survivor, float(scale), 0.0), cost)
-
-    def _cheapest(self) -> tuple[int, float]:
-        unit = int(np.argmin(self._cost))
-        if not self._alive[unit]:  # every cost is infinite: any order will do
-            unit = int(np.flatnonzero(self._alive)[0])
-        return unit, float(self._cost[unit])
-
-    def _price(self, units: np.ndarray | int) -> None:
-        weight = self._importance.values[units]
-        self._cost[units] = np.where(weight == 0, 0.0, weight * self._distance[units])
-
-    def _take_out(self, removal: Removal, cost: float) -> None:
-        unit, survivor = removal.unit, removal.survivor
-        self.removals.append(removal)
-        self.costs.append(cost)
-        self._alive[unit] = False
-        self._cost[unit] = np.inf
-        if survivor >= 0:
-            # 1 but for multiples that the lossless pass merges without normalisation
-            alpha = self._merge_scale[survivor] / self._merge_scale[unit]
-            self._importance.hand_over(unit, survivor, removal.scale * alpha)
-        if self._nearest is not None:
-            self._nearest[unit] = -1
-            self._look_up((self._nearest == unit).nonzero()[0])
-            if survivor >= 0:
-                self._price(survivor)
-
-    def _allowed(self) -> np.ndarray:
-        return self._alive & self._survives
-
-    def _look_up(self, units: np.ndarray) -> None:
-        """Finds the nearest unit that is left, on the lists of these units."""
-        if len(units):
-            found = self._neighbours.nearest(units, self._allowed())
-            self._nearest[units], self._distance[units], self._certain[units] = found
-            self._price(units)
-
-    def _refill(self) -> None:
-        """All lists that have run dry, together: one product instead of many."""
-        dry = np.flatnonzero(self._alive & ~self._certain)
-        if np.sum(self._alive) <= ROWS:  # so few that the others are made along
-            dry = np.flatnonzero(self._alive)
-        self._neighbours.refill(dry, self._allowed(), self._alive)
-        self._look_up(dry)

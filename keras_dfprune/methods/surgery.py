@@ -16,13 +16,12 @@ from keras_dfprune.merge import (
     LinearMerge,
     SurvivorMerge,
     UnitMerge,
-    follow_survivors,
 )
 from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.distances import full_precision
-from keras_dfprune.methods.exact import Removal
+from keras_dfprune.methods.exact import Removal, merge_of
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, summed
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
@@ -184,14 +183,7 @@ class Surgery:
         return self._fit(count - exact).moments
 
     def _first_exact(self, count: int) -> SurvivorMerge:
-        some = self._exact[:count]
-        return follow_survivors(
-            self._group.units,
-            np.array([removal.unit for removal in some], np.int64),
-            np.array([removal.survivor for removal in some], np.int64),
-            np.array([removal.scale for removal in some], np.float64),
-            np.array([removal.offset for removal in some], np.float64),
-        )
+        return merge_of(self._group.units, self._exact[:count])
 
     def _split(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Kept and removed units, positions among those that the exact removals leave."""

@@ -1,0 +1,141 @@
+"""Lists of neighbours and outgoing weights into removals, each the cheapest at its moment.
+
+Distances stay, the importance of a unit grows with what it takes over (Srinivas & Babu 2015,
+Section 3): `s_ij = <a_j^2> ||W_i - W_j||^2` for the nearest i of each j that is left.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from keras_dfprune.methods.base import GroupView
+from keras_dfprune.methods.exact import Removal
+from keras_dfprune.methods.neighbours import ROWS, Neighbours
+
+
+class Importance:
+    """`<a_j^2>` of the outgoing weights, times `alpha_j` squared, kept up to date by merges.
+
+    Attributes:
+        values: Float64 array, shape `(units,)`.
+    """
+
+    def __init__(self, group: GroupView, aggregate: str, merge_scale: np.ndarray):
+        self._outgoing = group.outgoing
+        self._outputs = group.outputs()
+        self._aggregate = aggregate
+        self._scale = merge_scale
+        self._merged: dict[int, list[np.ndarray]] = {}  # rows of units that have taken over others
+        self.values = np.square(merge_scale) * self._of(group.outgoing)
+
+    def hand_over(self, unit: int, survivor: int, factor: float) -> None:
+        """`a_i <- a_i + factor a_j` in the scaled weights."""
+        ours = self._merged[survivor] = self._row(survivor)
+        for row, other in zip(ours, self._row(unit), strict=True):
+            row += factor * other
+        self._merged.pop(unit, None)
+        self.values[survivor] = self._of(ours)[0]
+
+    def _row(self, unit: int) -> list[np.ndarray]:
+        if unit in self._merged:
+            return self._merged[unit]
+        rows = (block[unit : unit + 1] for block in self._outgoing)
+        return [np.multiply(self._scale[unit], row, dtype=np.float64) for row in rows]
+
+    def _of(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        if self._aggregate == "mean":
+            rows = [block.reshape(len(block), -1) for block in blocks]
+            squares = [np.einsum("ij,ij->i", row, row, dtype=np.float64) for row in rows]
+            return np.sum(squares, axis=0) / self._outputs
+        squares = [np.square(block, dtype=np.float64).sum(axis=1).max(axis=1) for block in blocks]
+        return np.max(squares, axis=0)
+
+
+class Search:
+    """The greedy removals; only O(units) numbers are kept beside the lists of neighbours."""
+
+    def __init__(
+        self,
+        group: GroupView,
+        neighbours: Neighbours | None,
+        importance: Importance,
+        merge_scale: np.ndarray,
+        surgery: bool,
+    ):
+        self._neighbours = neighbours
+        self._importance = importance
+        self._merge_scale = merge_scale
+        self._surgery = surgery
+        self._alive = np.ones(group.units, bool)
+        self._survives = group.can_survive.copy()
+        self._nearest: np.ndarray | None = None
+        self._distance: np.ndarray | None = None
+        self._certain: np.ndarray | None = None  # else the distance is a lower bound
+        self._cost = np.full(group.units, np.inf)
+        self.removals: list[Removal] = []
+        self.costs: list[float] = []
+
+    def remove_exactly(self, removal: Removal) -> None:
+        """Takes out a unit that the lossless pass found."""
+        self._take_out(removal, 0.0)
+
+    def remove_cheapest(self) -> None:
+        """Takes out the unit with the smallest saliency; ties go to the smallest index."""
+        if self._nearest is None:
+            found = self._neighbours.nearest(np.arange(len(self._alive)), self._allowed())
+            self._nearest, self._distance, self._certain = found
+            self._nearest[~self._alive] = -1
+            self._price(np.flatnonzero(self._alive))
+        unit, cost = self._cheapest()
+        while not self._certain[unit]:
+            self._refill()
+            unit, cost = self._cheapest()
+        survivor = int(self._nearest[unit]) if np.isfinite(self._distance[unit]) else -1
+        if not self._surgery:
+            survivor = -1
+        scale = self._merge_scale[unit] / self._merge_scale[survivor] if survivor >= 0 else 0.0
+        self._take_out(Removal(unit, survivor, float(scale), 0.0), cost)
+
+    def _cheapest(self) -> tuple[int, float]:
+        unit = int(np.argmin(self._cost))
+        if not self._alive[unit]:  # every cost is infinite: any order will do
+            unit = int(np.flatnonzero(self._alive)[0])
+        return unit, float(self._cost[unit])
+
+    def _price(self, units: np.ndarray | int) -> None:
+        weight = self._importance.values[units]
+        self._cost[units] = np.where(weight == 0, 0.0, weight * self._distance[units])
+
+    def _take_out(self, removal: Removal, cost: float) -> None:
+        unit, survivor = removal.unit, removal.survivor
+        self.removals.append(removal)
+        self.costs.append(cost)
+        self._alive[unit] = False
+        self._cost[unit] = np.inf
+        if survivor >= 0:
+            # 1 but for multiples that the lossless pass merges without normalisation
+            alpha = self._merge_scale[survivor] / self._merge_scale[unit]
+            self._importance.hand_over(unit, survivor, removal.scale * alpha)
+        if self._nearest is not None:
+            self._nearest[unit] = -1
+            self._look_up((self._nearest == unit).nonzero()[0])
+            if survivor >= 0:
+                self._price(survivor)
+
+    def _allowed(self) -> np.ndarray:
+        return self._alive & self._survives
+
+    def _look_up(self, units: np.ndarray) -> None:
+        """Finds the nearest unit that is left, on the lists of these units."""
+        if len(units):
+            found = self._neighbours.nearest(units, self._allowed())
+            self._nearest[units], self._distance[units], self._certain[units] = found
+            self._price(units)
+
+    def _refill(self) -> None:
+        """All lists that have run dry, together: one product instead of many."""
+        dry = np.flatnonzero(self._alive & ~self._certain)
+        if np.sum(self._alive) <= ROWS:  # so few that the others are made along
+            dry = np.flatnonzero(self._alive)
+        self._neighbours.refill(dry, self._allowed(), self._alive)
+        self._look_up(dry)
