@@ -104,7 +104,7 @@ def test_tensor_float_32_is_off_for_the_product_alone(monkeypatch):
     before = enabled()
     for state in (True, False):
         tf.config.experimental.enable_tensor_float_32_execution(state)
-        matrix_of(PairDistances(np.ones((4, 3), "float32"), np.ones(4)))
+        matrix_of(PairDistances(np.eye(4, 3, dtype="float32"), np.ones(4)))
         assert enabled() is state
     tf.config.experimental.enable_tensor_float_32_execution(before)
     assert seen == [False, False]
