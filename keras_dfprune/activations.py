@@ -13,13 +13,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.activation_probe import (
-    NotElementwise,
-    call,
-    check_elementwise,
-    kinks_and_pieces,
-    measure,
-)
+from keras_dfprune.activation_check import NotElementwise, call, check_elementwise
+from keras_dfprune.activation_curve import kinks_and_pieces, measure
 
 __all__ = ["LINEAR", "Activation", "NotElementwise", "compose", "describe"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from keras_dfprune import rules
 from keras_dfprune.graph import Call
 from keras_dfprune.layout import Inlet
-from keras_dfprune.rules.base import Affine, Barrier, Joint, Nonlinear, UnitRule, is_identity
+from keras_dfprune.rules.base import Barrier, UnitRule
+from keras_dfprune.rules.effects import Affine, Joint, Nonlinear, is_identity
 from keras_dfprune.streams import Piece
 from keras_dfprune.walk import Walk, title
 

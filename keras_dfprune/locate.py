@@ -10,7 +10,8 @@ from keras_dfprune import rules
 from keras_dfprune.graph import Graph
 from keras_dfprune.inlets import find_inlet, find_seams, normalization_behind
 from keras_dfprune.layout import LayerFeatures, Layout, Refusal, UnitGroup
-from keras_dfprune.rules.base import Affine, Barrier
+from keras_dfprune.rules.base import Barrier
+from keras_dfprune.rules.effects import Affine
 from keras_dfprune.walk import Walk
 
 

@@ -26,7 +26,6 @@ from keras_dfprune.progress import Progress, Steps
 from keras_dfprune.rebuild import rebuild
 from keras_dfprune.states import States
 from keras_dfprune.verify import verify as verify_model
-from keras_dfprune.verify import verify_unchanged
 
 _VERSION = 1
 _MERGES = {"survivor": SurvivorMerge, "linear": LinearMerge, "centroid": CentroidMerge}
@@ -143,9 +142,9 @@ class PruningPlan:
         rebuilt = rebuild(model, graph, layout, states, progress)
         merges = {group.layer: group.merge for group in self.groups}
         if self.verify if verify is None else verify:
-            verify_model(model, rebuilt.model, graph, layout, merges, progress)
-            if all(len(group.removed) <= group.lossless for group in self.groups):
-                verify_unchanged(model, rebuilt.model)
+            exact = all(len(group.removed) <= group.lossless for group in self.groups)
+            narrow = rebuilt.model
+            verify_model(model, narrow, graph, layout, merges, lossless=exact, progress=progress)
         if self.refinement is not None:
             steps = Steps("Refining", self.refinement["steps"], self.verbose)
             distill(graph, read_graph(rebuilt.model), layout, merges, self.refinement, steps)

@@ -10,7 +10,8 @@ from keras_dfprune.graph import Graph, all_layers, copy_model, detached
 from keras_dfprune.layout import LayerFeatures, Layout
 from keras_dfprune.progress import SILENT, Progress
 from keras_dfprune.recreate import copy_state, is_reused, recreate, restore_settings
-from keras_dfprune.rules.base import Cut, LayerState, Rule
+from keras_dfprune.rules.base import Rule
+from keras_dfprune.rules.layer_state import Cut, LayerState
 from keras_dfprune.states import States
 
 

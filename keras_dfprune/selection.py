@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_dfprune.activations import LINEAR, Activation, compose
 from keras_dfprune.layout import Inlet
-from keras_dfprune.rules.base import Affine, Joint, Nonlinear, is_identity
+from keras_dfprune.rules.effects import Affine, Joint, Nonlinear, is_identity
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.states import States, of_features
 from keras_dfprune.streams import Piece, Stage

@@ -1,23 +1,17 @@
-"""A narrow model against its wide twin: both must compute the same.
+"""A narrow model against its wide twin, and against the original: do they compute the same?
 
-The twin is the original at its original widths. Its removed units are cut off by zeros in the
-consumers, and what stands in for them is worked out here once more, by substitution: with
-`h = R h + o` and `y = scale h + shift`, `kernel' = (R^T (scale kernel)) / scale`.
+Each comparison is on two random examples: `max|y - y'| / max|y|`, the worst output counts.
 """
 
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Graph, copy_model, detached, read_graph
-from keras_dfprune.layout import Inlet, Layout, UnitGroup
-from keras_dfprune.merge import CentroidMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.graph import Graph
+from keras_dfprune.layout import Layout
+from keras_dfprune.merge import UnitMerge
 from keras_dfprune.progress import SILENT, Progress
-from keras_dfprune.recreate import copy_state, is_reused, recreate
-from keras_dfprune.rules.base import Affine
-from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.samples import Samples, draw_samples, hand_over, run_model
-from keras_dfprune.states import consumers
-from keras_dfprune.streams import Stage
+from keras_dfprune.twin import edit_twin, wide_copy
 from keras_dfprune.warning import warn
 
 # Largest difference allowed, relative to the largest output, by the width of the dtype in which
@@ -37,6 +31,8 @@ def verify(
     graph: Graph,
     layout: Layout,
     merges: dict[str, UnitMerge],
+    *,
+    lossless: bool = False,
     progress: Progress = SILENT,
 ) -> None:
     """Compares a pruned model with the wide twin on two random examples.
@@ -47,6 +43,9 @@ def verify(
         graph: The graph of `model`.
         layout: Its layout.
         merges: The merge of each pruned group, in the order in which they were made.
+        lossless: Whether all that was removed changes nothing: then the original itself has to
+            agree too. The twin takes over what a plan says of the units; whether they really are
+            copies shows there alone.
         progress: Shows how many layers of the twin are done.
 
     Raises:
@@ -61,7 +60,6 @@ def verify(
             "on inputs of your own.",
         )
         return
-    twin, operations = wide_copy(model, graph, layout, progress)
     reference = _run(model, inputs)
     if _difference(reference, _run(model, inputs)) > 0:
         warn(
@@ -69,7 +67,8 @@ def verify(
             "is called on the same inputs.",
         )
         return
-    precision = _precision(model)
+    precision = _precision(graph)
+    twin, operations = wide_copy(model, graph, layout, progress)
     copied = _difference(reference, _run(twin, inputs))
     if not copied <= _COPY_TOLERANCE[precision]:
         raise VerificationError(
@@ -78,198 +77,18 @@ def verify(
             "`get_config()` probably leaves out something that its outputs depend on."
         )
     edit_twin(graph, layout, merges, operations)
-    apart = _difference(_run(twin, inputs), _run(narrow, inputs))
-    if not apart <= _TOLERANCE[precision]:
-        raise VerificationError(
-            f"The pruned model of '{model.name}' differs by {apart:.1e} of the largest output "
-            f"from the original with the same units cut off. Nothing was changed; please report "
-            "this as a bug of keras_dfprune, with the model's summary."
-        )
-
-
-def verify_unchanged(model: keras.Model, narrow: keras.Model) -> None:
-    """Compares a pruned model with the original, where only lossless removals were made.
-
-    The twin takes over what a plan says of the units; whether they really are copies shows here.
-
-    Args:
-        model: The original.
-        narrow: What was rebuilt from it, verified.
-
-    Raises:
-        VerificationError: If their outputs differ by more than `verify` allows.
-    """
-    try:
-        inputs = draw_samples(model)
-    except ValueError:  # `verify` has warned
-        return
-    reference = _run(model, inputs)
-    apart = _difference(reference, _run(narrow, inputs))
-    if apart <= _TOLERANCE[_precision(model)] or _difference(reference, _run(model, inputs)) > 0:
-        return
-    raise VerificationError(
-        f"The pruned model of '{model.name}' differs by {apart:.1e} of the largest output from the "
-        "original, although only removals that change nothing were planned. Nothing was changed; "
-        "please report this as a bug of keras_dfprune, with the model's summary."
-    )
-
-
-def wide_copy(
-    model: keras.Model, graph: Graph, layout: Layout, progress: Progress = SILENT
-) -> tuple[keras.Model, dict[str, keras.Operation]]:
-    """A copy at full width, consumers with a bias to edit, and its operations by path."""
-    inlets = [inlet for group in layout.groups.values() for inlet in group.inlets]
-    consuming = {inlet.call.path: inlet for inlet in inlets}
-
-    def remake(operation):
-        path = graph.paths[id(operation)]
-        if path in layout.tied:
-            return detached(operation)
-        inlet = consuming.get(path)
-        if inlet is None:
-            return recreate(operation)
-        state = inlet.rule.read(operation)
-        if inlet.normalization is None and not inlet.rule.has_bias(operation):
-            state = inlet.rule.with_offset(state, np.zeros(1))
-        return recreate(operation, state.config)
-
-    twin, pairs = copy_model(model, remake)
-    operations = {}
-    for old, new in progress.over("Verifying", pairs):
-        path = graph.paths.get(id(old))
-        operations[path] = new
-        if not isinstance(old, keras.Layer) or isinstance(new, keras.Model):
-            continue
-        if path in consuming and not is_reused(old, new):
-            rule = consuming[path].rule
-            for name, value in rule.read(old).variables.items():
-                rule.targets(new)[name].assign(value)
-        elif not is_reused(old, new):
-            copy_state(old, new)
-    return twin, operations
-
-
-def edit_twin(
-    graph: Graph,
-    layout: Layout,
-    merges: dict[str, UnitMerge],
-    operations: dict[str, keras.Operation],
-) -> None:
-    """Cuts the removed units off in a wide copy and puts their replacements in."""
-    for name, merge in merges.items():
-        group = layout.groups[name]
-        if isinstance(merge, CentroidMerge):
-            _edit_producer(group, merge, operations)
-        for inlet in consumers(group):
-            _edit_consumer(group, inlet, merge, operations)
-
-
-def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
-    """Puts the weighted sums into a producer's kept units, unit by unit."""
-    inlet, rule = group.seams[0], group.producers[0].rule
-    bent = [place for place, stage in enumerate(inlet.selected) if not _is_affine(stage)]
-    front = inlet.selected[: bent[0]] if bent else inlet.selected
-    scale, shift = (part[:, 0] for part in _affine(front, inlet.order, operations))
-    layer = operations[group.producers[0].path]
-    targets, state = rule.targets(layer), rule.read(layer)
-    before = {name: np.asarray(value, np.float64) for name, value in state.variables.items()}
-    after = {name: value.copy() for name, value in before.items()}
-    for place, unit in enumerate(merge.kept):
-        members = np.flatnonzero(merge.shares[place])
-        share = merge.shares[place, members]
-        factor = share * scale[members] / scale[unit]
-        for name, value in before.items():
-            for axis, role in rule.variable_axes(name, value.ndim):
-                if role == "out":
-                    mean = np.tensordot(factor, np.take(value, members, axis), axes=(0, axis))
-                    np.moveaxis(after[name], axis, 0)[unit] = mean
-        constant = (share @ shift[members] + merge.level[place] - shift[unit]) / scale[unit]
-        if "bias" in after:
-            after["bias"][unit] += constant
-        elif group.normalization is not None:
-            feature = front[0].features[inlet.order][unit, 0]
-            mean = operations[group.normalization.path].moving_mean
-            mean.assign(mean.numpy() - constant * (np.arange(mean.shape[0]) == feature))
-    for name, value in after.items():
-        targets[name].assign(value)
-
-
-def _is_affine(stage: Stage) -> bool:
-    effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
-    return isinstance(effect, Affine)
-
-
-def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations) -> None:
-    layer = operations[inlet.call.path]
-    state = inlet.rule.read(layer)
-    outgoing = inlet.rule.outgoing(state)
-    kernel = outgoing.astype(np.float64).reshape(len(outgoing), -1)
-    scale, shift = _affine(inlet.carried, inlet.order, operations)
-    constant = np.zeros(kernel.shape[1])
-    for position in range(inlet.columns.shape[1]):
-        rows = inlet.columns[:, position]
-        factor, extra = scale[:, position][:, None], shift[:, position]
-        before = kernel[rows]
-        constant += extra @ before + merge.offset @ (factor * before)
-        substituted = _substitute(merge, factor * before)
-        after = np.where(factor != 0, substituted / np.where(factor != 0, factor, 1), before)
-        after[merge.removed] = 0
-        constant -= extra @ after
-        kernel[rows] = after
-    kernel, constant = kernel.reshape(outgoing.shape), constant.reshape(outgoing.shape[1:])
-    constant = constant.sum(axis=0)
-    targets = inlet.rule.targets(layer)
-    for name, value in inlet.rule.with_outgoing(state, kernel).variables.items():
-        targets[name].assign(value)
-    if inlet.normalization is not None:
-        mean = operations[inlet.normalization.path].moving_mean
-        mean.assign(mean.numpy() - constant)
-    elif np.any(constant):
-        bias = targets.get("bias")
-        if bias is not None and bias.shape == constant.shape:
-            bias.assign(np.asarray(bias.numpy(), np.float64) + constant)
-        else:  # several biases; that an offset is right there is shown by units that are constant
-            state = inlet.rule.with_offset(inlet.rule.read(layer), constant)
-            for name, value in state.variables.items():
-                targets[name].assign(value)
-
-
-def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:
-    """`R^T outgoing`, where `h = R h + o` writes every unit in terms of the kept ones."""
-    result = np.zeros_like(outgoing)
-    result[merge.kept] = outgoing[merge.kept]
-    if isinstance(merge, SurvivorMerge):
-        for unit, position, factor in zip(merge.removed, merge.survivor, merge.scale, strict=True):
-            if position >= 0:
-                result[merge.kept[position]] += factor * outgoing[unit]
-        return result
-    if isinstance(merge, CentroidMerge):
-        result[merge.kept] = merge.coefficients @ outgoing
-        return result
-    substitution = np.zeros((len(outgoing), len(outgoing)))
-    substitution[np.ix_(merge.removed, merge.kept)] = merge.coefficients.T
-    return result + substitution.T @ outgoing
-
-
-def _affine(stages, order: np.ndarray, operations) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of some layers, worked out anew: two arrays, shape `(units, positions)`."""
-    scale, shift = np.ones(order.shape), np.zeros(order.shape)
-    for stage in stages:
-        features = stage.features[order]
-        layer = operations[stage.call.path]
-        if isinstance(stage.rule, BatchNormalizationRule):
-            gamma = 1.0 if layer.gamma is None else layer.gamma.numpy()[features]
-            beta = 0.0 if layer.beta is None else layer.beta.numpy()[features]
-            spread = np.sqrt(layer.moving_variance.numpy().astype(np.float64) + layer.epsilon)
-            slope = gamma / spread[features]
-            at_zero = beta - slope * layer.moving_mean.numpy()[features]
-        else:
-            effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
-            slope = np.broadcast_to(effect.scale, max(effect.scale.size, features.max() + 1))
-            at_zero = np.broadcast_to(effect.shift, len(slope))[features]
-            slope = slope[features]
-        scale, shift = scale * slope, shift * slope + at_zero
-    return scale, shift
+    received = _run(narrow, inputs)
+    expected = {" with the same units cut off": _run(twin, inputs)}
+    if lossless:
+        expected[", although only removals that change nothing were planned"] = reference
+    for how, outputs in expected.items():
+        apart = _difference(outputs, received)
+        if not apart <= _TOLERANCE[precision]:
+            raise VerificationError(
+                f"The pruned model of '{model.name}' differs by {apart:.1e} of the largest output "
+                f"from the original{how}. Nothing was changed; please report this as a bug of "
+                "keras_dfprune, with the model's summary."
+            )
 
 
 def _run(model: keras.Model, inputs: Samples) -> list[np.ndarray]:
@@ -290,10 +109,8 @@ def _difference(expected: list[np.ndarray], received: list[np.ndarray]) -> float
     return worst
 
 
-def _precision(model: keras.Model) -> str:
-    found = {call.operation.compute_dtype for call in read_graph(model).calls
-             if isinstance(call.operation, keras.Layer)}  # fmt: skip
-    for name in ("bfloat16", "float16"):
-        if name in found:
-            return name
-    return "float32"
+def _precision(graph: Graph) -> str:
+    """The coarsest dtype in which a layer computes, as a key of the tolerances."""
+    layers = (call.operation for call in graph.calls if isinstance(call.operation, keras.Layer))
+    found = {layer.compute_dtype for layer in layers}
+    return next((name for name in ("bfloat16", "float16") if name in found), "float32")

@@ -12,7 +12,8 @@ from keras_dfprune.barriers import explain
 from keras_dfprune.graph import Call, Graph, Tensor, all_layers
 from keras_dfprune.layout import LayerFeatures
 from keras_dfprune.rules import layer_statistics
-from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, Joint, Nonlinear, UnitRule
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, UnitRule
+from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
 from keras_dfprune.streams import Piece, Stream
 
 

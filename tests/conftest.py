@@ -36,3 +36,9 @@ def tfds_data_dir() -> str:
         pytest.skip(f"needs prepared data: no mnist in TFDS_DATA_DIR={folder}")
     pytest.importorskip("tensorflow_datasets")
     return folder
+
+
+@pytest.fixture
+def seeded() -> None:
+    """Weights that Keras draws are the same whenever the test runs."""
+    tf.keras.utils.set_random_seed(7)

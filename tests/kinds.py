@@ -15,6 +15,26 @@ PLANTED = {"copy": 1, "scaled": 2}
 UNITS = (keras.layers.Dense, keras.layers.TimeDistributed)
 
 
+def table():
+    """A dict of rows by name, and the decorator that enters one."""
+    rows = {}
+
+    def row(function):
+        rows[function.__name__] = function
+        return function
+
+    return rows, row
+
+
+def chain(*middle, shape=(6,)):
+    """A functional model from its layers; each has to be an object that takes one tensor."""
+    inputs = keras.Input(shape)
+    hidden = inputs
+    for step in middle:
+        hidden = step(hidden)
+    return keras.Model(inputs, hidden)
+
+
 def every_layer(model):
     """The layers of a model and of the models and wrappers inside it, each once."""
     found, waiting = {}, list(model.layers)

@@ -1,5 +1,6 @@
+"""Each format: the file computes what the model computes, for many kinds of models."""
+
 import os
-import pathlib
 import subprocess
 import sys
 import types
@@ -7,65 +8,15 @@ import types
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from keras_dfprune.export import ExportError, ExportResult, export, keras_file, litert
+from keras_dfprune.export import ExportError, ExportResult, export, litert
 from keras_dfprune.export.cast import cast_to_float32
-from keras_dfprune.export.result import ERROR_BOUNDS, compare
-from keras_dfprune.representative import read_representative
+from keras_dfprune.export.result import compare
 from keras_dfprune.samples import draw_samples, hand_over, run_model
+from tests.exported import chain, convolutional, several
 
 layers = keras.layers
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    keras.utils.set_random_seed(7)
-
-
-def chain(width=64, **policy):
-    return keras.Sequential(
-        [
-            keras.Input((16,)),
-            layers.Dense(width, "relu", name="fc1", **policy),
-            layers.Dense(width, "tanh", name="fc2", **policy),
-            layers.Dense(5, name="head", **policy),
-        ]
-    )
-
-
-def convolutional():
-    return keras.Sequential(
-        [
-            keras.Input((10, 10, 1)),
-            layers.Conv2D(4, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.BatchNormalization(),
-            layers.Flatten(),
-            layers.Dense(6, "softmax"),
-        ]
-    )
-
-
-def several():
-    """Dict inputs whose order isn't the alphabet's, one of them an index, and dict outputs."""
-    word = keras.Input((4,), name="word", dtype="int32")
-    number = keras.Input((3,), name="number")
-    embedded = layers.Flatten()(layers.Embedding(2, 8)(word))
-    hidden = layers.Concatenate()([layers.Dense(8, "relu")(number), embedded])
-    outputs = {"wide": layers.Dense(4)(hidden), "narrow": layers.Dense(1)(hidden)}
-    return keras.Model({"word": word, "number": number}, outputs)
-
-
-def rows(model, count=16):
-    samples = draw_samples(model)
-    generator = np.random.default_rng(1)
-    return {
-        name: generator.standard_normal((count, *array.shape[1:])).astype(array.dtype)
-        if array.dtype.kind == "f"
-        else generator.integers(0, 2, (count, *array.shape[1:])).astype(array.dtype)
-        for name, array in samples.items()
-    }
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.mark.parametrize("build", [chain, convolutional, several])
@@ -79,30 +30,6 @@ def test_formats(build, name, tmp_path, capfd):
     assert result.max_relative_error < 1e-5
     assert os.listdir(tmp_path) == [name]
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("quantize", ["dynamic", "float16", "int8"])
-@pytest.mark.parametrize("build", [chain, several])
-def test_quantized(build, quantize, tmp_path):
-    model = build()
-    data = rows(model) if quantize == "int8" else None
-    result = export(model, tmp_path / "q.tflite", quantize, data)
-    assert result.quantize == quantize
-    assert result.max_relative_error < ERROR_BOUNDS[quantize] / 3
-    if build is chain:  # the other has too few weights to weigh against the file's own overhead
-        plain = export(model, tmp_path / "plain.tflite")
-        assert result.bytes < plain.bytes * (0.65 if quantize == "float16" else 0.5)
-        assert result.max_relative_error > plain.max_relative_error
-
-
-def test_int8_file_computes_in_integers(tmp_path):
-    model = chain()
-    export(model, tmp_path / "q.tflite", "int8", rows(model))
-    interpreter = litert._interpreter(tmp_path / "q.tflite")
-    types_ = {d["name"]: np.dtype(d["dtype"]).name for d in interpreter.get_tensor_details()}
-    # The two float tensors are the input and the output, which stay as they were.
-    assert sorted(types_.values()).count("float32") == 2
-    assert sorted(types_.values()).count("int8") >= 6
 
 
 def test_size_follows_parameters(tmp_path):
@@ -138,181 +65,6 @@ def test_cast_reaches_inner_models_and_wrapped_layers():
     assert cast_to_float32(cast) is cast
 
 
-@pytest.mark.parametrize("kind", ["array", "dict", "list", "rows", "dataset", "single", "function"])
-def test_representative_data(kind):
-    model, data = chain(), np.random.default_rng(3).standard_normal((9, 16)).astype("float32")
-    labels = np.arange(9)
-    name = model.inputs[0].name
-    given = {
-        "array": data,
-        "dict": {name: data},
-        "list": [data],
-        "rows": [list(row) for row in data],
-        "dataset": tf.data.Dataset.from_tensor_slices((data, labels)).batch(4),
-        "single": tf.data.Dataset.from_tensor_slices(data),
-        "function": lambda: ((row, label) for row, label in zip(data, labels, strict=True)),
-    }[kind]
-    got = read_representative(model, given)
-    np.testing.assert_array_equal(got[name], data)
-
-
-def test_representative_data_of_two_inputs():
-    model = several()
-    data = rows(model)
-    pair = (data["number"], data["word"])  # in the order of model.inputs
-    labels = np.zeros(16)
-    for given in (
-        pair,
-        tf.data.Dataset.from_tensor_slices(pair).batch(5),
-        tf.data.Dataset.from_tensor_slices((pair, labels)),
-        tf.data.Dataset.from_tensor_slices((data, labels)).batch(5),
-        iter([pair]),
-    ):
-        got = read_representative(model, given)
-        np.testing.assert_array_equal(got["number"], data["number"])
-        np.testing.assert_array_equal(got["word"], data["word"])
-
-
-def test_representative_data_is_bounded():
-    model = chain()
-    taken = []
-
-    def endless():
-        while len(taken) < 10_000:
-            taken.append(1)
-            yield np.zeros(16)
-
-    assert len(next(iter(read_representative(model, endless).values()))) == len(taken) == 512
-    spread = np.repeat(np.arange(2000.0)[:, None], 16, axis=1)
-    got = next(iter(read_representative(model, spread).values()))
-    assert len(got) == 512 and got[0, 0] == 0 and got[-1, 0] == 1999
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (np.zeros((4, 15)), r"shape=\(4, 15\)"),
-        (np.zeros((0, 16)), "positive number of rows"),
-        ({"other": np.zeros((4, 16))}, "lacks the model's input"),
-        (iter([]), "at least one row"),
-    ],
-)
-def test_bad_representative_data(data, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        export(chain(), tmp_path / "m.tflite", "int8", data)
-
-
-def test_empty_range_is_refused(tmp_path):
-    bias = keras.initializers.Constant(-100.0)
-    dead = layers.Dense(3, "relu", bias_initializer=bias, name="dead")
-    model = keras.Sequential([keras.Input((4,)), dead, layers.Dense(2)])
-    with pytest.raises(ExportError, match="zero for all of `representative_data`.*'dead'"):
-        export(model, tmp_path / "m.tflite", "int8", np.ones((4, 4)))
-    # selu holds a constant zero, which is no empty range.
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "selu"), layers.Dense(2)])
-    export(model, tmp_path / "m.tflite", "int8", rows(model))
-
-
-def test_bad_arguments(tmp_path):
-    model = chain()
-    for arguments, message in [
-        (("m.tflite", "int8"), "needs `representative_data`"),
-        (("m.keras", "dynamic"), "Only .tflite"),
-        (("m", "float16"), "format saved_model"),
-        (("m.tflite", "int4"), "quantize='int4'"),
-        (("m.tflite", "dynamic", np.zeros((1, 16))), "for quantize='int8' alone"),
-        (("m.h5",), r"end in .keras, .tflite or .onnx.*m\.h5"),
-        (("missing/m.keras",), "missing' doesn't exist"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            export(model, tmp_path / arguments[0], *arguments[1:])
-    with pytest.raises(TypeError, match="path=3"):
-        export(model, 3)
-    assert os.listdir(tmp_path) == []
-
-
-def test_not_a_model(tmp_path):
-    with pytest.raises(TypeError, match="Keras 3 model.*Dense"):
-        export(layers.Dense(2), tmp_path / "m.keras")
-    legacy = type("Sequential", (), {"__module__": "tf_keras.models"})()
-    with pytest.raises(TypeError, match="rebuilt in Keras 3"):
-        export(legacy, tmp_path / "m.keras")
-    with pytest.raises(ValueError, match="Expected a built model"):
-        export(keras.Sequential([layers.Dense(2)]), tmp_path / "m.keras")
-
-
-def test_places_that_are_taken(tmp_path):
-    model = chain()
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "notes.txt").write_text("mine")
-    (tmp_path / "m.keras").mkdir()
-    with pytest.raises(ValueError, match="a file is in its place"):
-        export(model, tmp_path / "file")
-    with pytest.raises(ValueError, match="notes.txt"):
-        export(model, tmp_path / "folder")
-    with pytest.raises(ValueError, match="folder is in the place of the file"):
-        export(model, tmp_path / "m.keras")
-    export(model, tmp_path / "saved")
-    (tmp_path / "saved" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="notes.txt"):
-        export(model, tmp_path / "saved")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def content(path: pathlib.Path):
-    return {f.name: f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
-
-
-@pytest.mark.parametrize("name", ["m.tflite", "m.keras", "saved"])
-def test_failure_leaves_the_old_file(name, tmp_path, monkeypatch):
-    export(chain(8), tmp_path / name)
-    before = content(tmp_path)
-
-    def fail(*_, **__):
-        raise RuntimeError("planted")
-
-    # Each format fails after it has written something.
-    monkeypatch.setattr(litert, "_converter", fail)
-    monkeypatch.setattr(keras.saving, "load_model", fail)
-    monkeypatch.setattr(tf.saved_model, "load", fail)
-    with pytest.raises(ExportError, match="planted"):
-        export(chain(16), tmp_path / name)
-    assert content(tmp_path) == before
-    assert os.listdir(tmp_path) == [name]
-
-
-def test_failing_move_brings_the_old_folder_back(tmp_path, monkeypatch):
-    export(chain(8), tmp_path / "saved")
-    before = content(tmp_path)
-    replace = os.replace
-
-    def fail(source, target):
-        if pathlib.Path(source).name == "saved" and ".saved-" in str(source):
-            raise OSError("planted")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="planted"):
-        export(chain(16), tmp_path / "saved")
-    assert content(tmp_path) == before and os.listdir(tmp_path) == ["saved"]
-
-
-def test_old_saved_model_is_replaced(tmp_path):
-    export(chain(8), tmp_path / "saved")
-    result = export(chain(128), tmp_path / "saved")
-    assert sum(map(len, content(tmp_path / "saved").values())) == result.bytes
-    assert os.listdir(tmp_path) == ["saved"]
-
-
-def test_wrong_file_is_refused(tmp_path, monkeypatch):
-    other, write = chain(), keras_file.write
-    monkeypatch.setattr(keras_file, "write", lambda model, path: write(other, path))
-    with pytest.raises(ExportError, match="doesn't compute what the model computes"):
-        export(chain(), tmp_path / "m.keras")
-    assert os.listdir(tmp_path) == []
-
-
 def test_compare():
     wanted = {"a": np.array([1.0, 200.0]), "b": np.array([0.01])}
     absolute, relative = compare(wanted, {"a": np.array([1.0, 201.0]), "b": np.array([0.02])}, True)
@@ -333,39 +85,6 @@ def test_model_of_free_image_size(tmp_path):
     body = [layers.Conv2D(4, 3, strides=2), layers.Conv2D(4, 3, strides=2), layers.Conv2D(4, 3)]
     model = keras.Sequential([keras.Input((None, None, 3)), *body, layers.GlobalAveragePooling2D()])
     assert export(model, tmp_path / "m.tflite").max_relative_error < 1e-5
-
-
-def test_unsupported_operations_name_the_layer(tmp_path):
-    x = keras.Input((3,))
-    y = layers.Dense(4, name="first")(x)
-    y = layers.Lambda(lambda t: tf.linalg.expm(t[:, None] * t[:, :, None]), name="expm")(y)
-    with pytest.raises(ExportError, match="Flex.*layer 'expm', operation MatrixSolve"):
-        export(keras.Model(x, y), tmp_path / "m.tflite")
-    recurrent = [layers.LSTM(3, name="rnn"), layers.Dense(2, name="rnn_1")]
-    model = keras.Sequential([keras.Input((4, 3)), *recurrent])
-    with pytest.raises(ExportError, match="unroll=True.*layer 'rnn'"):
-        export(model, tmp_path / "m.tflite")
-    assert os.listdir(tmp_path) == []
-
-
-def test_lookups_and_strings_are_refused(tmp_path):
-    words = keras.Input((2,), dtype="string", name="words")
-    looked_up = layers.StringLookup(vocabulary=["a", "b"], name="find")(words)
-    model = keras.Model(words, layers.Dense(2)(layers.Embedding(3, 2)(looked_up)))
-    with pytest.raises(ExportError, match="input 'words'"):
-        export(model, tmp_path / "m.tflite")
-    assert export(model, tmp_path / "saved").max_abs_error == 0
-    number = keras.Input((2,), dtype="int64")
-    model = keras.Model(number, layers.IntegerLookup(vocabulary=[0, 1], name="find")(number))
-    with pytest.raises(ExportError, match="layer 'find', IntegerLookup"):
-        export(model, tmp_path / "m.tflite")
-
-
-def test_quantized_layer_is_refused(tmp_path):
-    model = chain()
-    model.quantize("int8")
-    with pytest.raises(ExportError, match="layer 'fc1'.*int8"):
-        export(model, tmp_path / "m.tflite")
 
 
 class Scale(layers.Layer):
@@ -462,37 +181,8 @@ assert not [name for name in sys.modules if name.startswith("keras_dfprune")]
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_onnx(tmp_path, capfd):
-    pytest.importorskip("tf2onnx")
-    pytest.importorskip("onnxruntime")
-    for build in (chain, several):
-        result = export(build(), tmp_path / "m.onnx")
-        assert result.max_relative_error < 1e-5 and result.format == "onnx"
-    gelu = keras.Sequential([keras.Input((3,)), layers.Dense(4, "gelu")])
-    before = content(tmp_path)
-    with pytest.raises(ExportError, match="gelu"):
-        export(gelu, tmp_path / "m.onnx")
-    assert content(tmp_path) == before
-    assert capfd.readouterr().out == ""
-
-
-def test_onnx_that_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'pip install "keras_dfprune\[onnx\]"'):
-        export(chain(), tmp_path / "m.onnx")
-
-
 def test_interpreter_of_tensorflow_serves_too(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
     monkeypatch.delitem(sys.modules, "ai_edge_litert.interpreter", raising=False)
     assert export(chain(), tmp_path / "m.tflite").max_relative_error < 1e-5
     assert "deprecated" not in capfd.readouterr().err
-
-
-def test_onnx_files_that_ask_for_more_inputs(tmp_path):
-    pytest.importorskip("tf2onnx")
-    pytest.importorskip("onnxruntime")
-    scale = keras.layers.Normalization(mean=[0.0, 1.0], variance=[1.0, 2.0])
-    model = keras.Sequential([keras.Input((2,)), scale, keras.layers.Dense(3)])
-    with pytest.raises(ExportError, match=r"inputs that the model doesn't have.*as Normalization"):
-        export(model, tmp_path / "m.onnx")

@@ -1,14 +1,19 @@
 """Subclassed models and composite layers become functional models that answer alike."""
 
-import re
-import warnings
-
 import keras
 import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.functionalize import is_composite
+from tests.composites import (
+    FeedForward,
+    Wrapped,
+    built,
+    history,
+    nothing_said,
+    randomize,
+    transformer,
+)
 from tests.models import relative_difference
 
 layers = keras.layers
@@ -16,99 +21,8 @@ ops = keras.ops
 Dense = layers.Dense
 
 
-class FeedForward(layers.Layer):
-    """Dense, normalization, dropout; `training` only where it is handed on by name."""
-
-    def __init__(self, units, **kwargs):
-        super().__init__(**kwargs)
-        self.first, self.last = Dense(8, "relu", name="first"), Dense(units, name="last")
-        self.normalize = layers.BatchNormalization(name="normalize")
-        self.drop = layers.Dropout(0.4, name="drop")
-
-    def call(self, x, training=False):
-        hidden = self.normalize(self.first(x), training=training)
-        return self.last(self.drop(hidden, training=training))
-
-
-class Block(layers.Layer):
-    def __init__(self, units, **kwargs):
-        super().__init__(**kwargs)
-        self.attend = layers.MultiHeadAttention(2, 3, name="attend")
-        self.before, self.inner = layers.LayerNormalization(), FeedForward(units, name="inner")
-
-    def call(self, x):
-        normal = self.before(x)
-        x = x + self.attend(normal, normal)
-        return x + self.inner(x)
-
-
-class Transformer(keras.Model):
-    """Two blocks, masked tokens, and Python code with side effects."""
-
-    def __init__(self):
-        super().__init__(name="transformer")
-        self.embed = layers.Embedding(9, 6, mask_zero=True)
-        self.blocks = [Block(6, name=f"block{number}") for number in range(2)]
-        self.pool, self.head = layers.GlobalAveragePooling1D(), Dense(3, name="head")
-        self.seen = []
-
-    def call(self, tokens, scale=2.0, training=None):
-        self.seen.append(len(self.seen))
-        x = self.embed(tokens)
-        for block in self.blocks:
-            x = block(x, training=training)
-        return {"scores": self.head(self.pool(x)) * scale}
-
-
-class Wrapped(keras.Model):
-    """A model of one function."""
-
-    def __init__(self, function, **parts):
-        super().__init__(name="wrapped")
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def call(self, inputs, training=None):  # without `training` Keras would train it as it infers
-        return self.function(self, inputs)
-
-
-def built(model, *shapes):
-    """The model after one call, its weights random."""
-    keras.utils.set_random_seed(0)
-    x = [np.random.default_rng(1).normal(size=(4, *shape)).astype("float32") for shape in shapes]
-    model(x[0] if len(x) == 1 else x)
-    randomize(model)
-    return model
-
-
-def randomize(model):
-    random = np.random.default_rng(0)
-    for weight in model.weights:
-        weight.assign(np.abs(random.normal(0.5, 0.3, weight.shape)))
-
-
-def transformer():
-    model = Transformer()
-    model(np.ones((2, 5), "int32"))
-    randomize(model)
-    return model
-
-
-def nothing_said(model, inputs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", message=".*does not support masking")
-        return dfprune.functionalize(model, inputs)
-
-
 def state(model):
     return [np.array(variable) for variable in model.variables]
-
-
-def history(model):
-    return [(len(part._inbound_nodes), len(part._outbound_nodes), vars(part).keys())
-            for part in model._flatten_layers()]  # fmt: skip
 
 
 def test_a_transformer_answers_alike_and_its_inner_layers_are_pruned():
@@ -144,13 +58,6 @@ def test_training_is_the_same_step_by_step():
         pair = vars(model.block)[name].get_weights(), made.get_layer(name).get_weights()
         for one, other in zip(*pair, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-
-
-def test_training_fixed_in_the_code_is_refused():
-    """A functional model hands its own `training` to all its layers, so it would be lost."""
-    model = Wrapped(lambda self, x: self.block(x, training=False), block=FeedForward(3))
-    with pytest.raises(ValueError, match="it computes something else in training"):
-        dfprune.functionalize(built(model, (6,)), keras.Input((6,)))
 
 
 class Masking(FeedForward):
@@ -230,106 +137,6 @@ def test_composite_layers_in_functional_and_sequential_models_are_opened():
     assert len(dfprune.plan(made, sparsity=0.5).groups) == 6
 
 
-def test_a_refusal_names_functionalize():
-    inputs = keras.Input((6,))
-    hidden = Dense(8, "relu", name="whole")(inputs)
-    model = keras.Model(inputs, Dense(2)(FeedForward(6, name="block")(hidden)))
-    (refusal,) = (one for one in dfprune.plan(model, sparsity=0.5).refusals if one.layer == "whole")
-    assert "block (FeedForward), which is a custom layer made of others" in refusal.reason
-    assert "keras_dfprune.functionalize(model, inputs) opens it" in refusal.reason
-
-
-class Raw(FeedForward):
-    def call(self, x):
-        import tensorflow as tf
-
-        return self.last(tf.nn.relu(self.first(x)))
-
-
-class OnlyInTraining(FeedForward):
-    def call(self, x, training=None):
-        hidden = self.first(x)
-        return self.last(ops.tanh(hidden) if training else hidden)
-
-
-class Tied(FeedForward):
-    """Decodes with its first kernel, read outside of the layer."""
-
-    def call(self, x):
-        return ops.matmul(self.first(x), ops.transpose(self.first.kernel))
-
-
-class OwnWeights(FeedForward):
-    def build(self, shape):
-        self.scale = self.add_weight(shape=(1,), name="scale")
-
-    def call(self, x):
-        return self.last(self.first(x) * self.scale)
-
-
-class Penalty(FeedForward):
-    def call(self, x):
-        hidden = self.first(x)
-        self.add_loss(ops.mean(ops.square(hidden)))
-        return self.last(hidden)
-
-
-class CountsRows(FeedForward):
-    """Runs only on a batch of known size, on which its outputs depend."""
-
-    def call(self, x):
-        return self.last(self.first(x)) / ops.cast(ops.shape(x)[0], "float32")
-
-
-REASONS = {
-    CountsRows: "computes something else at inference",
-    Raw: "ValueError: A KerasTensor",
-    OnlyInTraining: "computes something else in training",
-    Tied: "computes something else at inference, once the weights change",
-    OwnWeights: r"has weights of its own \(scale\)",
-    Penalty: "computes something else at inference|add_loss",
-}
-
-
-@pytest.mark.parametrize("kind", REASONS)
-def test_what_can_t_be_opened_stays_whole_with_the_reason(kind):
-    model = Wrapped(
-        lambda self, x: self.head(self.good(self.bad(x))), bad=kind(6, name="bad"),
-        good=FeedForward(6, name="good"), head=Dense(2),
-    )  # fmt: skip
-    model = built(model, (6,))
-    with pytest.warns(UserWarning, match=rf"left whole .*bad \({kind.__name__}\): .*") as seen:
-        made = dfprune.functionalize(model, keras.Input((6,)))
-    (said,) = [str(one.message) for one in seen if "left whole" in str(one.message)]
-    assert re.search(REASONS[kind], said), said
-    assert type(made.get_layer("bad")) is kind and "good" not in [one.name for one in made.layers]
-    x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
-    np.testing.assert_allclose(made(x), model(x), rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", REASONS)
-def test_a_model_that_does_that_itself_is_an_error(kind):
-    body = built(Wrapped(lambda self, x: self.part(x), part=kind(6)), (6,))
-
-    class Model(keras.Model):
-        def __init__(self):
-            super().__init__()
-            vars(body.part).get("scale")
-            for name in ("first", "last", "normalize", "drop"):
-                setattr(self, name, getattr(body.part, name))
-            if kind is OwnWeights:
-                self.scale = self.add_weight(shape=(1,), name="scale")
-
-        call = kind.call
-
-    model = Model()
-    model(np.ones((2, 6), "float32"))
-    nodes = history(model)
-    with pytest.raises(ValueError, match=f"can't be made functional: .*({REASONS[kind]})"):
-        dfprune.functionalize(model, keras.Input((6,)))
-    assert history(model) == nodes
-
-
 def test_shared_composites_share_their_layers():
     block = FeedForward(6)
     model = built(Wrapped(lambda self, x: self.block(self.block(x)), block=block), (6,))
@@ -393,17 +200,3 @@ def test_the_result_is_saved_without_this_package(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "made.keras")
     tokens = np.random.default_rng(0).integers(0, 9, (6, 5))
     np.testing.assert_allclose(loaded(tokens)["scores"], made(tokens)["scores"], rtol=1e-6)
-
-
-def test_bad_arguments():
-    model = Wrapped(lambda self, x: self.head(x), head=Dense(2))
-    with pytest.raises(ValueError, match="'wrapped' isn't built yet"):
-        dfprune.functionalize(model, keras.Input((6,)))
-    built(model, (6,))
-    with pytest.raises(TypeError, match=r"`inputs` must be what the model is called with.*6"):
-        dfprune.functionalize(model, (6,))
-    with pytest.raises(TypeError, match="Expected a `keras.Model`"):
-        dfprune.functionalize(model.head, keras.Input((6,)))
-    with pytest.raises(ValueError, match="can't be made functional"):
-        dfprune.functionalize(model, keras.Input((5,)))
-    assert is_composite(FeedForward(3)) and not is_composite(layers.MultiHeadAttention(2, 3))

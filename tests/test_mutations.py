@@ -12,7 +12,16 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune import centroids, rules, states
 from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge
-from keras_dfprune.rules import arithmetic, base, consumer, convolution, dense, normalization, shape
+from keras_dfprune.rules import (
+    arithmetic,
+    base,
+    consumer,
+    convolution,
+    dense,
+    effects,
+    normalization,
+    shape,
+)
 from keras_dfprune.samples import draw_samples, hand_over, run_model
 from tests import conformance, random_graphs
 
@@ -58,11 +67,11 @@ def doubled(gains):
 
 
 def one_scale(affine):
-    return base.Affine(np.ones_like(affine.scale), affine.shift)
+    return effects.Affine(np.ones_like(affine.scale), affine.shift)
 
 
 def no_shift(affine):
-    return base.Affine(affine.scale, np.zeros_like(affine.shift))
+    return effects.Affine(affine.scale, np.zeros_like(affine.shift))
 
 
 def flipped(stream):

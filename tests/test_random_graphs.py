@@ -49,7 +49,7 @@ def test_every_rule_occurs_often(capsys):
 @pytest.mark.parametrize("start", range(0, 30, 10))
 def test_planted_copies_come_out_exactly(start):
     for seed in range(start, start + 10):
-        model = random_graphs.Builder(seed).build()
+        model = random_graphs.random_model(seed)
         groups = random_graphs.plant_copies(model)
         samples = draw_samples(model)
         wanted = run_model(model, samples)

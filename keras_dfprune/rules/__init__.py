@@ -11,22 +11,15 @@ from keras_dfprune.activations import describe
 from keras_dfprune.graph import Call
 from keras_dfprune.rules.activation import ActivationRule, PReLURule
 from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationRule
-from keras_dfprune.rules.base import (
-    Affine,
-    Barrier,
-    ElementwiseRule,
-    LayerState,
-    Nonlinear,
-    PassRule,
-    Rule,
-    UnitRule,
-)
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, PassRule, Rule, UnitRule
 from keras_dfprune.rules.claims import check_claims, unfit
 from keras_dfprune.rules.consumer import RecurrentRule, SelfAttentionRule
 from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutionRule
 from keras_dfprune.rules.dense import DenseRule, EinsumDenseRule, TimeDistributedRule
+from keras_dfprune.rules.effects import Affine, Nonlinear
 from keras_dfprune.rules.embedding import EmbeddingRule
 from keras_dfprune.rules.joining import JoiningRule
+from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import BatchNormalizationRule, layer_statistics
 from keras_dfprune.rules.shape import (
     CastRule,

@@ -5,16 +5,10 @@ import numpy as np
 
 from keras_dfprune.activations import describe
 from keras_dfprune.graph import Call, Tensor
-from keras_dfprune.rules.base import (
-    Affine,
-    Barrier,
-    Cut,
-    ElementwiseRule,
-    Joint,
-    LayerState,
-    Nonlinear,
-)
+from keras_dfprune.rules.base import Barrier, ElementwiseRule
+from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
 from keras_dfprune.rules.joining import join, joint
+from keras_dfprune.rules.layer_state import Cut, LayerState
 from keras_dfprune.streams import Stream
 
 

@@ -5,52 +5,21 @@ and no model. A type without a rule is a barrier: what flows into it stays whole
 """
 
 import abc
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import keras
 import numpy as np
 
-from keras_dfprune.activations import Activation, describe
+from keras_dfprune.activations import describe
 from keras_dfprune.graph import Call
+from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
 from keras_dfprune.streams import Stream
 
 
 class Barrier(Exception):
     """Raised for a call that units can't pass; the message completes "it feeds x, which ..."."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class LayerState:
-    """A layer as arrays.
-
-    Attributes:
-        config: What `from_config` would take.
-        variables: Arrays by the name of the attribute: `kernel`, `bias`, `gamma`, ...
-    """
-
-    config: dict
-    variables: dict[str, np.ndarray]
-
-    def with_variable(self, name: str, value: np.ndarray) -> "LayerState":
-        """This state with one array replaced or added."""
-        return dataclasses.replace(self, variables={**self.variables, name: value})
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Cut:
-    """Which features of a layer stay.
-
-    Attributes:
-        inputs: Bool array, shape `(features,)`, for the features of the input; None for all.
-        outputs: The same for the features of the output.
-        axis: Feature axis of the input, the batch axis counted.
-    """
-
-    inputs: np.ndarray | None
-    outputs: np.ndarray | None
-    axis: int
 
 
 class Rule(abc.ABC):
@@ -148,6 +117,20 @@ class UnitRule(Rule):
     takes_indices: ClassVar[bool] = False
     linear: ClassVar[bool] = False
 
+    def carry(self, call: Call, streams: list[Stream | None]) -> None:
+        if all(stream is None for stream in streams):
+            return
+        reason = self.barrier(call.operation)
+        if reason:
+            raise Barrier(reason)
+        self.check(call, streams)
+        if streams[0].axis != self.input_axis(call):
+            raise Barrier("works along another axis than the units'")
+
+    def check(self, call: Call, streams: list[Stream | None]) -> None:
+        """Raises `Barrier` unless the units arrive in the first tensor only."""
+        single(call, streams)
+
     @abc.abstractmethod
     def barrier(self, operation: keras.Operation) -> str | None:
         """Why this layer can neither produce nor consume units, or None."""
@@ -155,6 +138,10 @@ class UnitRule(Rule):
     @abc.abstractmethod
     def unit_count(self, operation: keras.Operation) -> int:
         """Number of units of a built layer."""
+
+    def input_axis(self, call: Call) -> int:
+        """Feature axis of the input; the last one if the rule says nothing else."""
+        return len(call.inputs[0].shape) - 1
 
     @abc.abstractmethod
     def output_axis(self, call: Call) -> int:
@@ -164,7 +151,7 @@ class UnitRule(Rule):
     def activation(self, operation: keras.Operation) -> Callable | None:
         """The layer's own activation function."""
 
-    def effect(self, call: Call, state: LayerState) -> "Nonlinear":
+    def effect(self, call: Call, state: LayerState) -> Nonlinear:
         """The layer's own activation, as the first stage behind its units."""
         operation = call.operation
         return Nonlinear(describe(self.activation(operation), self.unit_count(operation)))
@@ -206,55 +193,6 @@ class UnitRule(Rule):
         return bool(operation.use_bias)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Affine:
-    """Feature by feature `scale * x + shift`; both of shape `(features,)`."""
-
-    scale: np.ndarray
-    shift: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Nonlinear:
-    """Feature by feature an activation.
-
-    Attributes:
-        activation: The function with its properties.
-        coordinates: Float array, shape `(features, k)`: parameters that each feature has for
-            itself (the slopes of a PReLU); two units are copies only if these agree too. None
-            where all features go through the same function.
-        function_of: Function from coordinates, shape `(units, k)`, to the activation function of
-            those units; needed with coordinates.
-    """
-
-    activation: Activation
-    coordinates: np.ndarray | None = None
-    function_of: Callable[[np.ndarray], Callable] | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Joint:
-    """Feature by feature a function of several tensors: copies in all of them stay copies.
-
-    Attributes:
-        kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
-        factors: What each tensor is multiplied by where they are added up; ones otherwise.
-    """
-
-    kind: str
-    factors: tuple[float, ...]
-
-    @property
-    def homogeneous(self) -> bool:
-        """Whether a positive factor common to all tensors passes through."""
-        return self.kind != "product"
-
-
-def is_identity(effect: Affine | Nonlinear | Joint) -> bool:
-    """Whether features come out as they went in: a layer without an activation."""
-    return isinstance(effect, Nonlinear) and effect.activation.name == "linear"
-
-
 class ElementwiseRule(Rule):
     """A layer that treats feature by feature: an activation, a scale and shift, a sum of two."""
 
@@ -269,7 +207,7 @@ class ElementwiseRule(Rule):
         """Raises `Barrier` if this call doesn't treat each of the stream's features alike."""
 
     @abc.abstractmethod
-    def effect(self, call: Call, state: LayerState) -> "Affine | Nonlinear | Joint":
+    def effect(self, call: Call, state: LayerState) -> Affine | Nonlinear | Joint:
         """What it does to each of its features, in the given state.
 
         Raises:
@@ -299,12 +237,3 @@ def single(call: Call, streams: list[Stream | None]) -> Stream | None:
     if len(streams) > 1 and not (masked and streams[1] is None):
         raise Barrier("is called with several tensors")
     return streams[0]
-
-
-def as_array(value: keras.Variable) -> np.ndarray:
-    """A variable's value, read-only; half precision is scored in single.
-
-    No copy: TensorFlow gives a variable a new buffer when it changes while its old one is in use.
-    """
-    single = keras.backend.standardize_dtype(value.dtype) != "float64"
-    return np.asarray(memoryview(keras.ops.cast(value, "float32" if single else "float64")))

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Affine, Barrier, ElementwiseRule, PassRule, Rule
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, PassRule, Rule
+from keras_dfprune.rules.effects import Affine
 from keras_dfprune.streams import Stream
 
 _LENGTH = 4  # tried for axes of unknown length

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Barrier, LayerState, UnitRule, as_array
+from keras_dfprune.rules.base import Barrier, UnitRule
+from keras_dfprune.rules.layer_state import LayerState, as_array
 from keras_dfprune.streams import Stream
 
 
@@ -24,20 +25,6 @@ class ConsumerRule(UnitRule):
     """
 
     kernels: ClassVar[tuple[str, ...]] = ()
-
-    def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        if all(stream is None for stream in streams):
-            return
-        reason = self.barrier(call.operation)
-        if reason:
-            raise Barrier(reason)
-        self.check(call, streams)
-        if streams[0].axis != len(call.inputs[0].shape) - 1:
-            raise Barrier("works along another axis than the units'")
-
-    @abc.abstractmethod
-    def check(self, call: Call, streams: list[Stream | None]) -> None:
-        """Raises `Barrier` unless the units arrive in the first tensor only."""
 
     @abc.abstractmethod
     def bias_shape(self, state: LayerState, kernel: str) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Barrier, Cut, LayerState, UnitRule, single
+from keras_dfprune.rules.base import Barrier, UnitRule, single
+from keras_dfprune.rules.layer_state import Cut, LayerState
 from keras_dfprune.streams import Stream
 
 
@@ -20,16 +21,6 @@ class ConvolutionRule(UnitRule):
     types = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
     linear = True
     axes = {"kernel": (..., "in", "out"), "bias": ("out",)}
-
-    def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        stream = single(call, streams)
-        if stream is None:
-            return
-        reason = self.barrier(call.operation)
-        if reason:
-            raise Barrier(reason)
-        if stream.axis != channel_axis(call.operation, len(call.inputs[0].shape)):
-            raise Barrier("works along another axis than the units'")
 
     def barrier(self, operation: keras.Operation) -> str | None:
         if self.groups(operation) != 1:
@@ -51,6 +42,9 @@ class ConvolutionRule(UnitRule):
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(operation.filters)
+
+    def input_axis(self, call: Call) -> int:
+        return channel_axis(call.operation, len(call.inputs[0].shape))
 
     def output_axis(self, call: Call) -> int:
         return channel_axis(call.operation, len(call.outputs[0].shape))

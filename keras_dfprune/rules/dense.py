@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Barrier, Cut, LayerState, UnitRule, as_array, single
-from keras_dfprune.streams import Stream
+from keras_dfprune.rules.base import UnitRule
+from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
 
 
 class DenseRule(UnitRule):
@@ -19,16 +19,6 @@ class DenseRule(UnitRule):
     types = (keras.layers.Dense,)
     linear = True
     axes = {"kernel": ("in", "out"), "bias": ("out",)}
-
-    def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        stream = single(call, streams)
-        if stream is None:
-            return
-        reason = self.barrier(call.operation)
-        if reason:
-            raise Barrier(reason)
-        if stream.axis != len(call.inputs[0].shape) - 1:
-            raise Barrier("works along another axis than the units'")
 
     def barrier(self, operation: keras.Operation) -> str | None:
         dense = self.dense(operation)

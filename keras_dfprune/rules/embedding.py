@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Barrier, Cut, LayerState, UnitRule
+from keras_dfprune.rules.base import Barrier, UnitRule
+from keras_dfprune.rules.layer_state import Cut, LayerState
 from keras_dfprune.streams import Stream
 
 

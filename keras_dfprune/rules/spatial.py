@@ -12,8 +12,10 @@ import numpy as np
 
 from keras_dfprune.activations import Activation, describe
 from keras_dfprune.graph import Call
-from keras_dfprune.rules.base import Barrier, ElementwiseRule, LayerState, Nonlinear, Rule, single
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, single
 from keras_dfprune.rules.convolution import channel_axis, pads_with_zeros
+from keras_dfprune.rules.effects import Nonlinear
+from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.streams import Stream
 
 

@@ -1,20 +1,19 @@
-"""A callable into what can be measured of it: is it element-wise, and what is its curve?
+"""An element-wise callable into what its curve shows: its slope, its kinks, whether it is monotone.
 
-Deterministic, in float32 and eager. What is no single function of one value is refused with what
-was seen; slopes are difference quotients at several spacings, so that jumps and growth show.
+Deterministic, in float32 and eager. Slopes are difference quotients at several spacings, so that
+jumps and growth show.
 """
 
 import dataclasses
 import itertools
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import keras
 import numpy as np
 
-_EPS = float(np.finfo(np.float32).eps)
-_CHECKED, _REACH = 16.0, 32.0  # must be finite on +-16; looked at on +-32 (20 is a usual clip)
+from keras_dfprune.activation_check import CHECKED, EPS, NotElementwise, call
+
+_REACH = 32.0  # looked at on +-32 (20 is a usual clip)
 _FINE, _COARSE = 2.0**-9, 2.0**-6  # spacings; powers of two are exact in float32
 _ZOOM = 2.0**-12  # below it float32 rounding of values near 1 reaches 0.1 % of a slope of 1
 _FAR = np.array([-256.0, -255.0, -128.0, -127.0, 127.0, 128.0, 255.0, 256.0])
@@ -22,10 +21,6 @@ _GROWTH = 1.05  # a slope that grows by more when the spacing shrinks 8-fold has
 _FAR_GROWTH = 1.01  # ... or when the range doubles: x**1.02 grows by 1.4 %
 _MOST_KINKS = 64  # more are a staircase (a cast to float16, say): no help to a quadrature
 _MARGIN = 1.01  # difference quotients are lower bounds; at these spacings by far less than 1 %
-
-
-class NotElementwise(ValueError):  # noqa: N818  (a verdict, read as a clause)
-    """Not an element-wise activation; the message is a clause that says what was seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,90 +33,6 @@ class Measured:
     at_zero: float
     kinks: tuple[float, ...]
     linear_pieces: tuple[tuple[float, float], ...] | None
-
-
-def call(function: Callable, array: np.ndarray) -> np.ndarray:
-    """Calls `function` on a tensor of `array`, shape `(..., units)`, in the array's dtype."""
-    return np.asarray(function(keras.ops.convert_to_tensor(array, dtype=str(array.dtype))))
-
-
-# ---- one function of one value? ------------------------------------------------------------
-
-
-def check_elementwise(function: Callable, units: int = 8) -> None:
-    """Refuses a function that is not the same function of one value everywhere.
-
-    Args:
-        function: Called on float32 tensors of ranks 2, 3 and 4.
-        units: Size of the last axis, at least 1; narrower tensors are tried too, because the
-            layer will be: a function made for one width only is refused.
-
-    Raises:
-        NotElementwise: With what was seen.
-    """
-    units = max(units, 2)  # one unit alone can show no mixing
-    rows = 16 * max(1, math.ceil(64 / units))
-    generator = np.random.default_rng(0)
-    inputs = _draw(generator, (rows, units))
-    outputs = _seen(function, inputs)
-    if _differ(outputs, _seen(function, inputs)):
-        raise NotElementwise("two calls on the same input differ (random, or it keeps a state)")
-    for axis, others in ((1, "units (softmax-like)"), (0, "rows of the batch")):
-        for mask in _masks(inputs.shape[axis]):
-            fresh = inputs.copy()
-            view, kept = np.moveaxis(fresh, axis, 0), np.nonzero(~mask)[0]
-            view[mask] = _draw(generator, view[mask].shape)
-            if _differ(outputs.take(kept, axis), _seen(function, fresh).take(kept, axis)):
-                raise NotElementwise(f"each value depends on the other {others}")
-    for axis, what in ((1, "unit"), (0, "row of the batch")):
-        rolled = _seen(function, np.roll(inputs, 1, axis))
-        if _differ(np.roll(outputs, 1, axis), rolled):
-            raise NotElementwise(f"each {what} has a function of its own")
-    for shape in ((4, rows // 4, units), (4, 4, rows // 16, units)):
-        if _differ(outputs.reshape(shape), _seen(function, inputs.reshape(shape))):
-            raise NotElementwise(f"the values depend on the position at rank {len(shape)}")
-    for width in sorted({units // 2, units - 1}):
-        if _differ(outputs[:, :width], _seen(function, inputs[:, :width])):
-            raise NotElementwise("the values depend on the number of units")
-
-
-def _draw(generator: np.random.Generator, shape: tuple) -> np.ndarray:
-    """Half of the values near zero, where activations bend; half spread over the checked range."""
-    near, wide = generator.normal(size=shape), generator.uniform(-_CHECKED, _CHECKED, shape)
-    return np.where(generator.random(shape) < 0.5, near, wide).astype(np.float32)
-
-
-def _masks(size: int) -> Iterator[np.ndarray]:
-    """Masks such that every ordered pair of positions is split by one: the bits of the index."""
-    for bit in range((size - 1).bit_length()):
-        ones = (np.arange(size) >> bit) % 2 == 1
-        yield ones
-        yield ~ones
-
-
-def _seen(function: Callable, inputs: np.ndarray) -> np.ndarray:
-    try:
-        outputs = call(function, inputs)
-    except Exception as error:
-        text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip()  # TensorFlow's node names
-        reason = f"{type(error).__name__}: {text.splitlines()[0][:80] if text else 'no message'}"
-        raise NotElementwise(f"on shape {inputs.shape} it raised {reason}") from error
-    if outputs.shape != inputs.shape:
-        raise NotElementwise(f"it turns shape {inputs.shape} into {outputs.shape}")
-    if outputs.dtype.kind in "biuc":
-        raise NotElementwise(f"it turns float32 into {outputs.dtype}")
-    outputs = outputs.astype(np.float32)
-    if not np.all(np.isfinite(outputs)):
-        raise NotElementwise(f"it is not finite on [-{_CHECKED:g}, {_CHECKED:g}]")
-    return outputs
-
-
-def _differ(expected: np.ndarray, received: np.ndarray) -> bool:
-    # The vectorised and the scalar code of one operation may round differently: a few eps of 16.
-    return not np.allclose(expected, received, rtol=1e-5, atol=16 * _EPS)
-
-
-# ---- the curve -----------------------------------------------------------------------------
 
 
 def measure(function: Callable, units: int = 8) -> Measured:
@@ -167,10 +78,10 @@ def _trace(function: Callable, units: int) -> tuple:
     x = np.arange(-_REACH, _REACH + _FINE, _FINE)
     y = curve(x)
     if not np.all(np.isfinite(y)):
-        inside = np.abs(x) <= _CHECKED
+        inside = np.abs(x) <= CHECKED
         x, y = x[inside], y[inside]
     if not np.all(np.isfinite(y)):
-        raise NotElementwise(f"it is not finite on [-{_CHECKED:g}, {_CHECKED:g}]")
+        raise NotElementwise(f"it is not finite on [-{CHECKED:g}, {CHECKED:g}]")
     kinks, jumps = _find_kinks(x, y, curve)
     kinks, pieces = _straight_pieces(x, y, kinks, jumps, curve)
     if len(kinks) > _MOST_KINKS:
@@ -180,12 +91,12 @@ def _trace(function: Callable, units: int) -> tuple:
 
 def _rounding(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A generous bound of the float32 error of values `y` at `x`: a few operations' worth."""
-    return 4 * _EPS * np.maximum(1.0, np.maximum(np.abs(x), np.abs(y)))
+    return 4 * EPS * np.maximum(1.0, np.maximum(np.abs(x), np.abs(y)))
 
 
 def _off_grid(count: int) -> np.ndarray:
     """Random points: on the grid alone, an oscillation in step with it would go unseen."""
-    return np.random.default_rng(0).uniform(-_CHECKED, _CHECKED, count).astype(np.float32)
+    return np.random.default_rng(0).uniform(-CHECKED, CHECKED, count).astype(np.float32)
 
 
 def _largest_slope(x: np.ndarray, y: np.ndarray, curve: Callable) -> float:
@@ -194,7 +105,7 @@ def _largest_slope(x: np.ndarray, y: np.ndarray, curve: Callable) -> float:
     noise = 2 * _rounding(x, y)[1:] / _FINE
     fine = quotients.max()
     coarse = np.abs(np.diff(y[::step])) / _COARSE
-    inner = coarse[np.abs(x[::step][1:]) <= _CHECKED].max()
+    inner = coarse[np.abs(x[::step][1:]) <= CHECKED].max()
     top = quotients.argmax()
     around = x[top] + np.arange(-_FINE, 2 * _FINE + _ZOOM, _ZOOM)
     zoomed = np.abs(np.diff(curve(around))) / _ZOOM
@@ -226,7 +137,7 @@ def _is_monotone(x: np.ndarray, y: np.ndarray, curve: Callable) -> bool:
         y = np.concatenate([far[:middle], y, far[middle:]])
     steps = np.diff(y)
     size = np.abs(y[np.abs(x) <= 1]).max()  # rounding is relative to the function's own size
-    noise = 8 * _EPS * np.maximum(np.abs(y[1:]), size)
+    noise = 8 * EPS * np.maximum(np.abs(y[1:]), size)
     return bool(np.all(steps >= -noise) or np.all(steps <= noise))
 
 
@@ -289,7 +200,7 @@ def _straight_pieces(
         if len(inside) < 8:
             return kinks, None
         a, b = inside[0], inside[-1]
-        error = 2 * _EPS * np.abs(y[inside]).max()
+        error = 2 * EPS * np.abs(y[inside]).max()
         slope = _snap((y[b] - y[a]) / (x[b] - x[a]), 2 * error / (x[b] - x[a]))
         middle = y[inside].mean() - slope * x[inside].mean()
         lines.append((float(slope), float(_snap(middle, 4 * error))))
@@ -306,5 +217,5 @@ def _straight_pieces(
     with np.errstate(invalid="ignore"):
         off = np.abs(np.concatenate([y, curve(points[len(x) :])]) - slopes * points - intercepts)
     away = ~np.any(np.abs(points[:, None] - kinks[jumps]) < _FINE / 64, axis=1)
-    straight = np.all((off <= 16 * _EPS * size + _EPS)[away])
+    straight = np.all((off <= 16 * EPS * size + EPS)[away])
     return (meeting, tuple(lines)) if straight else (kinks, None)

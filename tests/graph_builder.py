@@ -1,0 +1,226 @@
+"""Random choices into a small functional model of every layer that units can pass."""
+
+import keras
+
+layers = keras.layers
+ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
+
+
+class Builder:
+    """Grows a functional model; `flat` and `wide` hold tensors of rank 2 and 3."""
+
+    def __init__(self, random):
+        self.random = random
+        self.inputs = [keras.Input((5,), name="flat"), keras.Input((6, 3), name="sequence")]
+        self.inputs.append(keras.Input((6,), dtype="int32", name="tokens"))
+        self.flat = [self.inputs[0]]
+        self.wide = [self.inputs[1]]
+        self.unused = []
+
+    def pick(self, *options):
+        return options[self.random.integers(len(options))]
+
+    def some(self, tensors):
+        return tensors[-1] if self.random.random() < 0.7 else self.pick(*tensors)
+
+    def build(self):
+        self.dense()
+        self.convolution()
+        for _ in range(self.random.integers(6, 13)):
+            getattr(self, self.pick(*STEPS))()
+        self.flat.append(layers.Flatten()(self.wide[-1]))
+        joined = layers.Concatenate()([self.flat[-1], self.flat[-2]])
+        outputs = [layers.Dense(3)(joined), layers.Dense(2)(self.some(self.flat))]
+        return keras.Model(self.inputs, outputs)
+
+    def units(self):
+        return int(self.random.integers(3, 8))
+
+    def dense(self):
+        bias = bool(self.random.random() < 0.7)
+        layer = layers.Dense(self.units(), self.pick(*ACTIVATIONS), use_bias=bias)
+        target = self.pick(self.flat, self.wide)
+        target.append(layer(self.some(target)))
+
+    def dense_then_normalization(self):
+        target = self.pick(self.flat, self.wide)
+        hidden = layers.Dense(self.units(), use_bias=False)(self.some(target))
+        hidden = layers.BatchNormalization(scale=bool(self.random.random() < 0.8))(hidden)
+        target.append(layers.Activation(self.pick("relu", "tanh"))(hidden))
+
+    def normalization(self):
+        target = self.pick(self.flat, self.wide)
+        target.append(
+            layers.BatchNormalization(center=bool(self.random.random() < 0.8))(target[-1])
+        )
+
+    def activation(self):
+        target = self.pick(self.flat, self.wide)
+        layer = self.pick(
+            layers.ReLU(), layers.ReLU(max_value=2.0), layers.LeakyReLU(0.1), layers.ELU(),
+            layers.Activation("softplus"), layers.PReLU(), layers.PReLU(shared_axes=[1]),
+            layers.PReLU("uniform"),
+        )  # fmt: skip
+        target.append(layer(self.some(target)))
+
+    def operation(self):
+        target = self.pick(self.flat, self.wide)
+        function = self.pick(keras.ops.relu, keras.ops.tanh, keras.ops.silu, keras.ops.abs)
+        target.append(function(self.some(target)))
+
+    def arithmetic(self):
+        target = self.pick(self.flat, self.wide)
+        tensor = self.some(target)
+        vector = self.random.normal(1, 0.2, tensor.shape[-1]).astype("float32")
+        vector[1] = vector[0]  # where units are copies in front of it, they are behind it
+        target.append(self.pick(2.0 * tensor, tensor - 0.5, 1.0 - tensor, tensor * vector,
+                                tensor + vector, tensor / vector))  # fmt: skip
+
+    def passing(self):
+        target = self.pick(self.flat, self.wide)
+        layer = self.pick(layers.Dropout(0.3), layers.Identity(), layers.GaussianNoise(0.1))
+        target.append(layer(self.some(target)))
+
+    def concatenate(self):
+        target = self.flat
+        if self.random.random() < 0.3:
+            target.append(layers.Concatenate()([target[-1], target[-1]]))
+        else:
+            target.append(keras.ops.concatenate([self.some(target), target[-1]], axis=-1))
+
+    def convolution(self):
+        padding = self.pick("same", "valid") if self.wide[-1].shape[1] > 3 else "same"
+        bias = bool(self.random.random() < 0.6)
+        activation = self.pick("relu", "linear", "tanh")
+        kind = self.pick(layers.Conv1D, layers.Conv1D, layers.SeparableConv1D)
+        layer = kind(self.units(), 3, padding=padding, activation=activation, use_bias=bias)
+        hidden = layer(self.wide[-1])
+        if self.random.random() < 0.4:
+            hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        self.wide.append(hidden)
+
+    def depthwise(self):
+        multiplier = int(self.random.integers(1, 3))
+        layer = layers.DepthwiseConv1D(2, padding="same", depth_multiplier=multiplier)
+        self.wide.append(layers.ReLU()(layer(self.wide[-1])))
+
+    def positions(self):
+        tensor = self.wide[-1]
+        options = [layers.ZeroPadding1D(1), layers.UpSampling1D(2), layers.TimeDistributed(
+            layers.Dense(self.units(), "relu"))]  # fmt: skip
+        if tensor.shape[1] > 4:
+            options += [layers.AveragePooling1D(2), layers.Cropping1D(1)]
+            options += [layers.MaxPooling1D(2), layers.MaxPooling1D(2, padding="same")]
+        self.wide.append(self.pick(*options)(tensor))
+
+    def flatten(self):
+        tensor = self.some(self.wide)
+        layer = self.pick(
+            layers.Flatten(), layers.Flatten(data_format="channels_first"),
+            layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
+        )  # fmt: skip
+        self.flat.append(layer(tensor))
+
+    def repeat(self):
+        tensor = self.some(self.flat)
+        wide = layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))
+        self.wide.append(self.pick(*wide)(tensor))
+
+    def shared(self):
+        layer = layers.Dense(self.units(), "relu")
+        first = layers.Dense(4, "tanh")
+        two = [first(self.inputs[0]), first(keras.ops.negative(self.inputs[0]))]
+        self.flat.append(layers.Concatenate()([layer(two[0]), layer(two[1])]))
+
+    def embedding(self):
+        self.wide.append(layers.Embedding(7, self.units())(self.inputs[2]))
+
+    def einsum(self):
+        units, activation = self.units(), self.pick(*ACTIVATIONS)
+        bias = self.pick("c", None)
+        layer = layers.EinsumDense("...b,bc->...c", units, activation, bias_axes=bias)
+        target = self.pick(self.flat, self.wide)
+        target.append(layer(self.some(target)))
+
+    def recurrent(self):
+        kind, units = self.pick(layers.LSTM, layers.GRU, layers.SimpleRNN), self.units()
+        bias, sequences = bool(self.random.random() < 0.7), bool(self.random.random() < 0.5)
+        layer = kind(units, use_bias=bias, return_sequences=sequences)
+        if self.random.random() < 0.3:
+            layer = layers.Bidirectional(layer)
+        (self.wide if sequences else self.flat).append(layer(self.some(self.wide)))
+
+    def attention(self):
+        tensor = self.some(self.wide)
+        layer = layers.MultiHeadAttention(2, 3, use_bias=bool(self.random.random() < 0.7))
+        self.wide.append(layer(tensor, tensor))
+
+    def residual(self):
+        target = self.pick(self.flat, self.wide)
+        tensor = self.some(target)
+        if self.random.random() < 0.6:  # else the tensor may be an input, or of several layers
+            tensor = layers.Dense(self.units(), self.pick("relu", "linear"))(tensor)
+        branch = layers.Dense(tensor.shape[-1], self.pick("relu", "linear", "tanh"))(tensor)
+        if self.random.random() < 0.4:
+            branch = layers.BatchNormalization()(branch)
+        joined = self.join(tensor, branch)
+        target.append(layers.ReLU()(joined) if self.random.random() < 0.7 else joined)
+
+    def gate(self):
+        tensor, units = self.some(self.flat), self.units()
+        gate = layers.Dense(units, self.pick("sigmoid", "relu"))(tensor)
+        self.flat.append(self.join(gate, layers.Dense(units)(self.some(self.flat))))
+
+    def squeeze(self):
+        tensor = self.some(self.wide)
+        squeezed = layers.GlobalAveragePooling1D(keepdims=True)(tensor)
+        hidden = layers.Dense(self.units(), "relu")(squeezed)
+        gate = layers.Dense(tensor.shape[-1], self.pick("sigmoid", "hard_sigmoid"))(hidden)
+        self.wide.append(self.pick(layers.Multiply()([tensor, gate]), gate * tensor))
+
+    def projection(self, tensor, units, activation=None):
+        bias = bool(self.random.random() < 0.7)
+        if self.random.random() < 0.6:
+            return layers.Dense(units, activation, use_bias=bias)(tensor)
+        shape, axes = (tensor.shape[1], units), "d" if bias else None
+        layer = layers.EinsumDense("abc,cd->abd", shape, activation, bias_axes=axes)
+        return layer(tensor)
+
+    def transformer(self):
+        """Attention, then a feed-forward block, plain or gated, on a residual stream."""
+        tensor = self.some(self.wide)
+        if self.random.random() < 0.5:
+            tensor = self.projection(tensor, tensor.shape[-1])
+        if self.random.random() < 0.5:
+            normal = layers.LayerNormalization()(tensor)
+            tensor = tensor + layers.MultiHeadAttention(2, 3)(normal, normal)
+        hidden = layers.LayerNormalization()(tensor) if self.random.random() < 0.6 else tensor
+        units, activation = self.units(), self.pick("gelu", "silu", "relu")
+        if self.random.random() < 0.5:
+            hidden = self.projection(hidden, units, activation)
+        else:
+            up, gate = self.projection(hidden, units), self.projection(hidden, units)
+            hidden = up * layers.Activation(activation)(gate)
+        outputs = self.projection(layers.Dropout(0.1)(hidden), tensor.shape[-1])
+        self.wide.append(layers.Add()([tensor, outputs]))
+
+    def join(self, one, two):
+        layer = self.pick(layers.Add(), layers.Multiply(), layers.Average(), layers.Maximum(),
+                          layers.Subtract(), None)  # fmt: skip
+        return self.pick(one + two, one * two, one - two) if layer is None else layer([one, two])
+
+    def nested(self):
+        tensor = self.some(self.flat)
+        inner = keras.Sequential(
+            [keras.Input(tensor.shape[1:]), layers.Dense(self.units(), "relu"),
+             layers.BatchNormalization(), layers.Dense(self.units(), "tanh")]
+        )  # fmt: skip
+        self.flat.append(inner(tensor))
+
+
+STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "activation",
+         "operation", "arithmetic", "passing", "concatenate", "convolution", "depthwise",
+         "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
+         "repeat", "repeat",
+         "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
+         "recurrent", "attention", "squeeze", "transformer", "transformer")  # fmt: skip
