@@ -1,21 +1,21 @@
 """The public functions: a model into a plan, and a model into a narrower model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-from keras_dfprune.budget import check_budget, resolve
-from keras_dfprune.graph import Graph, read_graph
+from keras_dfprune.budget import check_budget
+from keras_dfprune.graph import read_graph
 from keras_dfprune.layout import Layout
 from keras_dfprune.locate import locate
-from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Context, Method
 from keras_dfprune.methods.replicas import check_strategy
 from keras_dfprune.model_check import check_model
 from keras_dfprune.plan import PruningPlan
 from keras_dfprune.planner import Planner
 from keras_dfprune.progress import Progress
+from keras_dfprune.request import check_prior, find_method, wanted_groups
 from keras_dfprune.warning import warn
 
 
@@ -125,7 +125,8 @@ def plan(
     check_strategy(method, strategy)
     graph = read_graph(model)
     layout = locate(graph)
-    wanted = _wanted(graph, layout, sparsity, layers)
+    wanted = wanted_groups(graph, layout, sparsity, layers)
+    check_prior(method, graph, layout)
     context = Context(seed, strategy=strategy)
     planner = Planner(model, graph, layout, method, context, Progress(verbose))
     if max_params is not None:
@@ -135,59 +136,11 @@ def plan(
     groups = planner.cut(counts, wanted, tolerance)
     made = planner.finish(groups, verify)
     _warn(made, layout, sparsity, layers)
+    if max_params is None and tolerance is None:
+        _warn_of_nothing(made, sparsity)
     if verbose:
         print(made)  # noqa: T201 - it was asked for
     return made
-
-
-def find_method(method: str | Method) -> Method:
-    """The method that an argument names.
-
-    Raises:
-        ValueError: If it names none.
-    """
-    if isinstance(method, Method):
-        return method
-    if isinstance(method, str) and method in METHODS:
-        return METHODS[method]()
-    raise ValueError(
-        f"`method` must be one of {', '.join(map(repr, METHODS))} or a `keras_dfprune.Method`. "
-        f"Received: method={method!r}"
-    )
-
-
-def _wanted(graph: Graph, layout: Layout, sparsity, layers) -> dict[str, float | None]:
-    """The groups to cut, with the sparsity of each where one is given."""
-    refused = [refusal.layer for refusal in layout.refusals]
-    tied = {group.name: group.layers for group in layout.groups.values()}
-    names = {path: name for name, paths in tied.items() for path in paths}
-    producers = [*names, *refused]
-    others = [path for path in graph.paths.values() if path not in producers]
-    if isinstance(sparsity, Mapping):
-        if layers is not None:
-            raise ValueError("Give layer names in `sparsity` or in `layers`, not in both.")
-        wanted: dict[str, float | None] = {}
-        for name, value in sparsity.items():
-            path = resolve(name, producers, others)
-            group = names.get(path, path)
-            if wanted.setdefault(group, float(value)) != float(value):
-                others_tied = [one for one in tied.get(group, ()) if one != path]
-                also = f", or a layer tied to it ({', '.join(others_tied)})" if others_tied else ""
-                raise ValueError(
-                    f"`sparsity` names layer '{path}'{also} twice, with {wanted[group]} and "
-                    f"{value}."
-                )
-    else:
-        if isinstance(layers, str):
-            layers = [layers]
-        if not (layers is None or isinstance(layers, Iterable)):
-            raise ValueError(f"`layers` must be a list of layer names. Received: layers={layers!r}")
-        value = None if sparsity is None else float(sparsity)
-        paths = [
-            resolve(name, producers, others) for name in (producers if layers is None else layers)
-        ]
-        wanted = {names.get(path, path): value for path in paths}
-    return {path: wanted[path] for path in layout.groups if path in wanted}
 
 
 def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
@@ -202,3 +155,18 @@ def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
         reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
         reasons = reasons or "It has no Dense layer"
         warn(f"Model '{made.model_name}' has nothing to prune. {reasons}")
+
+
+def _warn_of_nothing(made: PruningPlan, sparsity) -> None:
+    """A warning where units could go and were asked for, but none does."""
+    asked = sparsity.values() if isinstance(sparsity, Mapping) else [sparsity]
+    if not made.groups or not any(value is None or value > 0 for value in asked):
+        return
+    if any(len(group.removed) for group in made.groups):
+        return
+    reasons = dict.fromkeys(group.note for group in made.groups if group.note)
+    if not reasons and sparsity is None:
+        reasons = ["no unit costs little enough for the automatic cut-off; give `sparsity`"]
+    elif not reasons:
+        reasons = ["`sparsity` of their units is less than half a unit in each layer"]
+    warn(f"Nothing is removed from model '{made.model_name}': {'; '.join(reasons)}")

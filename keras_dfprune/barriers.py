@@ -67,4 +67,4 @@ def explain(operation: keras.Operation) -> str:
         return (
             "is a custom layer made of others; keras_dfprune.functionalize(model, inputs) opens it"
         )
-    return "is a custom layer that no rule covers"
+    return "is a custom layer that no rule covers; keras_dfprune.register_rule(rule) adds one"

@@ -20,6 +20,7 @@ from keras_dfprune.fingerprint import weights_digest
 from keras_dfprune.methods.base import Method
 from keras_dfprune.methods.replicas import check_strategy
 from keras_dfprune.plan import PruningPlan
+from keras_dfprune.request import check_names, find_method
 
 
 class PostTrainPrune(keras.callbacks.Callback):
@@ -87,8 +88,8 @@ class PostTrainPrune(keras.callbacks.Callback):
         self.strict = strict
         if export_path is not None:
             check_target(export_path)  # rather now than after hours of training
-        check_budget(api.find_method(method), sparsity, max_params, tolerance)
-        check_strategy(api.find_method(method), strategy)
+        check_budget(find_method(method), sparsity, max_params, tolerance)
+        check_strategy(find_method(method), strategy)
         self._arguments = {
             "method": method,
             "sparsity": sparsity,
@@ -121,6 +122,17 @@ class PostTrainPrune(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._forget()
+        if not self.model.built:
+            return
+        try:  # rather now than after hours of training
+            check_names(self.model, self._arguments["sparsity"], self._arguments["layers"])
+        except Exception as error:
+            if self.strict:
+                raise
+            warnings.warn(
+                f"PostTrainPrune can't prune this model when its training ends: {error}",
+                stacklevel=2,
+            )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         try:

@@ -112,6 +112,10 @@ class PruningPlan:
     def __str__(self) -> str:
         return report.render(self)
 
+    def __repr__(self) -> str:  # the arrays inside would fill the screen
+        before, after = self.parameters
+        return f"<PruningPlan for '{self.model_name}': {before:,} -> {after:,} parameters>"
+
     def apply(self, model: keras.Model, *, verify: bool | None = None) -> keras.Model:
         """Makes the narrow model.
 

@@ -19,6 +19,29 @@ def dense_chain(widths, activation="relu", inputs=6, use_bias=True, seed=0):
     return model
 
 
+def nested_model():
+    """Two inner models whose layers have the same names."""
+
+    def inner(name):
+        return keras.Sequential(
+            [
+                keras.Input((6,)),
+                keras.layers.Dense(8, "relu", name="fc1"),
+                keras.layers.Dense(6, name="fc2"),
+            ],
+            name=name,
+        )
+
+    inputs = keras.Input((6,))
+    hidden = inner("right")(keras.layers.Dense(6, "relu", name="first")(inner("left")(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(2, name="head")(hidden))
+
+
+def widths(model):
+    """Units of a model's Dense layers."""
+    return [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+
+
 def plant_copy(layer, source, target, scale=1.0):
     """Makes unit `target` of a Dense layer `scale` times unit `source`."""
     for variable in layer.weights:

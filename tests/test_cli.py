@@ -1,3 +1,4 @@
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -199,6 +200,14 @@ def test_help_and_version_do_not_import_tensorflow(command):
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
         assert done.stdout.endswith("False False\n")
         assert done.stderr == ""
+
+
+def test_the_package_itself_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keras_dfprune", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("keras_dfprune", run_name="__main__")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("keras-dfprune 0.")
 
 
 def test_a_process_of_its_own_shows_nothing_but_the_error(tmp_path):

@@ -26,7 +26,9 @@ Left whole
 def test_report():
     model = dense_chain([10, 8, 3])
     model.name = "golden"
-    assert str(dfprune.plan(model, sparsity=0.5)) == GOLDEN
+    plan = dfprune.plan(model, sparsity=0.5)
+    assert str(plan) == GOLDEN
+    assert repr(plan) == "<PruningPlan for 'golden': 185 -> 74 parameters>"
 
 
 def test_report_shows_predicted_errors():

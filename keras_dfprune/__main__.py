@@ -1,0 +1,7 @@
+"""`python -m keras_dfprune` is the command `keras-dfprune`, which starts faster."""
+
+import sys
+
+from keras_dfprune_cli import main
+
+sys.exit(main())
