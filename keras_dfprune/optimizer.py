@@ -51,8 +51,8 @@ def carry_compile_state(
     new.compile(**{**given, "optimizer": arguments["optimizer"]})  # None stays None: no RMSprop
     if lost:
         warn(
-            f"The pruned model was compiled without the original's {'; '.join(lost)}. Call "
-            "`compile` on it to set them.",
+            f"The pruned model was compiled without the original's {'; '.join(lost)}. Where that "
+            "matters, call `compile` on it.",
         )
 
 
@@ -90,7 +90,9 @@ def _remade_optimizer(optimizer, new: keras.Model, variables, lost: list[str]):
     if inner.weight_decay is not None:
         _carry_exclusions(inner, getattr(made, "inner_optimizer", made), new, variables)
     if type(inner) not in _ELEMENTWISE:
-        lost.append(f"state of optimizer {type(inner).__name__} (its slots can't be cut)")
+        lost.append(
+            f"state of optimizer {type(inner).__name__} (its slots can't be cut: it starts anew)"
+        )
     elif inner.built:
         _carry_slots(optimizer, made, new, variables)
     return made

@@ -1,6 +1,6 @@
 """Representative data of any accepted kind into rows of each of a model's inputs.
 
-A dict from the name of an input to an array with the batch axis first, as in `inputs.py`.
+A dict from the name of an input to an array with the batch axis first, as in `samples.py`.
 """
 
 import itertools

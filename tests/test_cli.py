@@ -144,7 +144,20 @@ def test_foreign_and_damaged_files(model_file, tmp_path, capsys):
 def test_code_in_a_model_file_is_not_run(tmp_path, capsys):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)])
     model.save(tmp_path / "code.keras")
-    assert "can't read a Keras model" in fails(capsys, "inspect", tmp_path / "code.keras")
+    said = fails(capsys, "inspect", tmp_path / "code.keras")
+    assert "can't read a Keras model" in said and "is a Python lambda. The command knows" in said
+
+
+class Own(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def test_a_layer_that_the_command_cannot_know_is_named(tmp_path, capsys):
+    keras.Sequential([keras.Input((4,)), Own()]).save(tmp_path / "own.keras")
+    said = fails(capsys, "inspect", tmp_path / "own.keras")
+    assert "Could not locate class 'Own'. " in said and "use keras_dfprune.apply" in said
+    assert "config" not in said
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Whatever the user got wrong ends with exit code 2 and one line on stderr.
 import argparse
 import importlib.util
 import pathlib
+import re
 import sys
 import warnings
 import zipfile
@@ -87,7 +88,21 @@ def _load(path: str) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras, zipfile and h5py raise a dozen types for a foreign file
-        raise CommandError(f"can't read a Keras model from {path}: {_one_line(error)}") from error
+        raise CommandError(f"can't read a Keras model from {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What Keras could not read; around it stands the config of the whole model."""
+    inner = error
+    while inner.__context__ is not None:
+        inner = inner.__context__
+    found = re.match(r"Could not locate (class|function) '[^']*'|.*Python lambda", str(inner))
+    if found is None:
+        return _one_line(error)
+    return (
+        f"{found[0]}. The command knows only what comes with Keras, and runs no code from a file: "
+        "load this model in Python, and use keras_dfprune.apply and keras_dfprune.export"
+    )
 
 
 def _check_targets(options: argparse.Namespace) -> None:

@@ -142,8 +142,9 @@ def _explain(model: keras.Model, error: Exception) -> str:
     received = f"Received: {named}, operation {', '.join(operations) or 'unknown'}"
     if "TensorList" in message:
         return (
-            "LiteRT can't run a recurrent loop over a batch of unknown size. Build the layer with "
-            f"unroll=True. {received}."
+            "LiteRT's built-in operations can't run the loop of a recurrent layer. Build the model "
+            "with unroll=True in that layer and a fixed length of its sequences, and take over the "
+            f"weights (set_weights). {received}."
         )
     if "flex op" in message or "NEEDS_" in message:
         return (
