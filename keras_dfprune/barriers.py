@@ -8,6 +8,7 @@ _MIXES = "mixes all units of its input"
 _RESHAPES = "rearranges units and positions"
 _LEARNS = "has weights of its own for each unit that can't be cut yet"
 
+_UNKNOWN = "no rule covers"
 _STEP = "is one step of a recurrent layer"
 _FOREIGN = "runs what another library made, which can't be seen through"
 
@@ -51,7 +52,7 @@ def clause(kind: type) -> str:
     """Completes "it feeds x, which ..." for a class of Keras without a rule."""
     if ".preprocessing." in kind.__module__:
         return "prepares data and which no rule covers"
-    return _CLAUSES.get(kind.__name__, "no rule covers")
+    return _CLAUSES.get(kind.__name__, _UNKNOWN)
 
 
 def explain(operation: keras.Operation) -> str:
@@ -68,3 +69,13 @@ def explain(operation: keras.Operation) -> str:
             "is a custom layer made of others; keras_dfprune.functionalize(model, inputs) opens it"
         )
     return "is a custom layer that no rule covers; keras_dfprune.register_rule(rule) adds one"
+
+
+def why_whole(operation: keras.Operation) -> str | None:
+    """Why an operation without a rule stays as it is; None where it has no kernel to cut."""
+    kernels = operation.weights if isinstance(operation, keras.Layer) else ()
+    prepares = ".preprocessing." in type(operation).__module__
+    if prepares or all(len(kernel.shape) < 2 for kernel in kernels):
+        return None
+    reason = explain(operation)
+    return "no rule covers it" if reason == _UNKNOWN else f"it {reason}"

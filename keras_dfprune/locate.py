@@ -37,9 +37,8 @@ def locate(graph: Graph) -> Layout:
             groups[found.name] = found
         else:
             walk.reasons.update((path, found) for path in members if path not in walk.reasons)
-    refusals = tuple(
-        Refusal(path, walk.reasons[path]) for path in walk.producers if path in walk.reasons
-    )
+    paths = dict.fromkeys(call.path for call in graph.calls)
+    refusals = tuple(Refusal(path, walk.reasons[path]) for path in paths if path in walk.reasons)
     names = {path: group.name for group in groups.values() for path in group.layers}
     layers = {path: _named(records[0], names) for path, records in walk.records.items()}
     origins = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_dfprune import rules
 from keras_dfprune.activations import NotElementwise
-from keras_dfprune.barriers import explain
+from keras_dfprune.barriers import explain, why_whole
 from keras_dfprune.graph import Call, Graph, Tensor, all_layers
 from keras_dfprune.layout import LayerFeatures
 from keras_dfprune.rules import layer_statistics
@@ -25,7 +25,8 @@ class Walk:
         origins: For a tensor that holds the values of an input of the model, the input's name.
         normalized: For a tensor behind a normalization, the scale and shift of its features.
         producers: The first call of each layer that makes units, by its path.
-        reasons: Why producers stay whole, by their paths.
+        reasons: Why producers stay whole, and layers with kernels that no rule covers, by their
+            paths.
         barred: Paths of layers that can neither produce nor consume.
         arrivals: Calls that take units in, with the rule and the piece of each.
         ties: The producers whose units stay or go together with a producer's, by its path.
@@ -72,6 +73,9 @@ class Walk:
             for stream in arriving:
                 self.refuse(stream, f"it feeds {title(call)}{link} {error}")
             leaving = None
+        whole = why_whole(call.operation) if rule is None else None
+        if whole:
+            self.reasons.setdefault(call.path, whole)
         if isinstance(rule, UnitRule):
             leaving = self._produce(call, rule)
             for piece in arriving[0].pieces if arriving[0] is not None else ():
