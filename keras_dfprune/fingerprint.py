@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -28,16 +29,36 @@ def layer_digests(graph: Graph) -> dict[str, list]:
     Returns:
         JSON-serialisable lists by the layer's path.
     """
+    return start_layer_digests(graph).result()
+
+
+def start_layer_digests(graph: Graph) -> Future:
+    """The same beside other work: hashing needs a processor, but not the interpreter.
+
+    Returns:
+        What `layer_digests` returns, as a `Future`.
+    """
     calls = _call_digests(graph)
-    digests: dict[str, list] = {}
+    variables: dict[str, list[keras.Variable]] = {}
     for call in graph.calls:
         operation = call.operation
-        if call.path not in digests and isinstance(operation, keras.Layer) and operation.variables:
-            digests[call.path] = [
-                [variable.name, list(variable.shape), _digest(variable)]
-                for variable in _weights(operation)
+        if isinstance(operation, keras.Layer) and operation.variables:
+            variables.setdefault(call.path, _weights(operation))
+
+    def rows() -> dict[str, list]:
+        return {
+            path: [
+                *([one.name, list(one.shape), _digest(one)] for one in some),
+                [_CALLS, None, calls[path]],
             ]
-    return {path: [*rows, [_CALLS, None, calls[path]]] for path, rows in digests.items() if rows}
+            for path, some in variables.items()
+            if some
+        }
+
+    thread = ThreadPoolExecutor(1)
+    found = thread.submit(rows)
+    thread.shutdown(wait=False)
+    return found
 
 
 def _call_digests(graph: Graph) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import numpy as np
 from keras_dfprune.budget import count_for_sparsity, count_for_tolerance, share_out
 from keras_dfprune.calibration import unit_values
 from keras_dfprune.centroids import carry_out
-from keras_dfprune.fingerprint import layer_digests
+from keras_dfprune.fingerprint import start_layer_digests
 from keras_dfprune.graph import Graph
 from keras_dfprune.layout import Layout
 from keras_dfprune.merge import UnitMerge
@@ -47,6 +47,7 @@ class Planner:
         self._context = context
         self._progress = progress
         self._verbose = progress.verbose
+        self._digests = start_layer_digests(graph)
         self._states = States(layout)
         if method.calibration_data is not None:
             data = method.calibration_data
@@ -119,7 +120,7 @@ class Planner:
             parameters=(before, self._count.total(kept) + added - folded),
             method={"name": self._method.name, **self._method.get_config()},
             model_name=self._model.name,
-            fingerprint=layer_digests(self._graph),
+            fingerprint=self._digests.result(),
             notes=notes(self._graph, self._layout, self._states),
             refinement=self._method.refinement,
             verify=verify,

@@ -124,7 +124,7 @@ def test_products_live_where_tensorflow_places_them(monkeypatch):
     with tf.device("CPU:1"):
         found = PairDistances(np.ones((4, 3), "float32"), np.ones(4))
         block = found.block(0, 4)
-        assert block.values[0].device.endswith("CPU:1")
+        assert block.values.device.endswith("CPU:1")
         assert found.between(block, block).device.endswith("CPU:1")
         dfprune.plan(model, sparsity=0.5)
     assert placed and all(device.endswith("CPU:1") for device in placed)

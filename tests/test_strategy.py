@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import keras_dfprune as dfprune
 from keras_dfprune.methods import neighbours
+from keras_dfprune.methods.distances import PairDistances, RatioDistances
 from keras_dfprune.methods.neighbours import Neighbours
 from tests.models import dense_chain, plant_copy
 from tests.two_workers import planned
@@ -33,12 +34,15 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
     """Near-copies are recomputed on the replicas, too; of 34 units the last tile has only 4."""
     assert strategy.num_replicas_in_sync == 4
     monkeypatch.setattr(neighbours, "ROWS", 6)
-    meet, replicas = Neighbours._meet, set()
+    replicas = set()
 
-    def watched(self, *strips):
-        found = meet(self, *strips)
-        replicas.add(found[0].device[-5:])
-        return found
+    def watched(kind, between):
+        def seen(self, *blocks):
+            found = between(self, *blocks)
+            replicas.add(found.device[-5:])
+            return found
+
+        monkeypatch.setattr(kind, "between", seen)
 
     model = dense_chain(widths, activation, inputs=12)
     layer = model.get_layer("fc1")
@@ -47,7 +51,8 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
         plant_copy(layer, 4, unit, scale=1 + 1e-5 * unit)
     method = dfprune.Saliency(distance=distance)
     alone = dfprune.plan(model, sparsity=0.6, method=method)
-    monkeypatch.setattr(Neighbours, "_meet", watched)
+    for kind in (PairDistances, RatioDistances):
+        watched(kind, kind.between)
     shared = dfprune.plan(model, sparsity=0.6, method=method, strategy=strategy)
     assert replicas == {"CPU:0", "CPU:1", "CPU:2", "CPU:3"}
     assert_same(alone, shared)
@@ -55,14 +60,14 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
 
 def test_a_replica_that_is_wrong_would_be_seen(monkeypatch, strategy):
     monkeypatch.setattr(neighbours, "ROWS", 6)
-    model, meet = dense_chain([18, 3]), Neighbours._meet
+    model, between = dense_chain([18, 3]), PairDistances.between
 
-    def wrong(self, *strips):
-        values, *rest = meet(self, *strips)
-        return (values + 1.0 if values.device.endswith("CPU:3") else values, *rest)
+    def wrong(self, *blocks):
+        tile = between(self, *blocks)
+        return tile + 1.0 if tile.device.endswith("CPU:3") else tile
 
     alone = dfprune.plan(model, sparsity=0.6)
-    monkeypatch.setattr(Neighbours, "_meet", wrong)
+    monkeypatch.setattr(PairDistances, "between", wrong)
     with pytest.raises(AssertionError):
         assert_same(alone, dfprune.plan(model, sparsity=0.6, strategy=strategy))
 

@@ -22,49 +22,40 @@ _MANY = 2
 # What float64 leaves of the Gram formula for equal vectors, relative to their norms.
 _EQUAL = 1e-14
 
-# Values and norms of a `Block`.
-_Piece = tuple[tf.Tensor, tf.Tensor]
-
 
 class Block(NamedTuple):
     """Some weight-sets, one in each column: as kernels lie in memory.
 
     Attributes:
         units: Int32 tensor, shape `(rows,)`: which ones.
-        values: Float tensors, shape `(coordinates, rows of the piece)`: the weight-sets in one or
-            more pieces, each times a power of two (nothing is rounded) near its inverse norm.
+        values: Float tensor, shape `(coordinates, rows)`: the weight-sets, each times a power of
+            two (nothing is rounded) near its inverse norm.
         norms: Float64 tensor, shape `(rows,)`: what is left to divide the values by.
         squares: Float32 tensor, shape `(rows,)`: squared lengths, after the division.
         biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
     """
 
     units: tf.Tensor
-    values: tuple[tf.Tensor, ...]
+    values: tf.Tensor
     norms: tf.Tensor
     squares: tf.Tensor
     biases: tf.Tensor
 
     def select(self, places: np.ndarray) -> "Block":
-        """Some of the rows of a block in one piece."""
-        (values,) = self.values
+        """Some of the rows."""
         units, norms, squares, biases = (
             tf.gather(one, places) for one in (self.units, self.norms, self.squares, self.biases)
         )
-        return Block(units, (tf.gather(values, places, axis=1),), norms, squares, biases)
-
-    def merged(self) -> "Block":
-        """The same in one piece."""
-        return self._replace(values=(tf.concat(self.values, axis=1),))
+        return Block(units, tf.gather(self.values, places, axis=1), norms, squares, biases)
 
 
 def side_by_side(blocks: Sequence[Block]) -> Block:
-    """Several blocks as one, in as many pieces; nothing large is copied."""
+    """Several blocks as one."""
     if len(blocks) == 1:
         return blocks[0]
-    units, values, norms, squares, biases = zip(*blocks, strict=True)
-    pieces = tuple(piece for some in values for piece in some)
-    rest = (tf.concat(one, axis=0) for one in (norms, squares, biases))
-    return Block(tf.concat(units, axis=0), pieces, *rest)
+    units, values, *rest = zip(*blocks, strict=True)
+    rest = (tf.concat(one, axis=0) for one in rest)
+    return Block(tf.concat(units, axis=0), tf.concat(values, axis=1), *rest)
 
 
 class PairDistances:
@@ -95,7 +86,7 @@ class PairDistances:
         lengths = tf.reduce_sum(tf.square(tf.cast(values, tf.float32)), axis=0)
         return Block(
             units=tf.range(first, end),
-            values=(values,),
+            values=values,
             norms=norms,
             squares=lengths / tf.cast(tf.square(norms), tf.float32),
             biases=tf.constant(self._bias(first, end)),
@@ -108,7 +99,7 @@ class PairDistances:
             Float32 tensor, shape `(rows of first, rows of second)`, infinite where both are the
             same unit.
         """
-        return _without_self(_apart(first, second, _gram(first, second), -1.0), first, second)
+        return _apart(first, second, _twice_gram(first, second))
 
     def _bias(self, first: int, end: int) -> np.ndarray:
         return np.zeros(end - first)
@@ -131,74 +122,66 @@ class RatioDistances(PairDistances):
         self._biases = biases / norms
 
     def between(self, first: Block, second: Block) -> tf.Tensor:
-        gram = _gram(first, second)
-        apart = _apart(first, second, gram, -1.0)
-        across = _apart(first, second, gram, 1.0)
+        twice = _twice_gram(first, second)
+        apart, across = _apart(first, second, twice), _across(first, second, twice)
         ours, others = _column(first.biases), second.biases
         bias = _ratio(tf.abs(ours - others), tf.abs(ours + others))
         ratio = _ratio(tf.sqrt(apart), tf.sqrt(across)) + tf.cast(bias, apart.dtype)
-        return _without_self(tf.square(ratio), first, second)
+        return tf.square(ratio)
 
     def _bias(self, first: int, end: int) -> np.ndarray:
         return self._biases[first:end].astype(np.float64)
 
 
-def _gram(first: Block, second: Block) -> tf.Tensor:
-    """Inner products of the weight-sets divided by their norms, in float32."""
-    (ours,) = first.values
-    ours = tf.cast(ours, tf.float32)
+def _twice_gram(first: Block, second: Block) -> tf.Tensor:
+    """Twice the inner products of the weight-sets divided by their norms, in float32."""
+    ours, others = (tf.cast(block.values, tf.float32) for block in (first, second))
     with full_precision():
-        pieces = [
-            tf.matmul(ours, tf.cast(others, tf.float32), transpose_a=True)
-            for others in second.values
-        ]
-    product = tf.concat(pieces, axis=1) if len(pieces) > 1 else pieces[0]
-    product *= _column(tf.cast(1 / first.norms, tf.float32))
+        product = tf.matmul(ours, others, transpose_a=True)
+    product *= _column(tf.cast(2 / first.norms, tf.float32))
     return product * tf.cast(1 / second.norms, tf.float32)
 
 
-def _apart(first: Block, second: Block, gram: tf.Tensor, sign: float) -> tf.Tensor:
-    """`||W_i + sign W_j||^2`."""
+def _apart(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
+    """`||W_i - W_j||^2`, infinite where both are the same unit."""
     sums = _column(first.squares) + second.squares
-    matrix = tf.maximum(sums + 2.0 * sign * gram, 0)
-    small = matrix < _NEAR * sums
-    near = small & (_column(first.units) != second.units)
-
-    def recomputed() -> tf.Tensor:
-        sizes = [tf.shape(values)[1] for values in second.values]
-        others = zip(second.values, tf.split(second.norms, sizes), strict=True)
-        parts = (tf.split(one, sizes, axis=1) for one in (matrix, small, near))
-        return tf.concat(
-            [
-                _recomputed((first.values[0], first.norms), piece, sign, *tile)
-                for piece, *tile in zip(others, *parts, strict=True)
-            ],
-            axis=1,
-        )
-
-    return tf.cond(tf.reduce_any(near), recomputed, lambda: matrix)
+    same = _column(first.units) == second.units
+    matrix = tf.where(same, tf.constant(np.inf, sums.dtype), tf.maximum(sums - twice, 0))
+    return _with_exact(matrix, sums, first, second, -1.0)
 
 
-def _recomputed(
-    first: _Piece, second: _Piece, sign: float, matrix: tf.Tensor, small: tf.Tensor, near: tf.Tensor
+def _across(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
+    """`||W_i + W_j||^2`."""
+    sums = _column(first.squares) + second.squares
+    return _with_exact(tf.maximum(sums + twice, 0), sums, first, second, 1.0)
+
+
+def _with_exact(
+    matrix: tf.Tensor, sums: tf.Tensor, first: Block, second: Block, sign: float
 ) -> tf.Tensor:
     """A tile with its near pairs in float64: one by one, or all of it where they are many."""
-    pairs = tf.where(near)
 
-    def by_product() -> tf.Tensor:
-        return tf.where(small, tf.cast(_product(first, second, sign), matrix.dtype), matrix)
+    def recomputed() -> tf.Tensor:
+        near = matrix < _NEAR * sums
+        pairs = tf.where(near)
 
-    def by_differences() -> tf.Tensor:
-        return _differences(first, second, sign, pairs, matrix)
+        def by_product() -> tf.Tensor:
+            return tf.where(near, tf.cast(_product(first, second, sign), matrix.dtype), matrix)
 
-    many = tf.shape(pairs)[0] > _MANY * tf.reduce_max(tf.shape(matrix))
-    return tf.cond(many, by_product, by_differences)
+        def by_differences() -> tf.Tensor:
+            return _differences(first, second, sign, pairs, matrix)
+
+        many = tf.shape(pairs)[0] > _MANY * tf.reduce_max(tf.shape(matrix))
+        return tf.cond(many, by_product, by_differences)
+
+    largest = tf.reduce_max(first.squares) + tf.reduce_max(second.squares)
+    return tf.cond(tf.reduce_any(matrix < _NEAR * largest), recomputed, lambda: matrix)
 
 
 def _differences(
-    first: _Piece, second: _Piece, sign: float, near: tf.Tensor, matrix: tf.Tensor
+    first: Block, second: Block, sign: float, near: tf.Tensor, matrix: tf.Tensor
 ) -> tf.Tensor:
-    step = tf.maximum(1, _CHUNK // tf.maximum(1, tf.shape(first[0])[0]))
+    step = tf.maximum(1, _CHUNK // tf.maximum(1, tf.shape(first.values)[0]))
 
     def some(start: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pairs = near[start : start + step]
@@ -211,7 +194,7 @@ def _differences(
     return tf.while_loop(lambda start, _: start < count, some, (tf.constant(0), matrix))[1]
 
 
-def _product(first: _Piece, second: _Piece, sign: float) -> tf.Tensor:
+def _product(first: Block, second: Block, sign: float) -> tf.Tensor:
     """The Gram formula in float64, around the mean: that of one cluster loses nothing."""
     ours, others = _vectors(first), -sign * _vectors(second)
     sums = _column(_lengths(ours)) + _lengths(others)
@@ -222,12 +205,12 @@ def _product(first: _Piece, second: _Piece, sign: float) -> tf.Tensor:
     return tf.where(squares < _EQUAL * sums, tf.zeros_like(squares), squares)
 
 
-def _vectors(piece: _Piece, places: tf.Tensor | None = None) -> tf.Tensor:
+def _vectors(block: Block, places: tf.Tensor | None = None) -> tf.Tensor:
     """Weight-sets divided by their norms, in float64, shape `(coordinates, rows)`.
 
     A quotient is rounded once: those of single coordinates are 1 or -1 and may cancel to 0.
     """
-    values, norms = piece
+    values, norms = block.values, block.norms
     if places is not None:
         values, norms = tf.gather(values, places, axis=1), tf.gather(norms, places)
     return tf.cast(values, tf.float64) / norms
@@ -239,12 +222,6 @@ def _lengths(vectors: tf.Tensor) -> tf.Tensor:
 
 def _column(values: tf.Tensor) -> tf.Tensor:
     return tf.expand_dims(values, axis=1)
-
-
-def _without_self(matrix: tf.Tensor, first: Block, second: Block) -> tf.Tensor:
-    """Infinity where a unit meets itself."""
-    same = _column(first.units) == second.units
-    return tf.where(same, tf.constant(np.inf, matrix.dtype), matrix)
 
 
 def _ratio(above: tf.Tensor, below: tf.Tensor) -> tf.Tensor:

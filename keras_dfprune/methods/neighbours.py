@@ -6,7 +6,6 @@ for its unit until all that are on it have gone; only `O(units * LENGTH)` number
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,27 +16,14 @@ from keras_dfprune.methods.replicas import over_replicas
 # Rows of a block: at 4,096 units 36 of 64 tiles of 512 by 512 are computed, the others are their
 # transposes.
 ROWS = 512
-# So many tiles at most go through one sort of a block's neighbours: 8 MiB.
-_ACROSS = 8
+# So many tiles of a block go through one sort: twice as quick for each as one by one, and 32,768
+# units hold 64 MiB of tiles that wait for it.
+_TOGETHER = 8
 # Neighbours on a list: it lasts until about 1 in 10 units is left, when few rows remain.
 LENGTH = 32
 # About so many pairs make the histogram: those of all units where they are no more, else those of
 # some random units with all others.
 _SAMPLE = 2**20
-
-
-class _Strip(NamedTuple):
-    """A block with what the neighbours need besides.
-
-    Attributes:
-        block: The weight-sets.
-        allowed: Bool tensor, shape `(rows,)`: whether the unit may be on a list.
-        sampled: Int tensor, shape `(sampled,)`: rows whose pairs are in the histogram.
-    """
-
-    block: Block
-    allowed: tf.Tensor
-    sampled: tf.Tensor
 
 
 class Neighbours:
@@ -75,39 +61,38 @@ class Neighbours:
 
     def _fill(self, allowed: np.ndarray, strategy: tf.distribute.Strategy | None) -> None:
         """All tiles on the diagonal and above; each unit's columns come in ascending order."""
-        across = _ACROSS if strategy is None else 1  # replicas get equal shares
-        last = len(self._blocks)
+        last = len(self._blocks) - 1
         places = [
-            (row, first, min(first + across, last))
-            for row in range(last)
-            for first in range(row, last, across)
+            (row, column)
+            for some in _split(range(last + 1), _TOGETHER)
+            for row in range(some[-1] + 1)
+            for column in some[max(0, row - some[0]) :]
         ]
         if strategy is not None:  # equal shapes together: tiles of the short last block at the end
-            places.sort(key=lambda place: place[1] == last - 1)
-        pairs = (
-            (self._strip(row, row + 1, allowed), self._strip(first, end, allowed))
-            for row, first, end in places
-        )
-        found = over_replicas(self._meet, pairs, strategy)
-        for (row, first, end), (values, units, sample, turned) in zip(places, found, strict=True):
-            rows, columns = self._span(row, row + 1), self._span(first, end)
-            count = rows.stop - rows.start
-            self._add(rows, values[:count], units[:count])
-            self.sample[self._cuts[row] : self._cuts[row + 1], columns] = sample
-            if first == row:  # of the tile on the diagonal nothing is new
-                count, turned, first = 2 * count, turned[len(sample) :], first + 1
-            self._add(self._span(first, end), values[count:], units[count:])
-            self.sample[self._cuts[first] : self._cuts[end], rows] = turned
+            places.sort(key=lambda place: place[1] == last)
+        pairs = ((self._blocks[row], self._blocks[column]) for row, column in places)
+        tiles = over_replicas(self._distances.between, pairs, strategy)
+        waiting: list[list[tuple[Block, tf.Tensor]]] = [[] for _ in self._blocks]
 
-    def _span(self, first: int, end: int) -> slice:
-        """The units of some blocks."""
-        return slice(self._bounds[first], self._bounds[end])
+        def take(row: int, column: int, closeness: tf.Tensor) -> None:
+            """One more tile of a row; enough of them, or the last, go into the lists."""
+            some = self._sampled[self._cuts[row] : self._cuts[row + 1]] - self._bounds[row]
+            found = self.sample[self._cuts[row] : self._cuts[row + 1], self._span(column)]
+            np.negative(tf.gather(closeness, some), out=found)
+            waiting[row].append((self._blocks[column], closeness))
+            if len(waiting[row]) == _TOGETHER or column == last:
+                self._add(self._span(row), waiting[row], allowed)
+                waiting[row] = []
 
-    def _strip(self, first: int, end: int, allowed: np.ndarray) -> _Strip:
-        span = self._span(first, end)
-        sampled = self._sampled[self._cuts[first] : self._cuts[end]] - span.start
-        block = side_by_side(self._blocks[first:end])
-        return _Strip(block, tf.constant(allowed[span]), tf.constant(sampled))
+        for (row, column), tile in zip(places, tiles, strict=True):
+            closeness = -tile
+            take(row, column, closeness)
+            if row != column:
+                take(column, row, tf.transpose(closeness))
+
+    def _span(self, block: int) -> slice:
+        """The units of a block."""
+        return slice(self._bounds[block], self._bounds[block + 1])
 
     def nearest(self, units: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, ...]:
         """The nearest allowed unit of each of `units`.
@@ -138,39 +123,33 @@ class Neighbours:
         for some in _split(units, ROWS):
             rows = self._gathered(some)
             self._values[some] = np.inf
-            for blocks in _split(self._blocks, _ACROSS):
-                columns = side_by_side(blocks)
-                tile = self._distances.between(rows, columns)
-                self._add(some, *self._nearest(tile, tf.gather(allowed, columns.units), columns))
+            for blocks in _split(self._blocks, _TOGETHER):
+                tiles = [(block, -self._distances.between(rows, block)) for block in blocks]
+                self._add(some, tiles, allowed)
 
-    def _meet(self, rows: _Strip, columns: _Strip) -> tuple[tf.Tensor, ...]:
-        """Lists of neighbours of the rows, then of the columns, and the sampled pairs of both."""
-        tile = self._distances.between(rows.block, columns.block)
-        across = tf.transpose(tile)
-        ours = self._nearest(tile, columns.allowed, columns.block)
-        theirs = self._nearest(across, rows.allowed, rows.block)
-        values, units = (tf.concat(both, axis=0) for both in zip(ours, theirs, strict=True))
-        return values, units, tf.gather(tile, rows.sampled), tf.gather(across, columns.sampled)
+    def _add(
+        self,
+        rows: slice | np.ndarray,
+        tiles: Sequence[tuple[Block, tf.Tensor]],
+        allowed: np.ndarray,
+    ) -> None:
+        """Takes the columns of some tiles into the lists of `rows`, in ascending order of units.
 
-    def _nearest(
-        self, tile: tf.Tensor, allowed: tf.Tensor, columns: Block
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Values and units of the nearest columns of each row, shape `(rows, length)`.
-
-        Infinity where there are fewer; equal ones come out in the order of their columns.
+        Args:
+            rows: The units of all rows.
+            tiles: Each with its columns and the negative distances.
+            allowed: Bool array, shape `(units,)`: the units that may be on a list.
         """
+        columns, closeness = zip(*tiles, strict=True)
+        columns = np.concatenate([block.units for block in columns])
+        closeness = tf.concat(closeness, axis=1)
+        if not np.all(allowed[columns]):
+            closeness = tf.where(allowed[columns], closeness, tf.constant(-np.inf, tf.float32))
         length = self._values.shape[1]
-        tile = tf.where(allowed, tile, tf.constant(np.inf, tile.dtype))
-        missing = tf.maximum(0, length - tf.shape(tile)[1])
-        tile = tf.pad(tile, [[0, 0], [0, missing]], constant_values=np.inf)
-        values, places = tf.math.top_k(-tile, length)
-        return -values, tf.gather(tf.pad(columns.units, [[0, missing]]), places)
-
-    def _add(self, rows: slice | np.ndarray, values: tf.Tensor, units: tf.Tensor) -> None:
-        """Takes more neighbours into the lists of `rows`, in ascending order of their units."""
-        values = tf.concat([self._values[rows], values], axis=1)
-        units = tf.concat([self._units[rows], units], axis=1)
-        values, places = tf.math.top_k(-values, self._values.shape[1])
+        values, places = tf.math.top_k(closeness, min(length, len(columns)))
+        values = tf.concat([-self._values[rows], values], axis=1)
+        units = tf.concat([self._units[rows], tf.gather(columns, places)], axis=1)
+        values, places = tf.math.top_k(values, length)
         self._values[rows] = -values
         self._units[rows] = tf.gather(units, places, batch_dims=1)
 
@@ -184,7 +163,7 @@ class Neighbours:
                 for block, some, part in zip(self._blocks, held, parts, strict=True)
                 if len(part)
             ]
-        ).merged()
+        )
 
 
 def _sampled(bounds: list[int], seed: int) -> np.ndarray:

@@ -6,7 +6,6 @@ with the same values.
 
 import contextlib
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -40,12 +39,11 @@ def over_replicas(
     function: Callable,
     pairs: Iterable[tuple[Any, Any]],
     strategy: tf.distribute.Strategy | None,
-) -> Iterator[tuple[tf.Tensor, ...]]:
+) -> Iterator[tf.Tensor]:
     """What a function returns for each pair of arguments, in their order.
 
     Args:
-        function: From two nested structures of tensors to matrices of float32 or int32, in eager
-            mode or in a graph.
+        function: From two nested structures of tensors to a tensor, in eager mode or in a graph.
         pairs: Its arguments; with a strategy all have the same structure.
         strategy: Whose replicas share the pairs, or None for this device alone.
     """
@@ -66,17 +64,13 @@ def _shapes(arguments: Any) -> list[tf.TensorShape]:
 
 
 class _Shared:
-    """A function on every replica at once, traced as one graph.
-
-    Results of any shapes go through one gathering of flat numbers: float64 holds float32 and int32.
-    """
+    """A function on every replica at once, traced as one graph."""
 
     def __init__(self, function: Callable, strategy: tf.distribute.Strategy):
         self._function, self._strategy = function, strategy
-        self._types: list[tf.DType] = []
         self._run = tf.function(lambda *pair: strategy.run(self._on_replica, pair), autograph=False)
 
-    def round(self, arguments: Sequence[tuple[Any, Any]]) -> list[tuple[tf.Tensor, ...]]:
+    def round(self, arguments: Sequence[tuple[Any, Any]]) -> list[tf.Tensor]:
         """The results for one pair of arguments on each replica."""
         first, second = (
             self._strategy.experimental_distribute_values_from_function(
@@ -86,23 +80,11 @@ class _Shared:
         )
         with full_precision(), _as_written():  # when the graph runs
             found = self._run(first, second)
-        numbers, shapes = (self._strategy.experimental_local_results(one)[0] for one in found)
-        shapes = [tuple(shape) for shape in shapes.numpy()]
-        parts = tf.split(numbers, [math.prod(shape) for shape in shapes])
-        count = len(self._types)
-        tensors = [
-            tf.cast(tf.reshape(part, shape), self._types[place % count])
-            for place, (part, shape) in enumerate(zip(parts, shapes, strict=True))
-        ]
-        return [tuple(tensors[k : k + count]) for k in range(0, len(tensors), count)]
+        return tf.unstack(self._strategy.experimental_local_results(found)[0])
 
-    def _on_replica(self, first: Any, second: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _on_replica(self, first: Any, second: Any) -> tf.Tensor:
         found = self._function(first, second)
-        self._types = [one.dtype for one in found]
-        numbers = tf.concat([tf.reshape(tf.cast(one, tf.float64), [-1]) for one in found], axis=0)
-        shapes = tf.stack([tf.shape(one) for one in found])
-        context = tf.distribute.get_replica_context()
-        return context.all_gather(numbers, axis=0), context.all_gather(shapes, axis=0)
+        return tf.distribute.get_replica_context().all_gather(found[None], axis=0)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,6 @@ Distances stay, the importance of a unit grows with what it takes over (Srinivas
 Section 3): `s_ij = <a_j^2> ||W_i - W_j||^2` for the nearest i of each j that is left.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from keras_dfprune.methods.base import GroupView
@@ -26,7 +24,7 @@ class Importance:
         self._aggregate = aggregate
         self._scale = merge_scale
         self._merged: dict[int, list[np.ndarray]] = {}  # rows of units that have taken over others
-        self.values = np.square(merge_scale) * self._of(group.outgoing)
+        self.values = np.square(merge_scale) * self._of_all()
 
     def hand_over(self, unit: int, survivor: int, factor: float) -> None:
         """`a_i <- a_i + factor a_j` in the scaled weights."""
@@ -34,21 +32,28 @@ class Importance:
         for row, other in zip(ours, self._row(unit), strict=True):
             row += factor * other
         self._merged.pop(unit, None)
-        self.values[survivor] = self._of(ours)[0]
+        self.values[survivor] = self._of_row(ours)
 
     def _row(self, unit: int) -> list[np.ndarray]:
         if unit in self._merged:
             return self._merged[unit]
-        rows = (block[unit : unit + 1] for block in self._outgoing)
-        return [np.multiply(self._scale[unit], row, dtype=np.float64) for row in rows]
+        rows = [block[unit].astype(np.float64) for block in self._outgoing]
+        for row in rows:
+            row *= self._scale[unit]
+        return rows
 
-    def _of(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+    def _of_row(self, row: list[np.ndarray]) -> float:
         if self._aggregate == "mean":
-            rows = [block.reshape(len(block), -1) for block in blocks]
+            return sum(float(np.vdot(part, part)) for part in row) / self._outputs
+        return max(float(np.square(part).sum(axis=0).max()) for part in row)
+
+    def _of_all(self) -> np.ndarray:
+        if self._aggregate == "mean":
+            rows = [block.reshape(len(block), -1) for block in self._outgoing]
             squares = [np.einsum("ij,ij->i", row, row, dtype=np.float64) for row in rows]
             return np.sum(squares, axis=0) / self._outputs
-        squares = [np.square(block, dtype=np.float64).sum(axis=1).max(axis=1) for block in blocks]
-        return np.max(squares, axis=0)
+        squares = [np.square(block, dtype=np.float64) for block in self._outgoing]
+        return np.max([one.sum(axis=1).max(axis=1) for one in squares], axis=0)
 
 
 class Search:
@@ -102,7 +107,7 @@ class Search:
             unit = int(np.flatnonzero(self._alive)[0])
         return unit, float(self._cost[unit])
 
-    def _price(self, units: np.ndarray | int) -> None:
+    def _price(self, units: np.ndarray) -> None:
         weight = self._importance.values[units]
         self._cost[units] = np.where(weight == 0, 0.0, weight * self._distance[units])
 
@@ -120,7 +125,8 @@ class Search:
             self._nearest[unit] = -1
             self._look_up((self._nearest == unit).nonzero()[0])
             if survivor >= 0:
-                self._price(survivor)
+                weight = self._importance.values[survivor]
+                self._cost[survivor] = weight * self._distance[survivor] if weight else 0.0
 
     def _allowed(self) -> np.ndarray:
         return self._alive & self._survives
