@@ -122,8 +122,8 @@ class PostTrainPrune(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._forget()
-        if not self.model.built:
-            return
+        if isinstance(self.model, keras.Sequential) and not self.model.built:
+            return  # the first batch builds it
         try:  # rather now than after hours of training
             check_names(self.model, self._arguments["sparsity"], self._arguments["layers"])
         except Exception as error:

@@ -132,6 +132,22 @@ def test_an_error_does_not_lose_the_training(data):
     assert callback.plan is None
 
 
+def test_a_model_whose_graph_can_t_be_seen_is_told_before_the_training(data):
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.head(x)
+
+    model = Net()
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="functionalize"):
+        model.fit(*data, verbose=0, callbacks=[dfprune.PostTrainPrune(strict=True)])
+    assert model.optimizer.iterations == 0
+
+
 def test_an_error_while_scoring_keeps_the_pruned_model(data):
     x, y = data
     callback = dfprune.PostTrainPrune(sparsity=0.5, validation_data=(x[:, :2], y))
