@@ -151,7 +151,7 @@ def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
     if refused:
         reasons = "; ".join(f"{refusal.layer}: {refusal.reason}" for refusal in refused)
         warn(f"Layers left whole although they were named: {reasons}")
-    elif not made.groups:
+    elif not layout.groups:
         reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
         reasons = reasons or "It has no Dense layer"
         warn(f"Model '{made.model_name}' has nothing to prune. {reasons}")

@@ -5,7 +5,6 @@ A thin wrapper: the work is `plan`, `PruningPlan.apply` and `export`.
 
 import os
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from keras_dfprune.methods.base import Method
 from keras_dfprune.methods.replicas import check_strategy
 from keras_dfprune.plan import PruningPlan
 from keras_dfprune.request import check_names, find_method
+from keras_dfprune.warning import warn
 
 
 class PostTrainPrune(keras.callbacks.Callback):
@@ -110,13 +110,12 @@ class PostTrainPrune(keras.callbacks.Callback):
         Warns where the trained model's weights are no longer those that were pruned.
         """
         if self._pruned_model is not None and weights_digest(self.model) != self._digest:
-            warnings.warn(
+            warn(
                 "The model's weights changed after PostTrainPrune had pruned them, so pruned_model "
                 "is not the pruned form of what the model is now. If another callback changed "
                 "them when training ended (EarlyStopping with restore_best_weights=True, say), "
                 "put PostTrainPrune behind it: callbacks=[early_stopping, post_train_prune]. "
-                "If you trained on, call dfprune.apply(model).",
-                stacklevel=2,
+                "If you trained on, call dfprune.apply(model)."
             )
         return self._pruned_model
 
@@ -129,10 +128,7 @@ class PostTrainPrune(keras.callbacks.Callback):
         except Exception as error:
             if self.strict:
                 raise
-            warnings.warn(
-                f"PostTrainPrune can't prune this model when its training ends: {error}",
-                stacklevel=2,
-            )
+            warn(f"PostTrainPrune can't prune this model when its training ends: {error}")
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         try:
@@ -146,10 +142,9 @@ class PostTrainPrune(keras.callbacks.Callback):
                 raise
             self.error = error
             missing = "pruned" if self._pruned_model is None else "exported and scored"
-            warnings.warn(
+            warn(
                 f"The training is complete, but the model could not be {missing}: "
-                f"{type(error).__name__}: {error} (kept in callback.error; strict=True raises it)",
-                stacklevel=2,
+                f"{type(error).__name__}: {error} (kept in callback.error; strict=True raises it)"
             )
 
     def _forget(self) -> None:

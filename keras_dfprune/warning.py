@@ -5,16 +5,16 @@ import warnings
 
 
 def warn(message: str) -> None:
-    """Warns from the first line outside this package, however deep the warning arises.
+    """Warns from the caller's line: the first outside this package and Keras (it calls callbacks).
 
     Args:
         message: What to say.
     """
-    package = __name__.split(".")[0]
+    inside = (__name__.split(".")[0], "keras")
     level, frame = 0, inspect.currentframe()
     while frame is not None:
         level += 1  # 1 is this function's own frame
-        if frame.f_globals.get("__name__", "").split(".")[0] != package:
+        if frame.f_globals.get("__name__", "").split(".")[0] not in inside:
             break
         frame = frame.f_back
     warnings.warn(message, stacklevel=level)

@@ -2,7 +2,6 @@
 
 import json
 import types
-import warnings
 from pathlib import Path
 
 import keras
@@ -12,6 +11,7 @@ from keras_dfprune.export.files import quiet
 from keras_dfprune.export.result import ExportError, first_line
 from keras_dfprune.graph import all_layers, detached
 from keras_dfprune.samples import Samples, hand_over, run_model
+from keras_dfprune.warning import warn
 
 
 def write(model: keras.Model, path: Path) -> None:
@@ -22,11 +22,10 @@ def write(model: keras.Model, path: Path) -> None:
     """
     fault = _compile_fault(model)
     if fault is not None:
-        warnings.warn(
+        warn(
             f"The file '{path.name}' holds the model without its optimizer, loss and metrics, "
             "because Keras could not read them back. To keep them, decorate your own loss or "
-            f"metric with @keras.saving.register_keras_serializable(). Keras said: {fault}",
-            stacklevel=3,  # the caller of dfprune.export
+            f"metric with @keras.saving.register_keras_serializable(). Keras said: {fault}"
         )
         model = detached(model)
         vars(model).update(compiled=False, optimizer=None)
