@@ -47,7 +47,7 @@ def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, cons
     monkeypatch.setattr(surgeon, "_FEW_OUTPUTS", few)  # the outgoing weights or their products
     second, outgoing, _ = a_layer(seed)
     second, left = (second, spread(second)) if constant else (second[:-1, :-1],) * 2
-    greedy = surgeon.greedy_order(left, outgoing, ridge=0.0, block=block)
+    greedy = surgeon.greedy_order(left, surgeon.Outgoing(outgoing), ridge=0.0, block=block)
     order, costs = brute_force(second, outgoing)
     assert list(greedy.order) == order
     np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
@@ -56,7 +56,7 @@ def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, cons
 def test_blocks_do_not_change_the_order():
     second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
     orders = [
-        surgeon.greedy_order(spread(second), outgoing, ridge=1e-6, block=block)
+        surgeon.greedy_order(spread(second), surgeon.Outgoing(outgoing), ridge=1e-6, block=block)
         for block in (1, 7, 64)
     ]
     for other in orders[1:]:
@@ -73,9 +73,9 @@ def test_the_reported_error_is_what_happens():
     rebuilt = values[:, features] @ squares.coefficients
     change = (values[:, removed] - rebuilt) @ outgoing[removed]
     square = np.mean(np.sum((values[:, removed] @ outgoing[removed]) ** 2, axis=1))
-    error = squares.error(square, outgoing[removed])
+    error = squares.error(square, surgeon.Outgoing(outgoing), removed)
     square = np.mean((values[:, removed] @ outgoing[removed, 0]) ** 2)
-    alone = squares.error(square, outgoing[removed, :1])  # fewer outputs than units
+    alone = squares.error(square, surgeon.Outgoing(outgoing[:, :1]), removed)  # fewer outputs
     assert alone == pytest.approx(np.mean(change[:, 0] ** 2), abs=1e-9)
     assert error == pytest.approx(np.mean(np.sum(change**2, axis=1)))
     assert error == pytest.approx(refit_error(second, list(removed), outgoing))
@@ -89,13 +89,15 @@ def test_the_ridge_pulls_towards_its_centre():
     merge = {"nearest": np.array([1]), "scale": np.array([2.0])}
     pulled = surgeon.LeastSquares(within, across.copy(), **merge, ridge=ridge)
     np.testing.assert_allclose(pulled.coefficients, [[0.0], [2.0]], atol=1e-6)
-    outgoing = np.array([[1.0, -3.0]])  # the error is that of the moments, without the ridge
+    outgoing = surgeon.Outgoing(
+        np.array([[1.0, -3.0]])
+    )  # the error is that of the moments, without the ridge
     left = second[0, 0] - 4.0 * across[1, 0] + 4.0 * within[1, 1]
-    assert pulled.error(10.0 * second[0, 0], outgoing) == pytest.approx(10.0 * left)
+    assert pulled.error(10.0 * second[0, 0], outgoing, np.array([0])) == pytest.approx(10.0 * left)
     few = surgeon.LeastSquares(within, np.tile(across, 3), nearest=np.ones(3, int),
                                scale=np.full(3, 2.0), ridge=ridge)  # fmt: skip
-    ones = np.ones((3, 1))
-    assert few.error(9.0 * second[0, 0], ones) == pytest.approx(9.0 * left)
+    ones = surgeon.Outgoing(np.ones((3, 1)))
+    assert few.error(9.0 * second[0, 0], ones, np.arange(3)) == pytest.approx(9.0 * left)
 
 
 def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
@@ -110,7 +112,7 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     across = second[features, 3:4]
     solution = surgeon.LeastSquares(within, across, **merge, ridge=ridge).coefficients
     assert np.max(np.abs(solution)) <= 1.0 + 1e-6
-    greedy = surgeon.greedy_order(second, np.eye(9), ridge=ridge)
+    greedy = surgeon.greedy_order(second, surgeon.Outgoing(np.eye(9)), ridge=ridge)
     assert np.all(np.isfinite(greedy.costs))
     assert set(greedy.order[:2]) <= {1, 2, 3}  # two of the three copies go first
     np.testing.assert_allclose(greedy.costs[:2], 0.0, atol=1e-5)
@@ -118,5 +120,7 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
 
 def test_units_that_are_nothing_under_the_prior_have_an_order_too():
     for second in (np.zeros((3, 3)), np.diag([1e-300] * 3)):
-        found = surgeon.greedy_order(second, np.eye(3), ridge=surgeon.ridge_of(second, 1e-6))
+        found = surgeon.greedy_order(
+            second, surgeon.Outgoing(np.eye(3)), ridge=surgeon.ridge_of(second, 1e-6)
+        )
         assert sorted(found.order) == [0, 1] and np.all(found.costs < 1e-5)

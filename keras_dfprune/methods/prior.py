@@ -5,6 +5,7 @@ feeds have its units' moments; what nothing is known of gets a prior read off th
 """
 
 import dataclasses
+import functools
 import math
 import numbers
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import tensorflow as tf
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
-from keras_dfprune.methods.symmetric import gram
+from keras_dfprune.methods.symmetric import gram, product
 
 # Weights that gradient descent has trained lie in the span of the data: half of the prior's
 # covariance is theirs; between 0.5 and 0.8 nothing changes beyond noise. Where the features'
@@ -134,24 +135,25 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
     Raises:
         ValueError: If the prior of a model input doesn't fit its features.
     """
-    weights = np.asarray(group.weight_sets[:, : group.inputs], np.float64)
+    weights = group.weight_sets[:, : group.inputs]
     mean = np.array(group.weight_sets[:, group.inputs], np.float64)
-    covariance = np.zeros((group.units, group.units))
-    unknown = np.ones(group.inputs, bool)
+    covariances, unknown = [], np.ones(group.inputs, bool)
     for feed in group.feeds:
-        known = _fed_by_group(group, weights, feed, context) or _fed_by_input(weights, feed, prior)
+        known = _fed_by_group(group, feed, context) or _fed_by_input(group, feed, prior)
         if known is not None:
-            mean, covariance = mean + known[0], covariance + known[1]
+            mean = mean + known[0]
+            covariances.append(known[1])
             unknown[feed.columns] = False
     means = mean[None]
     if np.any(unknown):
         part = weights if np.all(unknown) else weights[:, unknown]
         assumed = assume(part, group.weight_sets[:, group.inputs], prior)
-        covariance += assumed.covariance
+        covariances.append(assumed.covariance)
         # Not for convolutions, whose moments are handed on as if they were known: LeNet-5 on MNIST
         # at 460, 480, 490 of the 500 units behind them lost 5, 10 and 15 points more with it.
         if np.any(assumed.shift) and not group.taps:
-            means = mean + MEAN_NODES[:, None] * (part @ assumed.shift)
+            means = mean + MEAN_NODES[:, None] * (assumed.weights @ assumed.shift)
+    covariance = functools.reduce(np.add, covariances)
     if group.batch_mean is not None and group.batch_std is not None:
         mean, covariance = _measured(covariance, group.batch_mean, group.batch_std)
         means = mean[None]
@@ -211,6 +213,8 @@ def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
         prior: What is assumed of the inputs.
     """
     features = weights.shape[1]
+    tensor = tf.cast(weights, tf.float64)
+    weights = np.asarray(tensor)  # the same memory on a CPU
     energy = np.einsum("uf,uf->f", weights, weights)
     share = WEIGHTS_SHARE if prior.kind == "weights" and np.any(energy) else 0.0
     own, shift = math.sqrt(1.0 - share), np.zeros(features)
@@ -218,7 +222,7 @@ def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
     if share:
         shared = np.sqrt(share / np.where(energy > 0.0, energy, 1.0))
         shift = 1.0 / (energy + np.mean(energy))
-    covariance = _covariance(weights, own, shared)
+    covariance = _covariance(tensor, own, shared)
     std = _root_mean_square(np.diagonal(covariance), power=1)
     scale = 1.0
     if prior.scale != "auto":
@@ -263,15 +267,17 @@ def _root_mean_square(values: np.ndarray, power: int = 2) -> float:
     return math.sqrt(np.mean(np.asarray(values, np.float64) ** power)) if len(values) else 0.0
 
 
-def _covariance(weights: np.ndarray, own: float, shared: np.ndarray) -> np.ndarray:
+def _covariance(weights: tf.Tensor, own: float, shared: np.ndarray) -> np.ndarray:
     """That of the pre-activations around a given mean; no features x features matrix is made."""
-    with full_precision():  # what the inputs share is assumed: float32 is enough for its weights
-        mixed = gram(tf.constant(weights * np.sqrt(shared), tf.float32))  # weights @ codes.T
-    return np.asarray(gram(tf.concat([own * weights, tf.cast(mixed, tf.float64)], axis=1)))
+    scaled = np.empty(weights.shape, np.float32)  # what inputs share is assumed: this is enough
+    np.multiply(weights, np.sqrt(shared), out=scaled, casting="same_kind")
+    with full_precision():
+        mixed = tf.cast(gram(tf.constant(scaled)), tf.float64)  # weights @ codes.T
+    return np.asarray(own**2 * gram(weights) + gram(mixed))
 
 
 def _fed_by_group(
-    group: GroupView, weights: np.ndarray, feed: Feed, context: Context
+    group: GroupView, feed: Feed, context: Context
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """What the kept units of an earlier group contribute, or None where they are not known.
 
@@ -282,19 +288,20 @@ def _fed_by_group(
     moments = context.moments.get(feed.group) if feed.group is not None else None
     if not isinstance(moments, UnitMoments):
         return None
-    scaled = weights[:, feed.columns] * feed.scale
-    mean = weights[:, feed.columns] @ feed.shift + scaled @ moments.mean[feed.units]
     inner, positions = moments.covariance, _positions(feed.units)
     if len(positions) > 1 and not group.taps:
         return None
-    covariance = np.zeros((len(weights), len(weights)))
+    weights = np.asarray(group.weight_sets[:, feed.columns], np.float64)
+    scaled = weights * feed.scale
+    mean = weights @ feed.shift + scaled @ moments.mean[feed.units]
+    covariance = np.zeros((group.units, group.units))
     for columns in positions:
         part = tf.constant(scaled[:, columns])
         spread = tf.constant(inner[np.ix_(feed.units[columns], feed.units[columns])])
-        covariance += tf.matmul(tf.matmul(part, spread), part, transpose_b=True).numpy()
+        covariance += np.asarray(product(tf.matmul(part, spread), part))
     if len(positions) > 1:
         std = np.sqrt(np.maximum(np.diagonal(inner), 0.0))[feed.units]
-        across = _by_weights(weights[:, feed.columns], scaled * std)
+        across = _by_weights(weights, scaled * std)
         covariance = (1.0 - POSITIONS_SHARE) * covariance + POSITIONS_SHARE * across
     return mean, covariance
 
@@ -321,7 +328,7 @@ def known_input(feed: Feed, prior: Prior) -> tuple[np.ndarray, np.ndarray] | Non
 
 
 def _fed_by_input(
-    weights: np.ndarray, feed: Feed, prior: Prior
+    group: GroupView, feed: Feed, prior: Prior
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """What inputs contribute whose distribution is known, or None."""
     known = known_input(feed, prior)
@@ -339,7 +346,7 @@ def _fed_by_input(
             f"The prior of input {feed.origin!r} must fit its {features} features. "
             f"Received: shapes {mean.shape} and {spread.shape}"
         ) from error
-    part = weights[:, feed.columns]
+    part = np.asarray(group.weight_sets[:, feed.columns], np.float64)
     scaled = part * feed.scale
     if square:
         covariance = scaled @ spread @ scaled.T

@@ -50,8 +50,48 @@ def ridge_of(second: np.ndarray, relative: float) -> float:
     return relative * (mean if mean > _NOTHING else 1.0)
 
 
+class Outgoing:
+    """Outgoing weights `A`, and their products where there are many outputs.
+
+    Args:
+        weights: Float array, shape `(units, outputs)`.
+
+    Attributes:
+        weights: Float64 array, shape `(units, outputs)`.
+        products: `A A^T`, tensor of shape `(units, units)`, or None where `A` is much smaller.
+    """
+
+    def __init__(self, weights: np.ndarray):
+        self.weights = np.asarray(weights, np.float64)
+        units, outputs = self.weights.shape
+        few = outputs * _FEW_OUTPUTS <= units
+        self.products = None if few else gram(tf.constant(self.weights))
+
+    def square(self, second: np.ndarray, units: np.ndarray) -> float:
+        """`E|h A|^2`, what leaving some units out would change; summed over the outputs.
+
+        Args:
+            second: Float array, shape `(units, units)`: second moments of all units, or their
+                covariance where a constant takes over, too.
+            units: Int array: the ones to leave out.
+        """
+        out = np.zeros(len(self.weights))
+        out[units] = 1.0
+        if self.products is None:
+            alone = out[:, None] * self.weights
+            return float(np.vdot(alone, tf.matmul(second, alone)))
+        return float(out @ np.einsum("ij,ij,j->i", second, self.products, out))
+
+    def between(self, units: np.ndarray) -> np.ndarray:
+        """`A A^T` of some of the units, in the order given."""
+        if self.products is None:
+            return self.weights[units] @ self.weights[units].T
+        whole = np.asarray(self.products)
+        return whole if len(units) == len(whole) else whole[np.ix_(units, units)]
+
+
 def greedy_order(
-    second: np.ndarray, outgoing: np.ndarray, *, ridge: float, block: int = BLOCK
+    second: np.ndarray, outgoing: Outgoing, *, ridge: float, block: int = BLOCK
 ) -> Greedy:
     """Removes all units but one, each time the one whose removal costs least.
 
@@ -62,18 +102,17 @@ def greedy_order(
     Args:
         second: Float array, shape `(units, units)`: second moments; the covariance where a
             constant takes over, too, for then it is what is left to be explained.
-        outgoing: Float array, shape `(units, outputs)`.
+        outgoing: The outgoing weights.
         ridge: Non-negative float, added to the diagonal.
         block: Int: updates between two flushes.
 
     Returns:
         The `Greedy` order; ties go to the smallest unit.
     """
-    units, outputs = outgoing.shape
+    units, few = len(outgoing.weights), outgoing.products is None
     alive, there = np.arange(units), np.ones(units, bool)  # units in the matrices
     inverted = _Delayed(inverse(_with_ridge(second, ridge)), block)
-    few = outputs * _FEW_OUTPUTS <= units
-    changes = _FewOutputs(outgoing) if few else _ManyOutputs(gram(tf.constant(outgoing)), block)
+    changes = _FewOutputs(outgoing.weights) if few else _ManyOutputs(outgoing.products, block)
     order, costs = [], []
     while len(order) < units - 1:
         cost = np.maximum(changes.diagonal, 0.0) / np.maximum(inverted.diagonal, 1e-300)
@@ -201,24 +240,35 @@ class LeastSquares:
     @functools.cached_property
     def coefficients(self) -> np.ndarray:
         """R: float64, shape `(features, units)`."""
-        return tf.matmul(self._inverse, self._right).numpy()
+        return np.asarray(tf.matmul(self._inverse, self._right))
 
-    def error(self, square: float, outgoing: np.ndarray) -> float:
+    def error(self, square: float, outgoing: Outgoing, units: np.ndarray) -> float:
         """The expected squared change of the outputs, `E|(h - h_features R) A|^2`, without ridge.
+
+        With the features' second moments S and `across` B it is
+        `E|h A|^2 - tr(A^T R^T (2 B - S R) A)`.
 
         Args:
             square: Float, `E|h A|^2`: what leaving the units out would change.
-            outgoing: Float array A, shape `(units, outputs)`.
+            outgoing: The outgoing weights of all units.
+            units: Int array, shape `(units,)`: which of them these are.
 
         Returns:
             Float, summed over the outputs.
         """
-        right = tf.matmul(self._right, outgoing).numpy()
-        if outgoing.shape[1] < outgoing.shape[0]:
-            through = tf.matmul(self._inverse, right)
+        if len(self._right) == 0:
+            return square
+        weights = (
+            outgoing.weights[units] if len(units) < len(outgoing.weights) else outgoing.weights
+        )
+        if weights.shape[1] < len(units):
+            right = tf.matmul(self._right, weights)
+            rebuilt = through = tf.matmul(self._inverse, right)
+            pulled = np.einsum("uo,uo->u", np.asarray(through)[self._nearest], weights)
         else:
-            through = tf.matmul(self.coefficients, outgoing)
-        if len(right):
-            np.subtract.at(right, self._nearest, self._pull[:, None] * outgoing)
-        gained = 2.0 * right - tf.matmul(self._within, through)
-        return max(square - float(tf.reduce_sum(through * gained)), 0.0)
+            right, rebuilt = self._right, self.coefficients
+            through = np.asarray(tf.matmul(rebuilt, outgoing.between(units)))
+            pulled = through[self._nearest, np.arange(len(units))]
+        theirs = np.vdot(through, right) - self._pull @ pulled
+        gained = 2.0 * theirs - np.vdot(through, tf.matmul(self._within, rebuilt))
+        return max(square - float(gained), 0.0)

@@ -22,7 +22,7 @@ from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.exact import Removal, merge_of
-from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, summed
+from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
 RIDGE = 1e-6
@@ -63,6 +63,8 @@ class _Fit:
 
     def rebuilt(self, left: int) -> np.ndarray:
         """All units from the kept ones: float64, shape `(kept, left)`."""
+        if len(self.places) == len(self.kept) and len(self.targets) == left:
+            return self.squares.coefficients
         rebuilt = np.zeros((len(self.kept), left))
         rebuilt[np.arange(len(self.kept)), self.kept] = 1.0
         rebuilt[:, self.targets] = 0.0
@@ -100,8 +102,11 @@ class Surgery:
         self._sparse = self._first_exact(len(exact))
         # From here on every array is over the units that the exact removals leave.
         left = self._sparse.kept
-        self._sets = np.asarray(group.weight_sets, np.float64)[left]
-        self._outgoing = self._sparse.absorb(group.outgoing_matrix())
+        sets, norms, weights = group.weight_sets, group.norms, group.outgoing_matrix()
+        if exact:  # else copies of everything
+            sets, norms, weights = sets[left], norms[left], self._sparse.absorb(weights)
+        self._sets, self._norms = sets, np.maximum(norms, 1e-300)
+        self._outgoing = surgeon.Outgoing(weights)
         self._left = moments.select(left)
         # With a constant that takes over, too, the means are its: covariances are left to rebuild.
         spread = self._left.covariance if group.offset_allowed else self._left.second
@@ -117,7 +122,7 @@ class Surgery:
         greedy = surgeon.greedy_order(self._tensor, self._outgoing, ridge=self._ridge)
         self._order = greedy.order
         costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
-        variance = self._square(np.arange(len(self._sets)))
+        variance = self._outgoing.square(self._tensor, np.arange(len(self._sets)))
         scale = variance if variance > 0.0 else 1.0
         within = np.cumsum(costs) <= DEFAULT_TOLERANCE * scale
         return Curve(
@@ -215,15 +220,10 @@ class Surgery:
             scale=scale[removed],
             ridge=self._ridge,
         )
-        error = squares.error(self._square(removed), self._outgoing[removed])
+        square = self._outgoing.square(self._tensor, removed)
+        error = squares.error(square, self._outgoing, removed)
         places = np.searchsorted(kept, heirs)
         return _Fit(kept, places, removed, squares, error, self._left.select(kept))
-
-    def _square(self, targets: np.ndarray) -> float:
-        """The expected squared change of the outputs without some units."""
-        outgoing = np.zeros_like(self._outgoing)
-        outgoing[targets] = self._outgoing[targets]
-        return float(np.sum(outgoing * tf.matmul(self._tensor, outgoing)))
 
     def _moved(self, kept: np.ndarray, heirs: np.ndarray, merge: _Merge) -> Iterator[_Fit]:
         """Fits with new weight-sets: means of clusters, then those moved downhill."""
@@ -234,7 +234,7 @@ class Surgery:
                 self._normal,
                 self._group.activation,
                 shares,
-                self._outgoing,
+                self._outgoing.weights,
                 constant=self._group.offset_allowed,
                 level=self._group.levels,
                 ridge=RIDGE,
@@ -256,14 +256,16 @@ class Surgery:
         within = new.second
         if self._group.offset_allowed:
             within = new.covariance
-            across -= np.outer(new.mean, self._left.mean)
+            for row, mean in zip(across, new.mean, strict=True):  # a third matrix takes longer
+                row -= mean * self._left.mean
         targets = np.setdiff1d(np.arange(len(self._sets)), np.setdiff1d(kept, heirs))
         if len(heirs) < len(kept):  # else a copy of all of them
             within, across = within[np.ix_(places, places)], across[np.ix_(places, targets)]
         nearest, scale = (part[targets] for part in merge)
         ridge = surgeon.ridge_of(new.second, RIDGE)
         squares = surgeon.LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
-        error = squares.error(self._square(targets), self._outgoing[targets])
+        square = self._outgoing.square(self._tensor, targets)
+        error = squares.error(square, self._outgoing, targets)
         return _Fit(kept, places, targets, squares, error, new, shares, level)
 
     def _cluster_shares(
@@ -278,28 +280,32 @@ class Surgery:
         left = len(self._sets)
         cluster = np.searchsorted(kept, heirs)[nearest]
         cluster[kept] = np.arange(len(kept))
+        sizes = np.bincount(cluster)
+        factor = 1.0 / sizes
+        if self._group.activation.homogeneous:
+            own = self._norms[kept]
+            members = np.split(np.argsort(cluster), np.cumsum(sizes[:-1]))
+            sums = (np.sum(self._sets[some], axis=0, dtype=np.float64) for some in members)
+            norm = np.array([np.linalg.norm(one) for one in sums])
+            factor = own / np.maximum(norm, 1e-3 * own)  # opposite ones cancel
         shares = np.zeros((len(kept), left))
-        shares[cluster, np.arange(left)] = 1.0
-        if not self._group.activation.homogeneous:
-            return shares / np.sum(shares, axis=1, keepdims=True)
-        norm = np.linalg.norm(summed(shares, self._sets), axis=1)
-        own = self._norms()[kept]
-        return shares * (own / np.maximum(norm, 1e-3 * own))[:, None]  # opposite ones cancel
+        shares[cluster, np.arange(left)] = factor[cluster]
+        return shares
 
     def _nearest(self, heirs: np.ndarray, removed: np.ndarray) -> _Merge:
         """The paper's merge: each removed unit on its nearest heir, heirs on themselves."""
         nearest, scale = np.zeros(len(self._sets), np.int64), np.ones(len(self._sets))
         if len(heirs) == 0:
             return nearest, scale
-        norms = self._norms()
+        norms = self._norms
         unit = 1.0 / norms if self._group.activation.homogeneous else np.ones(len(norms))
-        sets = (self._sets * unit[:, None]).astype(np.float32)  # enough to choose one
-        with full_precision():
-            product = tf.matmul(sets[heirs], sets[removed], transpose_b=True)
-        distance = np.square(unit * norms)[heirs, None] - 2.0 * product.numpy()
-        nearest[heirs], nearest[removed] = np.arange(len(heirs)), np.argmin(distance, axis=0)
+        ours, theirs = (self._sets[some] for some in (heirs, removed))
+        ours *= unit[heirs, None]
+        theirs *= unit[removed, None]
+        with full_precision():  # float32 is enough to choose one
+            product = tf.matmul(
+                *(tf.cast(part, tf.float32) for part in (theirs, ours)), transpose_b=True
+            )
+        distance = np.square(unit * norms)[heirs] - 2.0 * np.asarray(product)
+        nearest[heirs], nearest[removed] = np.arange(len(heirs)), np.argmin(distance, axis=1)
         return nearest, unit[heirs[nearest]] / unit
-
-    def _norms(self) -> np.ndarray:
-        squares = np.einsum("ij,ij->i", self._sets, self._sets)
-        return np.maximum(np.sqrt(squares), 1e-300)

@@ -8,17 +8,24 @@ import numpy as np
 import tensorflow as tf
 
 # Rows from which on a matrix is halved: smaller ones are no faster in parts.
-_WHOLE_PRODUCT = 512
-_WHOLE_INVERSE = 512
+_WHOLE_PRODUCT = 2048
+_WHOLE_INVERSE = 256
 
 
 def gram(rows: tf.Tensor) -> tf.Tensor:
     """`rows @ rows.T`, shape `(n, n)`."""
-    half = rows.shape[0] // 2
+    return product(rows, rows)
+
+
+def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """`left @ right.T`, shape `(n, n)`, where that is known to be symmetric."""
+    half = left.shape[0] // 2
     if half < _WHOLE_PRODUCT // 2:
-        return tf.matmul(rows, rows, transpose_b=True)
-    upper, lower = rows[:half], rows[half:]
-    return _symmetric(gram(upper), tf.matmul(lower, upper, transpose_b=True), gram(lower))
+        return tf.matmul(left, right, transpose_b=True)
+    corner = tf.matmul(left[half:], right[:half], transpose_b=True)
+    return _symmetric(
+        product(left[:half], right[:half]), corner, product(left[half:], right[half:])
+    )
 
 
 def inverse(matrix: tf.Tensor) -> tf.Tensor:
@@ -41,16 +48,15 @@ def _factor_and_inverse(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         factor = tf.linalg.triangular_solve(tf.linalg.cholesky(matrix), identity)
         return factor, tf.matmul(factor, factor, transpose_a=True)
     upper, upper_inverse = _factor_and_inverse(matrix[:half, :half])
-    across = tf.matmul(upper, matrix[:half, half:])
-    rest = matrix[half:, half:] - tf.matmul(across, across, transpose_a=True)
-    lower, lower_inverse = _factor_and_inverse(rest)
-    corner = -tf.matmul(lower, tf.matmul(across, upper, transpose_a=True))
+    across = tf.matmul(matrix[half:, :half], upper, transpose_b=True)
+    lower, lower_inverse = _factor_and_inverse(matrix[half:, half:] - gram(across))
+    corner = -tf.matmul(lower, tf.matmul(across, upper))
     found = _symmetric(
-        upper_inverse + tf.matmul(corner, corner, transpose_a=True),
+        upper_inverse + gram(tf.transpose(corner)),
         tf.matmul(lower, corner, transpose_a=True),
         lower_inverse,
     )
-    return _blocks(upper, tf.zeros_like(across), corner, lower), found
+    return _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower), found
 
 
 def _symmetric(upper: tf.Tensor, corner: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
