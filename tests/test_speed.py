@@ -59,7 +59,7 @@ def test_moments_says_what_a_layer_would_need(monkeypatch, error):
 
     monkeypatch.setattr(surgeon, "greedy_order", full)
     model = dense_chain([1000, 3])
-    with pytest.raises(MemoryError, match=r"0\.2 GB for the 1000 units of layer 'fc1'"):
+    with pytest.raises(MemoryError, match=r"0\.1 GB for the 1000 units of layer 'fc1'"):
         dfprune.plan(model, sparsity=0.5, method="moments")
 
 

@@ -132,20 +132,27 @@ class Preactivations:
             The `UnitMoments` of the new units, and a float64 array, shape `(new, units)`.
         """
         mixed = summed(shares, self.covariance)
-        inner = np.asarray(summed(shares, tf.transpose(mixed)))
+        inner = summed(shares, np.asarray(tf.transpose(mixed)))
         old = activated(activation, self.means, np.diagonal(self.covariance))
         new = activated(activation, self.means @ shares.T + level, np.diagonal(inner))
-        across = new.product(old, np.asarray(mixed))
+        across = new.product(old, mixed)
         return UnitMoments(new.expected, new.product(new, inner)), across
 
 
-def summed(shares: np.ndarray, matrix: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """`shares @ matrix`; rows are added one by one where each of them is in one sum only."""
+def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`shares @ matrix`; only the rows with a share are added where each is in one sum only."""
     if np.count_nonzero(shares) > shares.shape[1]:
-        return tf.matmul(shares, matrix)
-    owner = np.argmax(shares != 0.0, axis=0)
-    weight = shares[owner, np.arange(shares.shape[1])]
-    return tf.math.unsorted_segment_sum(weight[:, None] * matrix, owner, len(shares))
+        return np.asarray(tf.matmul(shares, matrix))
+    total = np.empty((len(shares), matrix.shape[1]))
+    for row, members in enumerate(members_of(np.argmax(shares != 0.0, axis=0), len(shares))):
+        np.matmul(shares[row, members], matrix[members], out=total[row])
+    return total
+
+
+def members_of(owners: np.ndarray, count: int) -> list[np.ndarray]:
+    """For each of `count` owners, 0 and up, what it owns, ascending."""
+    sizes = np.bincount(owners, minlength=count)
+    return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes[:-1]))
 
 
 def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_dfprune.methods.symmetric import gram, inverse
 
 # Updates between two flushes: one product per block instead of one memory-bound update per removal.
-BLOCK = 128
+BLOCK = 256
 # Removed units leave the matrices when they are a quarter of them, and a block: copying costs more
 # than carrying them on for a while.
 _CARRIED = 1 / 4
@@ -79,7 +79,7 @@ class Outgoing:
         out[units] = 1.0
         if self.products is None:
             alone = out[:, None] * self.weights
-            return float(np.vdot(alone, tf.matmul(second, alone)))
+            return float(np.vdot(alone, second @ alone))
         return float(out @ np.einsum("ij,ij,j->i", second, self.products, out))
 
     def between(self, units: np.ndarray) -> np.ndarray:

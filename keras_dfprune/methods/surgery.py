@@ -22,7 +22,7 @@ from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.exact import Removal, merge_of
-from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
+from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, members_of
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
 RIDGE = 1e-6
@@ -61,14 +61,22 @@ class _Fit:
     shares: np.ndarray | None = None
     level: np.ndarray | None = None
 
+    @property
+    def taken_over(self) -> np.ndarray:
+        """The targets from the kept units: float64, shape `(kept, targets)`."""
+        if len(self.places) == len(self.kept):
+            return self.squares.coefficients
+        taken_over = np.zeros((len(self.kept), len(self.targets)))
+        taken_over[self.places] = self.squares.coefficients
+        return taken_over
+
     def rebuilt(self, left: int) -> np.ndarray:
         """All units from the kept ones: float64, shape `(kept, left)`."""
-        if len(self.places) == len(self.kept) and len(self.targets) == left:
-            return self.squares.coefficients
+        if len(self.targets) == left:
+            return self.taken_over
         rebuilt = np.zeros((len(self.kept), left))
         rebuilt[np.arange(len(self.kept)), self.kept] = 1.0
-        rebuilt[:, self.targets] = 0.0
-        rebuilt[np.ix_(self.places, self.targets)] = self.squares.coefficients
+        rebuilt[:, self.targets] = self.taken_over
         return rebuilt
 
     def constant(self, mean: np.ndarray) -> np.ndarray:
@@ -109,9 +117,7 @@ class Surgery:
         self._outgoing = surgeon.Outgoing(weights)
         self._left = moments.select(left)
         # With a constant that takes over, too, the means are its: covariances are left to rebuild.
-        spread = self._left.covariance if group.offset_allowed else self._left.second
-        self._tensor = tf.constant(spread)
-        self._spread = np.asarray(self._tensor)  # the same memory on a CPU
+        self._spread = self._left.covariance if group.offset_allowed else self._left.second
         self._ridge = surgeon.ridge_of(self._left.second, RIDGE)
         self._normal = None if normal is None else normal.select(left)
         self._steps = steps
@@ -119,10 +125,10 @@ class Surgery:
 
     def curve(self) -> Curve:
         """The whole curve, down to one unit."""
-        greedy = surgeon.greedy_order(self._tensor, self._outgoing, ridge=self._ridge)
+        greedy = surgeon.greedy_order(self._spread, self._outgoing, ridge=self._ridge)
         self._order = greedy.order
         costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
-        variance = self._outgoing.square(self._tensor, np.arange(len(self._sets)))
+        variance = self._outgoing.square(self._spread, np.arange(len(self._sets)))
         scale = variance if variance > 0.0 else 1.0
         within = np.cumsum(costs) <= DEFAULT_TOLERANCE * scale
         return Curve(
@@ -162,12 +168,14 @@ class Surgery:
             constant = fit.constant(self._left.mean)
             offset[gone] += scale * constant[survivor]
             offset[units] = constant
+        kept, removed = units[fit.kept], units[self._split(count - exact)[1]]
+        if fit.shares is None and not len(gone):
+            return LinearMerge(kept, removed, offset, fit.taken_over)
         coefficients, shares = fit.rebuilt(len(units)), fit.shares
         if len(gone):
             coefficients, own = np.empty((len(fit.kept), self._group.units)), coefficients
             coefficients[:, units], coefficients[:, gone] = own, own[:, survivor] * scale
-        kept, removed = units[fit.kept], self._split(count - exact)[1]
-        removed = np.concatenate([gone, units[removed]])
+        removed = np.concatenate([gone, removed])
         if shares is None:
             return LinearMerge(kept, removed, offset, coefficients[:, removed])
         if len(gone):
@@ -220,7 +228,7 @@ class Surgery:
             scale=scale[removed],
             ridge=self._ridge,
         )
-        square = self._outgoing.square(self._tensor, removed)
+        square = self._outgoing.square(self._spread, removed)
         error = squares.error(square, self._outgoing, removed)
         places = np.searchsorted(kept, heirs)
         return _Fit(kept, places, removed, squares, error, self._left.select(kept))
@@ -264,7 +272,7 @@ class Surgery:
         nearest, scale = (part[targets] for part in merge)
         ridge = surgeon.ridge_of(new.second, RIDGE)
         squares = surgeon.LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
-        square = self._outgoing.square(self._tensor, targets)
+        square = self._outgoing.square(self._spread, targets)
         error = squares.error(square, self._outgoing, targets)
         return _Fit(kept, places, targets, squares, error, new, shares, level)
 
@@ -284,7 +292,7 @@ class Surgery:
         factor = 1.0 / sizes
         if self._group.activation.homogeneous:
             own = self._norms[kept]
-            members = np.split(np.argsort(cluster), np.cumsum(sizes[:-1]))
+            members = members_of(cluster, len(kept))
             sums = (np.sum(self._sets[some], axis=0, dtype=np.float64) for some in members)
             norm = np.array([np.linalg.norm(one) for one in sums])
             factor = own / np.maximum(norm, 1e-3 * own)  # opposite ones cancel
