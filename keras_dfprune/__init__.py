@@ -17,10 +17,11 @@ from keras_dfprune.api import apply, plan
 from keras_dfprune.callbacks import PostTrainPrune
 from keras_dfprune.export import ExportError, ExportResult, export
 from keras_dfprune.functionalize import functionalize
+from keras_dfprune.group_plan import GroupPlan
 from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.methods import Moments, Saliency
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
-from keras_dfprune.plan import GroupPlan, PruningPlan
+from keras_dfprune.plan import PruningPlan
 from keras_dfprune.rules import register_rule, unregister_rule
 from keras_dfprune.verify import VerificationError
 
