@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_dfprune.activations import Activation, describe
-from keras_dfprune.methods import gaussian
+from keras_dfprune.methods import activated
 from keras_dfprune.methods.gaussian import Preactivations, normal_moments, sample_moments
 
 NAMES = ["relu", "leaky_relu", "relu6", "hard_tanh", "hard_sigmoid", "linear"]
@@ -149,13 +149,13 @@ def test_powers_and_the_integral_over_an_angle_agree(name, monkeypatch):
     random = np.random.default_rng(2)
     means, r = random.normal(size=(2, 40)), np.linspace(-0.999, 0.999, 40)
     both = [
-        gaussian.activated(activation(name), 3.0 * side, np.ones(40)) for side in (means, -means)
+        activated.activated(activation(name), 3.0 * side, np.ones(40)) for side in (means, -means)
     ]
     found = both[0].product(both[1], np.tile(r, (40, 1)))
     columns = [
         both[0].product(both[1], np.full((40, 40), value))[:, k] for k, value in enumerate(r)
     ]
-    monkeypatch.setattr(gaussian, "_REACH_OF_POWERS", 0.0)
+    monkeypatch.setattr(activated, "_REACH_OF_POWERS", 0.0)
     wanted = both[0].product(both[1], np.tile(r, (40, 1)))
     assert np.any(found != wanted)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)

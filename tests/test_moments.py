@@ -14,7 +14,8 @@ from keras_dfprune.merge import CentroidMerge, LinearMerge
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
 from keras_dfprune.methods.moments import Moments
-from keras_dfprune.methods.prior import PREACTIVATION_STD, Prior, preactivations, read_prior
+from keras_dfprune.methods.preactivations import preactivations
+from keras_dfprune.methods.prior import PREACTIVATION_STD, Prior, read_prior
 from keras_dfprune.methods.sampler import input_sampler
 from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE, RIDGE
 

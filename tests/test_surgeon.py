@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from keras_dfprune.methods import surgeon
+from keras_dfprune.methods.least_squares import LeastSquares, ridge_of
+from keras_dfprune.methods.outgoing import Outgoing
+
+FEW_OUTPUTS = "keras_dfprune.methods.outgoing._FEW_OUTPUTS"
 
 
 def a_layer(seed, units=9, outputs=4, samples=60):
@@ -44,10 +48,10 @@ def brute_force(second, outgoing):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("few", [0, 16])
 def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, constant, monkeypatch):
-    monkeypatch.setattr(surgeon, "_FEW_OUTPUTS", few)  # the outgoing weights or their products
+    monkeypatch.setattr(FEW_OUTPUTS, few)  # the outgoing weights or their products
     second, outgoing, _ = a_layer(seed)
     second, left = (second, spread(second)) if constant else (second[:-1, :-1],) * 2
-    greedy = surgeon.greedy_order(left, surgeon.Outgoing(outgoing), ridge=0.0, block=block)
+    greedy = surgeon.greedy_order(left, Outgoing(outgoing), ridge=0.0, block=block)
     order, costs = brute_force(second, outgoing)
     assert list(greedy.order) == order
     np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
@@ -56,7 +60,7 @@ def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, cons
 def test_blocks_do_not_change_the_order():
     second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
     orders = [
-        surgeon.greedy_order(spread(second), surgeon.Outgoing(outgoing), ridge=1e-6, block=block)
+        surgeon.greedy_order(spread(second), Outgoing(outgoing), ridge=1e-6, block=block)
         for block in (1, 7, 64)
     ]
     for other in orders[1:]:
@@ -64,18 +68,21 @@ def test_blocks_do_not_change_the_order():
         np.testing.assert_allclose(orders[0].costs, other.costs, rtol=1e-6)
 
 
-def test_the_reported_error_is_what_happens():
+@pytest.mark.parametrize("few", [0, 16])
+def test_the_reported_error_is_what_happens(few, monkeypatch):
+    monkeypatch.setattr(FEW_OUTPUTS, few)
     second, outgoing, values = a_layer(seed=5)
     removed, features = np.array([4, 0, 7]), np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
     within, across = second[np.ix_(features, features)], second[np.ix_(features, removed)]
     free = {"nearest": np.zeros(3, int), "scale": np.zeros(3), "ridge": 0.0}
-    squares = surgeon.LeastSquares(within, across, **free)
+    squares = LeastSquares(within, across, **free)
     rebuilt = values[:, features] @ squares.coefficients
     change = (values[:, removed] - rebuilt) @ outgoing[removed]
     square = np.mean(np.sum((values[:, removed] @ outgoing[removed]) ** 2, axis=1))
-    error = squares.error(square, surgeon.Outgoing(outgoing), removed)
+    assert Outgoing(outgoing).square(second[:-1, :-1], removed) == pytest.approx(square)
+    error = squares.error(square, Outgoing(outgoing), removed)
     square = np.mean((values[:, removed] @ outgoing[removed, 0]) ** 2)
-    alone = squares.error(square, surgeon.Outgoing(outgoing[:, :1]), removed)  # fewer outputs
+    alone = squares.error(square, Outgoing(outgoing[:, :1]), removed)  # fewer outputs
     assert alone == pytest.approx(np.mean(change[:, 0] ** 2), abs=1e-9)
     assert error == pytest.approx(np.mean(np.sum(change**2, axis=1)))
     assert error == pytest.approx(refit_error(second, list(removed), outgoing))
@@ -83,20 +90,18 @@ def test_the_reported_error_is_what_happens():
 
 def test_the_ridge_pulls_towards_its_centre():
     second, _, _ = a_layer(seed=6)
-    ridge = surgeon.ridge_of(second[:9, :9], 1e9)
+    ridge = ridge_of(second[:9, :9], 1e9)
     assert ridge == pytest.approx(1e9 * np.mean(np.diagonal(second)[:9]))
     within, across = second[np.ix_([3, 5], [3, 5])], second[[3, 5], :1]
     merge = {"nearest": np.array([1]), "scale": np.array([2.0])}
-    pulled = surgeon.LeastSquares(within, across.copy(), **merge, ridge=ridge)
+    pulled = LeastSquares(within, across.copy(), **merge, ridge=ridge)
     np.testing.assert_allclose(pulled.coefficients, [[0.0], [2.0]], atol=1e-6)
-    outgoing = surgeon.Outgoing(
-        np.array([[1.0, -3.0]])
-    )  # the error is that of the moments, without the ridge
+    outgoing = Outgoing([[1.0, -3.0]])  # the error is that of the moments, without the ridge
     left = second[0, 0] - 4.0 * across[1, 0] + 4.0 * within[1, 1]
     assert pulled.error(10.0 * second[0, 0], outgoing, np.array([0])) == pytest.approx(10.0 * left)
-    few = surgeon.LeastSquares(within, np.tile(across, 3), nearest=np.ones(3, int),
+    few = LeastSquares(within, np.tile(across, 3), nearest=np.ones(3, int),
                                scale=np.full(3, 2.0), ridge=ridge)  # fmt: skip
-    ones = surgeon.Outgoing(np.ones((3, 1)))
+    ones = Outgoing(np.ones((3, 1)))
     assert few.error(9.0 * second[0, 0], ones, np.arange(3)) == pytest.approx(9.0 * left)
 
 
@@ -107,12 +112,12 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     values[:, 3] = values[:, 1] * (1 + 1e-9)
     second = spread(values.T @ values / len(values))
     merge = {"nearest": np.array([0]), "scale": np.array([1.0])}
-    features, ridge = np.array([1, 2, 4, 5, 6, 7, 8, 0]), surgeon.ridge_of(second, 1e-6)
+    features, ridge = np.array([1, 2, 4, 5, 6, 7, 8, 0]), ridge_of(second, 1e-6)
     within = second[np.ix_(features, features)]
     across = second[features, 3:4]
-    solution = surgeon.LeastSquares(within, across, **merge, ridge=ridge).coefficients
+    solution = LeastSquares(within, across, **merge, ridge=ridge).coefficients
     assert np.max(np.abs(solution)) <= 1.0 + 1e-6
-    greedy = surgeon.greedy_order(second, surgeon.Outgoing(np.eye(9)), ridge=ridge)
+    greedy = surgeon.greedy_order(second, Outgoing(np.eye(9)), ridge=ridge)
     assert np.all(np.isfinite(greedy.costs))
     assert set(greedy.order[:2]) <= {1, 2, 3}  # two of the three copies go first
     np.testing.assert_allclose(greedy.costs[:2], 0.0, atol=1e-5)
@@ -120,7 +125,5 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
 
 def test_units_that_are_nothing_under_the_prior_have_an_order_too():
     for second in (np.zeros((3, 3)), np.diag([1e-300] * 3)):
-        found = surgeon.greedy_order(
-            second, surgeon.Outgoing(np.eye(3)), ridge=surgeon.ridge_of(second, 1e-6)
-        )
+        found = surgeon.greedy_order(second, Outgoing(np.eye(3)), ridge=ridge_of(second, 1e-6))
         assert sorted(found.order) == [0, 1] and np.all(found.costs < 1e-5)

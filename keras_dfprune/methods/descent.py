@@ -144,7 +144,7 @@ def _units(activation: Activation, mean: tf.Tensor, std: tf.Tensor):
 
 
 class _Bent:
-    """Piecewise-linear units, as in `gaussian.py`, on tensors that a gradient passes."""
+    """Piecewise-linear units, as in `activated.py`, on tensors that a gradient passes."""
 
     def __init__(self, activation: Activation, mean: tf.Tensor, std: tf.Tensor):
         slopes, intercepts = np.array(activation.linear_pieces, np.float64).T

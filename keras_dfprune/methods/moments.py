@@ -20,7 +20,8 @@ from keras_dfprune.methods.gaussian import (
     sample_moments,
 )
 from keras_dfprune.methods.joint import joint_moments, pooled_moments
-from keras_dfprune.methods.prior import preactivations, read_prior
+from keras_dfprune.methods.preactivations import preactivations
+from keras_dfprune.methods.prior import read_prior
 from keras_dfprune.methods.surgery import Surgery
 
 # Steps of the refinement in closed form, which has converged by then: 1,000 gain no more than 0.3

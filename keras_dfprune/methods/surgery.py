@@ -23,6 +23,8 @@ from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.exact import Removal, merge_of
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, members_of
+from keras_dfprune.methods.least_squares import LeastSquares, ridge_of
+from keras_dfprune.methods.outgoing import Outgoing
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
 RIDGE = 1e-6
@@ -55,7 +57,7 @@ class _Fit:
     kept: np.ndarray
     places: np.ndarray
     targets: np.ndarray
-    squares: surgeon.LeastSquares
+    squares: LeastSquares
     error: float
     moments: UnitMoments
     shares: np.ndarray | None = None
@@ -114,11 +116,11 @@ class Surgery:
         if exact:  # else copies of everything
             sets, norms, weights = sets[left], norms[left], self._sparse.absorb(weights)
         self._sets, self._norms = sets, np.maximum(norms, 1e-300)
-        self._outgoing = surgeon.Outgoing(weights)
+        self._outgoing = Outgoing(weights)
         self._left = moments.select(left)
         # With a constant that takes over, too, the means are its: covariances are left to rebuild.
         self._spread = self._left.covariance if group.offset_allowed else self._left.second
-        self._ridge = surgeon.ridge_of(self._left.second, RIDGE)
+        self._ridge = ridge_of(self._left.second, RIDGE)
         self._normal = None if normal is None else normal.select(left)
         self._steps = steps
         self._fitted: dict[int, _Fit] = {}
@@ -221,7 +223,7 @@ class Surgery:
     ) -> _Fit:
         """Kept units as they are; the heirs among them take over."""
         nearest, scale = merge
-        squares = surgeon.LeastSquares(
+        squares = LeastSquares(
             self._spread[np.ix_(heirs, heirs)],
             self._spread[np.ix_(heirs, removed)],
             nearest=nearest[removed],
@@ -270,8 +272,8 @@ class Surgery:
         if len(heirs) < len(kept):  # else a copy of all of them
             within, across = within[np.ix_(places, places)], across[np.ix_(places, targets)]
         nearest, scale = (part[targets] for part in merge)
-        ridge = surgeon.ridge_of(new.second, RIDGE)
-        squares = surgeon.LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
+        ridge = ridge_of(new.second, RIDGE)
+        squares = LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
         square = self._outgoing.square(self._spread, targets)
         error = squares.error(square, self._outgoing, targets)
         return _Fit(kept, places, targets, squares, error, new, shares, level)

@@ -1,0 +1,102 @@
+"""Second moments of units and of features into the units rebuilt from the features.
+
+`R = (S + ridge I)^-1 (B + ridge R_0)` with the features' second moments S and theirs with the
+units, B, and what that changes in the outputs.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from keras_dfprune.methods.outgoing import Outgoing
+from keras_dfprune.methods.symmetric import inverse
+
+# Mean second moments below are none: times a ridge of 1e-6 they would leave the range of float64.
+_NOTHING = 1e-290
+
+
+def ridge_of(second: np.ndarray, relative: float) -> float:
+    """What is added to the diagonal: `relative` times the mean second moment.
+
+    Where all units are zero under the prior (a relu behind `-abs(x)`), `relative` itself.
+
+    Args:
+        second: Float array, shape `(units, units)`.
+        relative: Non-negative float.
+    """
+    mean = float(np.trace(second)) / max(len(second), 1)
+    return relative * (mean if mean > _NOTHING else 1.0)
+
+
+def with_ridge(matrix: np.ndarray, ridge: float) -> tf.Tensor:
+    """The matrix with a ridge added to its diagonal."""
+    return tf.linalg.set_diag(tf.convert_to_tensor(matrix), np.diagonal(matrix) + ridge)
+
+
+class LeastSquares:
+    """Units rebuilt from features: `argmin_R E|h - h_features R|^2 + ridge |R - R_0|^2`.
+
+    Centred on a merge `R_0` that is sane by itself, so that directions which `within` does not
+    know (near-copies, strongly coloured priors) keep it instead of growing without bound.
+
+    Args:
+        within: Float array, shape `(features, features)`: second moments of the features;
+            covariances where a constant takes over, too.
+        across: Float array, shape `(features, units)`: theirs with the units. Taken over: it is
+            changed in place.
+        nearest: Int array, shape `(units,)`: each unit's only feature in `R_0`.
+        scale: Float array, shape `(units,)`: what that is multiplied by.
+        ridge: Non-negative float, added to the diagonal.
+    """
+
+    def __init__(
+        self,
+        within: np.ndarray,
+        across: np.ndarray,
+        *,
+        nearest: np.ndarray,
+        scale: np.ndarray,
+        ridge: float,
+    ):
+        self._within, self._right = within, across
+        self._nearest, self._pull = nearest, ridge * scale
+        self._inverse = inverse(with_ridge(within, ridge))
+        if len(across):
+            self._right[nearest, np.arange(len(nearest))] += self._pull
+
+    @functools.cached_property
+    def coefficients(self) -> np.ndarray:
+        """R: float64, shape `(features, units)`."""
+        return np.asarray(tf.matmul(self._inverse, self._right))
+
+    def error(self, square: float, outgoing: Outgoing, units: np.ndarray) -> float:
+        """The expected squared change of the outputs, `E|(h - h_features R) A|^2`, without ridge.
+
+        With the features' second moments S and `across` B it is
+        `E|h A|^2 - tr(A^T R^T (2 B - S R) A)`.
+
+        Args:
+            square: Float, `E|h A|^2`: what leaving the units out would change.
+            outgoing: The outgoing weights of all units.
+            units: Int array, shape `(units,)`: which of them these are.
+
+        Returns:
+            Float, summed over the outputs.
+        """
+        if len(self._right) == 0:
+            return square
+        weights = (
+            outgoing.weights[units] if len(units) < len(outgoing.weights) else outgoing.weights
+        )
+        if weights.shape[1] < len(units):
+            right = tf.matmul(self._right, weights)
+            rebuilt = through = tf.matmul(self._inverse, right)
+            pulled = np.einsum("uo,uo->u", np.asarray(through)[self._nearest], weights)
+        else:
+            right, rebuilt = self._right, self.coefficients
+            through = np.asarray(tf.matmul(rebuilt, outgoing.between(units)))
+            pulled = through[self._nearest, np.arange(len(units))]
+        theirs = np.vdot(through, right) - self._pull @ pulled
+        gained = 2.0 * theirs - np.vdot(through, tf.matmul(self._within, rebuilt))
+        return max(square - float(gained), 0.0)
