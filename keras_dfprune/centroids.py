@@ -11,7 +11,7 @@ from keras_dfprune.layout import UnitGroup
 from keras_dfprune.merge import CentroidMerge, UnitMerge
 from keras_dfprune.rules.base import LayerState, UnitRule
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.selection import select
+from keras_dfprune.selection import WeightSets, select
 from keras_dfprune.states import States, absorb, of_units
 
 
@@ -39,7 +39,7 @@ def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: States) ->
         )
     producer = group.producers[0]
     path, rule = producer.path, producer.rule
-    nothing = {path: np.zeros((group.units, 1))}
+    nothing = {path: WeightSets(np.zeros((group.units, 0)), np.zeros((group.units, 1)))}
     scale, shift = select(group.seams[0], nothing, states).front
     if np.any(scale == 0.0):
         raise ValueError(_refused(group, "what follows multiplies some units by 0"))

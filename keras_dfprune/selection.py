@@ -8,6 +8,7 @@ weight-sets stand side by side.
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -20,12 +21,24 @@ from keras_dfprune.states import States, of_features
 from keras_dfprune.streams import Piece, Stage
 
 
-def select(inlet: Inlet, weights: Mapping[str, np.ndarray], states: States) -> "Selection":
+class WeightSets(NamedTuple):
+    """The weight-sets of one producer.
+
+    Attributes:
+        weights: Float array, shape `(units, inputs)`.
+        biases: Float array, shape `(units, 1)`.
+    """
+
+    weights: np.ndarray
+    biases: np.ndarray
+
+
+def select(inlet: Inlet, weights: Mapping[str, WeightSets], states: States) -> "Selection":
     """Folds everything on the way of a group's units to one seam.
 
     Args:
         inlet: An inlet with this seam.
-        weights: Weight-sets by producer: float arrays, shape `(units, inputs + 1)`.
+        weights: Weight-sets by producer.
         states: The present weights.
 
     Returns:
@@ -55,8 +68,7 @@ class Selection:
     """Units as coordinates, while the stages up to a seam are folded in.
 
     Args:
-        blocks: Weight-sets, shape `(units, inputs + 1)`, by what was folded into them; the
-            producer's path comes first.
+        blocks: Weight-sets by what was folded into them; the producer's path comes first.
 
     Attributes:
         blocks: The weight-sets of all producers.
@@ -72,7 +84,7 @@ class Selection:
             arrays, shape `(units,)`.
     """
 
-    def __init__(self, blocks: dict[tuple, np.ndarray]):
+    def __init__(self, blocks: dict[tuple, WeightSets]):
         self.blocks = blocks
         self.extra: list[np.ndarray] = []
         self.batch_mean = self.batch_std = None
@@ -81,7 +93,7 @@ class Selection:
         self.parts: tuple[Selection, ...] = ()
         self.slope, self.monotone, self.homogeneous = 1.0, True, True
         self.bent = False
-        units = len(next(iter(blocks.values())))
+        units = len(next(iter(blocks.values())).weights)
         self._edge = np.zeros(units)  # what each unit is where zeros stand beside it
         self.differs = False
         self.even = True
@@ -133,9 +145,8 @@ class Selection:
 
     def _rescale(self, scale: np.ndarray, shift: np.ndarray, step: tuple) -> None:
         ((key, sets),) = self.blocks.items()  # nothing was joined: it would be bent
-        sets = sets * scale[:, None]
-        sets[:, -1] += shift
-        self.blocks = {(*key, step): sets}
+        scaled = WeightSets(*(part * scale[:, None] for part in sets))
+        self.blocks = {(*key, step): scaled._replace(biases=scaled.biases + shift[:, None])}
         self.front = (self.front[0] * scale, self.front[1] * scale + shift)
 
     def settle(self) -> None:

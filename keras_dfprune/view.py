@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_dfprune.layout import Layout, UnitGroup
 from keras_dfprune.methods.base import Feed, GroupView, Joined
-from keras_dfprune.selection import Selection, select
+from keras_dfprune.selection import Selection, WeightSets, select
 from keras_dfprune.states import States, picked
 
 
@@ -70,9 +70,10 @@ def _at(selections: list[Selection]) -> dict:
     main = max(selections, key=lambda selection: len(selection.blocks))
     blocks = _blocks(selections)
     extra = {one.tobytes(): one for selection in selections for one in selection.extra}
+    weights = [sets.weights for sets in blocks.values()]
     return {
-        "weight_sets": _weight_sets(list(blocks.values()), list(extra.values())),
-        "inputs": sum(sets.shape[1] - 1 for sets in blocks.values()),
+        "weights": weights[0] if len(weights) == 1 else np.concatenate(weights, axis=1),
+        "constants": _constants([sets.biases for sets in blocks.values()], list(extra.values())),
         "activation": dataclasses.replace(
             main.function,
             slope=max(selection.slope for selection in selections),
@@ -85,12 +86,12 @@ def _at(selections: list[Selection]) -> dict:
     }
 
 
-def _blocks(selections: list[Selection]) -> dict[tuple, np.ndarray]:
+def _blocks(selections: list[Selection]) -> dict[tuple, WeightSets]:
     """The weight-sets of all producers, each as often as other things were folded into them."""
     return {key: sets for selection in selections for key, sets in selection.blocks.items()}
 
 
-def _incoming(layout: Layout, states: States, path: str) -> np.ndarray:
+def _incoming(layout: Layout, states: States, path: str) -> WeightSets:
     """A producer's weight-sets: incoming weights that are still there, and the bias."""
     record = layout.layers[path]
     incoming = record.rule.incoming(states[path])
@@ -98,18 +99,13 @@ def _incoming(layout: Layout, states: States, path: str) -> np.ndarray:
         stays = record.inputs.kept(states.kept)
         incoming = np.swapaxes(np.swapaxes(incoming, 0, 1)[stays], 0, 1)  # as kernels lie
     bias = record.rule.bias(states[path]).astype(incoming.dtype)  # as the model will hold it
-    return np.concatenate([incoming.reshape(len(incoming), -1), bias[:, None]], axis=1)
+    return WeightSets(incoming.reshape(len(incoming), -1), bias[:, None])
 
 
-def _weight_sets(blocks: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
-    """Incoming weights of all producers, the sum of the biases, and what must agree besides."""
-    if len(blocks) == 1 and not extra:
-        return blocks[0]
-    biases = [sets[:, -1:] for sets in blocks]
-    separate = biases if len(blocks) > 1 else []
-    return np.concatenate(
-        [*(sets[:, :-1] for sets in blocks), sum(biases), *separate, *extra], axis=1
-    )
+def _constants(biases: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
+    """The sum of all producers' biases, and what must agree besides."""
+    separate = biases if len(biases) > 1 else []
+    return np.concatenate([sum(biases), *separate, *extra], axis=1)
 
 
 def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -129,7 +125,7 @@ def _feeds(selections: list[Selection], layout: Layout, states: States) -> tuple
     feeds, start = [], 0
     for key, sets in _blocks(selections).items():
         feeds += _feeds_of_producer(key[0], start, layout, states)
-        start += sets.shape[1] - 1
+        start += sets.weights.shape[1]
     return tuple(feeds)
 
 

@@ -22,10 +22,12 @@ from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE, RIDGE
 
 def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
     generator = np.random.default_rng(seed)
+    sets = generator.normal(size=(units, inputs + 1))
+    sets = changes.pop("weight_sets", sets)
     values = dict(
         name="fc1",
-        weight_sets=generator.normal(size=(units, inputs + 1)),
-        inputs=inputs,
+        weights=sets[:, :inputs],
+        constants=sets[:, inputs:],
         activation=activation,
         outgoing=(generator.normal(size=(units, positions, outputs)),),
         offset_allowed=True,
@@ -46,9 +48,7 @@ def a_feed(columns, group=None, units=(), origin=None, scale=1.0, shift=0.0):
 
 
 def unit_values(group, inputs):
-    return group.activation.values(
-        inputs @ group.weight_sets[:, : group.inputs].T + group.weight_sets[:, group.inputs]
-    )
+    return group.activation.values(inputs @ group.weights.T + group.biases)
 
 
 def change(group, merge, values):
@@ -100,9 +100,8 @@ def test_linear_units_of_low_rank_go_for_nothing():
 def test_copies_come_out_exactly_before_anything_else():
     """Scaled copies, whose survivors are rebuilt later on, whatever the prior."""
     group = a_group(seed=5, units=10)
-    group.weight_sets[7] = 2.5 * group.weight_sets[2]
-    group.weight_sets[4] = 0.5 * group.weight_sets[2]
-    group.weight_sets[9] = 0.0
+    for part in (group.weights, group.constants):
+        part[7], part[4], part[9] = 2.5 * part[2], 0.5 * part[2], 0.0
     curve = Moments().curve(group, Context())
     assert curve.lossless == 3
     assert np.all(curve.costs[:3] == 0.0)
@@ -149,7 +148,7 @@ def test_what_may_not_survive_takes_nothing_over():
 def test_the_automatic_scale_does_not_depend_on_the_inputs_unit_of_measure():
     group = a_group(seed=7)
     scaled = a_group(seed=7)
-    scaled.weight_sets[:, :6] *= 255.0
+    scaled.weights[:] *= 255.0
     first, second = (Moments().curve(g, Context()) for g in (group, scaled))
     np.testing.assert_array_equal(first.order, second.order)
     np.testing.assert_allclose(first.costs, second.costs, rtol=1e-6)
@@ -158,7 +157,7 @@ def test_the_automatic_scale_does_not_depend_on_the_inputs_unit_of_measure():
 def test_the_automatic_scale_is_ten_times_the_biases_but_half_a_unit_at_least():
     for bias, expected in ((0.2, 2.0), (0.01, 0.5)):
         group = a_group(seed=7)
-        group.weight_sets[:, 6] = bias
+        group.biases[:] = bias
         covariance = preactivations(group, read_prior("weights", "auto"), Context()).covariance
         assert np.sqrt(np.mean(np.diagonal(covariance))) == pytest.approx(expected)
 
@@ -166,13 +165,13 @@ def test_the_automatic_scale_is_ten_times_the_biases_but_half_a_unit_at_least():
 def test_the_weights_prior_is_half_theirs():
     """Unit variance for each feature; the mean between -0.25 and 0.75 deviations."""
     group = a_group(seed=8)
-    weights = group.weight_sets[:, :6].T
+    weights = group.weights.T
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * unit @ unit.T)
     seen = preactivations(group, read_prior("weights", 3.0), Context())
     means, found = seen.means, seen.covariance
     np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-6)
-    moved = means - group.weight_sets[:, 6]
+    moved = means - group.biases
     energy = np.sum(weights**2, axis=1)
     direction = weights.T @ (1.0 / (energy + energy.mean()))
     for shift in moved:
@@ -207,7 +206,7 @@ def test_earlier_groups_hand_on_their_moments(positions):
     context = Context(moments={"before": moments})
     seen = preactivations(group, read_prior("weights", "auto"), context)
     (mean,), covariance = seen.means, seen.covariance
-    weights = group.weight_sets[:, :6]
+    weights = group.weights
     expected = np.kron(np.eye(positions), 0.25 * moments.covariance)
     if positions > 1:
         std = np.sqrt(np.diagonal(expected))
@@ -215,7 +214,7 @@ def test_earlier_groups_hand_on_their_moments(positions):
         expected = 0.5 * expected + 0.5 * np.outer(std, std) * (unit.T @ unit)
     np.testing.assert_allclose(covariance, weights @ expected @ weights.T)
     inputs = 0.5 * moments.mean[units] + 0.25
-    np.testing.assert_allclose(mean, weights @ inputs + group.weight_sets[:, 6])
+    np.testing.assert_allclose(mean, weights @ inputs + group.biases)
 
 
 def test_flattened_positions_and_convolutions_have_a_local_prior_each():
@@ -319,7 +318,8 @@ def test_moments_that_are_not_finite_leave_exact_removals():
 
     activation = Activation("steep", steep, math.inf, False, False, 1.0)
     group = a_group(seed=15, activation=activation)
-    group.weight_sets[5] = group.weight_sets[2]
+    for part in (group.weights, group.constants):
+        part[5] = part[2]
     curve = Moments(prior_scale=100.0).curve(group, Context())
     assert list(curve.order) == [2]
     assert "steep" in curve.note
@@ -357,7 +357,7 @@ def test_draws_in_front_of_a_batch_normalization_have_its_statistics():
     """Measured means exactly, but for a ridge of 1 %; deviations in the mean over the units."""
     truth = np.random.default_rng(17).normal(size=6)
     group = a_group(seed=17, units=5)
-    weights, bias = group.weight_sets[:, :6], group.weight_sets[:, 6]
+    weights, bias = group.weights, group.biases
     beta, gamma = weights @ truth + bias, np.linspace(0.5, 2.0, 5)
     group = a_group(seed=17, units=5, batch_mean=beta, batch_std=gamma)
     inputs = input_sampler(group, read_prior("weights", "auto"))(200_000, np.array([1, 2]))
@@ -373,7 +373,7 @@ def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
     group = a_group(seed=16, units=3, feeds=(a_feed([0, 1], origin="x", scale=2.0, shift=1.0),))
     prior = Prior(kind, 0.7, {"x": (np.array([0.3, -0.2]), std)})
     inputs = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy().astype(np.float64)
-    draws = inputs @ group.weight_sets[:, :6].T + group.weight_sets[:, 6]
+    draws = inputs @ group.weights.T + group.biases
     seen = preactivations(group, prior, Context())
     means, covariance = seen.means, seen.covariance
     covariance = covariance + np.cov(means.T, bias=True)
@@ -418,6 +418,6 @@ def test_mean_weight_sets_are_fitted_and_taken_where_they_are_better():
 
 def test_kept_units_stay_as_they_are_where_their_means_are_worse():
     group = a_group(units=6, inputs=40, averages=True, activation="tanh")
-    group = dataclasses.replace(group, weight_sets=group.weight_sets * np.arange(1, 7)[:, None])
+    group = dataclasses.replace(group, weights=group.weights * np.arange(1, 7)[:, None])
     curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
     assert isinstance(curve.merge(1), LinearMerge)

@@ -34,7 +34,7 @@ def cases():
 @pytest.mark.parametrize(("name", "sets"), list(cases()), ids=lambda value: str(value)[:8])
 def test_lists_are_the_sorted_rows(tiny, name, sets):
     sets = sets.astype("float32")
-    pairwise = PairDistances(sets, np.ones(len(sets)))
+    pairwise = PairDistances([sets], np.ones(len(sets)))
     allowed = np.arange(len(sets)) % 4 != 2
     found = Neighbours(pairwise, allowed, seed=0)
     matrix = np.where(allowed, matrix_of(pairwise), np.inf)
@@ -77,13 +77,13 @@ def test_the_order_does_not_depend_on_tiles(monkeypatch, name, sets):
 
 def test_ties_go_to_the_smallest_survivor_over_tiles(tiny):
     sets = np.eye(9, 10, dtype="float32")
-    found = Neighbours(PairDistances(sets, np.ones(9)), np.ones(9, bool), seed=0)
+    found = Neighbours(PairDistances([sets], np.ones(9)), np.ones(9, bool), seed=0)
     assert found.nearest(np.arange(9), np.ones(9, bool))[0].tolist() == [1] + [0] * 8
 
 
 def test_the_sample_is_all_pairs_or_those_of_some_units(tiny, monkeypatch):
     sets = np.random.default_rng(4).normal(size=(11, 4)).astype("float32")
-    pairwise = PairDistances(sets, np.ones(11))
+    pairwise = PairDistances([sets], np.ones(11))
     wanted = matrix_of(pairwise)
     found = Neighbours(pairwise, np.arange(11) != 3, seed=0)
     np.testing.assert_allclose(found.sample, wanted, rtol=1e-5)
@@ -114,7 +114,7 @@ def test_tiles_full_of_near_copies_take_the_product_in_float64(monkeypatch, dist
     assert taken
     assert curve.order.tolist() == wanted.order.tolist()
     np.testing.assert_allclose(curve.costs, wanted.costs, rtol=1e-5)
-    equal = PairDistances(np.ones((4, 7), "float32") / 3, np.ones(4))
+    equal = PairDistances([np.ones((4, 7), "float32") / 3], np.ones(4))
     assert np.all(matrix_of(equal)[~np.eye(4, dtype=bool)] == 0)
 
 

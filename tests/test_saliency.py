@@ -23,8 +23,8 @@ def random_layer(seed, units=7, inputs=4, shapes=((1, 3),), activation="relu"):
 def group_view(sets, outgoing, activation="relu", **changes):
     settings = {
         "name": "fc",
-        "weight_sets": sets,
-        "inputs": sets.shape[1] - 1,
+        "weights": sets[:, :-1],
+        "constants": sets[:, -1:],
         "activation": describe(keras.activations.get(activation)),
         "outgoing": outgoing,
         "offset_allowed": True,
@@ -116,12 +116,12 @@ def test_what_a_survivor_took_over_counts_from_then_on(normalize):
 
 def test_ratio_of_opposite_and_equal_biases():
     weights = np.eye(3, dtype="float32")
-    matrix = matrix_of(RatioDistances(weights, np.ones(3), np.zeros(3, "float32")))
+    matrix = matrix_of(RatioDistances([weights], np.ones(3), np.zeros(3, "float32")))
     assert matrix[0, 1] == pytest.approx(1.0)  # 0/0 of the biases counts as 0
-    matrix = matrix_of(RatioDistances(weights, np.ones(3), np.array([1.0, -1.0, 1.0], "float32")))
+    matrix = matrix_of(RatioDistances([weights], np.ones(3), np.array([1.0, -1.0, 1.0], "float32")))
     assert np.isinf(matrix[0, 1]) and matrix[0, 2] == pytest.approx(1.0)
     opposite = np.array([[1.0, 0.0], [-1.0, 0.0]], "float32")
-    assert np.isinf(matrix_of(RatioDistances(opposite, np.ones(2), np.ones(2, "float32")))[0, 1])
+    assert np.isinf(matrix_of(RatioDistances([opposite], np.ones(2), np.ones(2, "float32")))[0, 1])
 
 
 def test_ties_go_to_the_smallest_removed_unit_and_the_smallest_survivor():

@@ -27,7 +27,7 @@ def test_scaled_copies_are_close_in_float32():
     one = random.normal(size=(1, 300)).astype("float32")
     sets = np.concatenate([one, 3 * one, 0.1 * one, random.normal(size=(1, 300))]).astype("float32")
     norms = np.linalg.norm(sets.astype(np.float64), axis=1)
-    matrix = matrix_of(PairDistances(sets, norms))
+    matrix = matrix_of(PairDistances([sets], norms))
     assert off_diagonal(matrix[:3, :3]).max() <= 1e-12
     exact = np.sum((sets[0] / norms[0] - sets[3] / norms[3]) ** 2)
     assert matrix[0, 3] == pytest.approx(exact, rel=1e-5)
@@ -40,7 +40,7 @@ def test_near_copies_agree_with_float64(size, spread):
     random = np.random.default_rng(1)
     sets = size * (random.normal(size=(1, 300)) + spread * random.normal(size=(12, 300)))
     sets = sets.astype("float32")
-    matrix = matrix_of(PairDistances(sets, np.ones(12)))
+    matrix = matrix_of(PairDistances([sets], np.ones(12)))
     wanted = exact_distances(sets, np.ones(12))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=3e-4)
     if spread < 0.02:
@@ -52,7 +52,7 @@ def test_near_copies_agree_with_float64(size, spread):
 def test_near_copies_taken_in_several_chunks(monkeypatch):
     monkeypatch.setattr(distances, "_CHUNK", 50)
     sets = (1 + 1e-4 * np.random.default_rng(2).normal(size=(11, 20))).astype("float32")
-    matrix = matrix_of(PairDistances(sets, np.ones(11)))
+    matrix = matrix_of(PairDistances([sets], np.ones(11)))
     wanted = exact_distances(sets, np.ones(11))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=1e-6)
 
@@ -62,7 +62,7 @@ def test_float64_weight_sets_of_any_size(size):
     """Beyond the exponents of float32, too."""
     sets = size * np.random.default_rng(4).normal(size=(6, 20))
     norms = size * np.linalg.norm(sets / size, axis=1)
-    matrix = matrix_of(PairDistances(sets, norms))
+    matrix = matrix_of(PairDistances([sets], norms))
     np.testing.assert_allclose(
         off_diagonal(matrix), off_diagonal(exact_distances(sets, norms)), rtol=1e-5
     )
@@ -73,9 +73,9 @@ def test_weights_of_one_input_cancel_to_nothing():
     weights = np.array([[49], [1], [-49], [-1]], "float32")  # 49 * (1 / 49) is not 1
     norms = np.abs(weights[:, 0]).astype(np.float64)
     alike = np.sign(weights) == np.sign(weights.T)
-    plain = off_diagonal(matrix_of(PairDistances(weights, norms)))
+    plain = off_diagonal(matrix_of(PairDistances([weights], norms)))
     np.testing.assert_allclose(plain, off_diagonal(np.where(alike, 0.0, 4.0)), rtol=1e-6)
-    ratio = off_diagonal(matrix_of(RatioDistances(weights, norms, norms)))
+    ratio = off_diagonal(matrix_of(RatioDistances([weights], norms, norms)))
     np.testing.assert_array_equal(ratio, off_diagonal(np.where(alike, 0.0, np.inf)))
 
 
@@ -104,7 +104,7 @@ def test_tensor_float_32_is_off_for_the_product_alone(monkeypatch):
     before = enabled()
     for state in (True, False):
         tf.config.experimental.enable_tensor_float_32_execution(state)
-        matrix_of(PairDistances(np.eye(4, 3, dtype="float32"), np.ones(4)))
+        matrix_of(PairDistances([np.eye(4, 3, dtype="float32")], np.ones(4)))
         assert enabled() is state
     tf.config.experimental.enable_tensor_float_32_execution(before)
     assert seen == [False, False]
@@ -122,7 +122,7 @@ def test_products_live_where_tensorflow_places_them(monkeypatch):
     monkeypatch.setattr(tf, "matmul", watched)
     model = dense_chain([32, 3])
     with tf.device("CPU:1"):
-        found = PairDistances(np.ones((4, 3), "float32"), np.ones(4))
+        found = PairDistances([np.ones((4, 3), "float32")], np.ones(4))
         block = found.block(0, 4)
         assert block.values.device.endswith("CPU:1")
         assert found.between(block, block).device.endswith("CPU:1")
@@ -171,7 +171,8 @@ class OnWatched(dfprune.Method):
         self._method = method
 
     def curve(self, group, context):
-        group = dataclasses.replace(group, weight_sets=group.weight_sets.view(Watched))
+        weights, constants = (part.view(Watched) for part in (group.weights, group.constants))
+        group = dataclasses.replace(group, weights=weights, constants=constants)
         return self._method.curve(group, context)
 
 

@@ -22,7 +22,7 @@ class Feed:
     """Where some of a group's inputs come from.
 
     Attributes:
-        columns: Int array, shape `(features,)`: columns of `GroupView.weight_sets`.
+        columns: Int array, shape `(features,)`: columns of `GroupView.weights`.
         group: Name of the earlier group whose kept units arrive there, or None.
         units: Int array, shape `(features,)`: which of that group's *kept* units (positions in
             its `kept`) each column carries; empty where `group` is None.
@@ -64,12 +64,12 @@ class GroupView:
 
     Attributes:
         name: Path of the first producer, as in `GroupPlan.layer`.
-        weight_sets: Float array, shape `(units, inputs + 1 + extra)`: each unit's incoming
-            weights, its bias (zero where the layer has none), and further coordinates that must
-            agree for two units to be copies (a PReLU's slopes). Affine layers in front of the
-            activation are folded in.
-        inputs: Number of incoming weights; column `inputs` is the bias.
-        activation: The function from `weight_set @ (x, 1)` to the unit's value, with its
+        weights: Float array, shape `(units, inputs)`: each unit's incoming weights. Affine layers
+            in front of the activation are folded in.
+        constants: Float array, shape `(units, 1 + extra)`: each unit's bias (zero where the layer
+            has none), and further coordinates that must agree for two units to be copies (a
+            PReLU's slopes).
+        activation: The function from `weights @ x + bias` to the unit's value, with its
             properties. `homogeneous` is False where there are extra coordinates.
         outgoing: One float array for each call of a consumer, shape
             `(units, positions, outputs)`, with the scales of the carriers applied.
@@ -85,19 +85,20 @@ class GroupView:
         parameters_per_unit: Parameters that the model loses with one unit, counted alone.
         feeds: Where the inputs come from; columns in no feed are unknown.
         taps: Spatial shape of a convolution's kernel; column `feature * prod(taps) + tap` of
-            `weight_sets` is one tap of one input feature. Empty for a Dense layer.
+            `weights` is one tap of one input feature. Empty for a Dense layer.
         seams: Where units of several producers are joined, or are read at several places behind
             different layers: the group as each place sees it, with the outgoing weights there.
-            Else empty. `weight_sets` holds everything that tells two units apart at any of them.
+            Else empty. `weights` and `constants` hold everything that tells two units apart at any
+            of them.
         averages: Whether kept units can get weighted sums of weight-sets (`CentroidMerge`).
         levels: Whether a constant can be added to those.
         joined: For one of `seams`, or a part of it: what `activation` gets in place of
-            `weight_set @ (x, 1)`; else None.
+            `weights @ x + bias`; else None.
     """
 
     name: str
-    weight_sets: np.ndarray
-    inputs: int
+    weights: np.ndarray
+    constants: np.ndarray
     activation: Activation
     outgoing: tuple[np.ndarray, ...]
     offset_allowed: bool
@@ -116,13 +117,31 @@ class GroupView:
     @property
     def units(self) -> int:
         """Number of units in the group."""
-        return len(self.weight_sets)
+        return len(self.weights)
+
+    @property
+    def inputs(self) -> int:
+        """Number of incoming weights of a unit."""
+        return self.weights.shape[1]
+
+    @property
+    def biases(self) -> np.ndarray:
+        """Float array, shape `(units,)`."""
+        return self.constants[:, 0]
+
+    @functools.cached_property
+    def weight_sets(self) -> np.ndarray:
+        """Weights and constants, shape `(units, inputs + 1 + extra)`: a copy, read-only."""
+        joined = np.concatenate([self.weights, self.constants], axis=1)
+        joined.flags.writeable = False
+        return joined
 
     @functools.cached_property
     def norms(self) -> np.ndarray:
         """The norm of each weight-set: float64, shape `(units,)`."""
-        squares = np.einsum("ij,ij->i", self.weight_sets, self.weight_sets, dtype=np.float64)
-        return np.sqrt(squares)
+        parts = (self.weights, self.constants)
+        squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in parts]
+        return np.sqrt(sum(squares))
 
     def outgoing_matrix(self) -> np.ndarray:
         """All outgoing weights side by side: float64, shape `(units, sum(positions * outputs))`."""

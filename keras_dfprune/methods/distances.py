@@ -62,26 +62,25 @@ class PairDistances:
     """Squared distances between weight-sets divided by their norms.
 
     Args:
-        weight_sets: Float array, shape `(units, coordinates)`.
+        parts: Float arrays, shape `(units, coordinates of the part)`: the weight-sets.
         norms: Float64 array, shape `(units,)`: what each weight-set is divided by; ones for the
             plain distance.
     """
 
-    def __init__(self, weight_sets: np.ndarray, norms: np.ndarray):
-        self._raw = weight_sets
+    def __init__(self, parts: Sequence[np.ndarray], norms: np.ndarray):
+        self._parts = parts
         self._norms = norms
-        self.units = len(weight_sets)
+        self.units = len(norms)
 
     def block(self, first: int, end: int) -> Block:
         """The weight-sets of the units from `first` to before `end`."""
         norms = self._norms[first:end]
-        limit = -np.finfo(self._raw.dtype).minexp
+        dtype = np.result_type(*self._parts)
+        limit = -np.finfo(dtype).minexp
         powers = np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
-        if self._raw.flags.c_contiguous:
-            values = tf.transpose(tf.convert_to_tensor(self._raw[first:end]))
-        else:
-            values = tf.convert_to_tensor(self._raw.T[:, first:end])
-        values *= tf.constant(2.0**-powers, values.dtype)
+        parts = (_in_columns(part, first, end) for part in self._parts)
+        values = tf.concat([tf.cast(part, dtype) for part in parts], axis=0)
+        values *= tf.constant(2.0**-powers, dtype)
         norms = tf.constant(norms * 2.0**-powers)
         lengths = tf.reduce_sum(tf.square(tf.cast(values, tf.float32)), axis=0)
         return Block(
@@ -112,13 +111,14 @@ class RatioDistances(PairDistances):
     as infinite.
 
     Args:
-        weights: Float array, shape `(units, inputs)`: the weight-sets without their biases.
+        parts: Float arrays, shape `(units, coordinates of the part)`: the weight-sets without
+            their biases.
         norms: Float64 array, shape `(units,)`: their norms.
         biases: Float array, shape `(units,)`.
     """
 
-    def __init__(self, weights: np.ndarray, norms: np.ndarray, biases: np.ndarray):
-        super().__init__(weights, norms)
+    def __init__(self, parts: Sequence[np.ndarray], norms: np.ndarray, biases: np.ndarray):
+        super().__init__(parts, norms)
         self._biases = biases / norms
 
     def between(self, first: Block, second: Block) -> tf.Tensor:
@@ -131,6 +131,13 @@ class RatioDistances(PairDistances):
 
     def _bias(self, first: int, end: int) -> np.ndarray:
         return self._biases[first:end].astype(np.float64)
+
+
+def _in_columns(part: np.ndarray, first: int, end: int) -> tf.Tensor:
+    """Some rows as columns; those of a transposed kernel are in memory so already."""
+    if part.flags.c_contiguous:
+        return tf.transpose(tf.convert_to_tensor(part[first:end]))
+    return tf.convert_to_tensor(part.T[:, first:end])
 
 
 def _twice_gram(first: Block, second: Block) -> tf.Tensor:

@@ -68,9 +68,9 @@ def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
             found.setdefault(int(unit), Removal(int(unit), -1, 0.0, 0.0))
     if not group.offset_exact:  # beside zero padding no unit is constant
         return found
-    idle = np.flatnonzero(~np.any(group.weight_sets[:, : group.inputs], axis=1))
+    idle = np.flatnonzero(~np.any(group.weights, axis=1))
     if len(idle):
-        biases = group.weight_sets[:, group.inputs].astype(np.float64)
+        biases = group.biases.astype(np.float64)
         values = group.activation.values(biases[None])[0]
         for unit in idle:
             movable = surgery and group.offset_allowed and np.isfinite(values[unit])
@@ -85,12 +85,14 @@ def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
     classes: list[list[int]] = []
     if len(units) and group.activation.homogeneous:
         norms = group.norms
-        classes = _multiples(group.weight_sets, norms, units)
+        classes = _multiples(group, units)
     else:
         norms = np.ones(group.units)
         by_bytes: dict[bytes, list[int]] = {}
         for unit in units:  # adding 0 makes -0.0 and 0.0 the same bytes
-            by_bytes.setdefault((group.weight_sets[unit] + 0).tobytes(), []).append(int(unit))
+            parts = (group.weights[unit], group.constants[unit])
+            row = b"".join((part + 0).tobytes() for part in parts)
+            by_bytes.setdefault(row, []).append(int(unit))
         classes = list(by_bytes.values())
     found = {}
     for members in classes:
@@ -103,16 +105,21 @@ def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
     return found
 
 
-def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) -> list[list[int]]:
+def _multiples(group: GroupView, units: np.ndarray) -> list[list[int]]:
     """Classes, of two units at least, whose weight-sets are positive multiples of each other.
 
     Multiples have equal projections on any direction, so only units that lie next to each other
     along a fixed random direction are compared.
     """
-    direction = np.random.default_rng(0).standard_normal(weight_sets.shape[1])
-    projected = np.einsum("ij,j->i", weight_sets, direction, dtype=np.float64)
-    projected /= norms.clip(min=np.finfo(float).tiny)
-    reach = np.sqrt(_MULTIPLE) * np.linalg.norm(direction)
+    parts = (group.weights, group.constants)
+    random = np.random.default_rng(0)
+    directions = [random.standard_normal(part.shape[1]) for part in parts]
+    projected = sum(
+        np.einsum("ij,j->i", part, direction, dtype=np.float64)
+        for part, direction in zip(parts, directions, strict=True)
+    )
+    projected /= group.norms.clip(min=np.finfo(float).tiny)
+    reach = np.sqrt(_MULTIPLE) * np.linalg.norm(np.concatenate(directions))
     line = units[np.argsort(projected[units], kind="stable")]
     apart = np.flatnonzero(np.diff(projected[line]) > reach) + 1
     starts, ends = np.concatenate([[0], apart]), np.concatenate([apart, [len(line)]])
@@ -121,9 +128,7 @@ def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) ->
         nearby: list[list[int]] = []
         for unit in line[starts[k] : ends[k]]:
             nearby = [some for some in nearby if projected[unit] - projected[some[0]] <= reach]
-            home = next(
-                (some for some in nearby if _multiple(weight_sets, norms, some[0], unit)), None
-            )
+            home = next((some for some in nearby if _multiple(group, some[0], unit)), None)
             if home is None:
                 home = []
                 nearby.append(home)
@@ -132,11 +137,13 @@ def _multiples(weight_sets: np.ndarray, norms: np.ndarray, units: np.ndarray) ->
     return [sorted(members) for members in classes]
 
 
-def _multiple(weight_sets: np.ndarray, norms: np.ndarray, unit: int, other: int) -> bool:
+def _multiple(group: GroupView, unit: int, other: int) -> bool:
     """Whether two units are; a few coordinates tell most that aren't."""
-    for some in (slice(_FEW), slice(None)):
-        difference = weight_sets[unit, some].astype(np.float64) / norms[unit]
-        difference -= weight_sets[other, some].astype(np.float64) / norms[other]
-        if np.sum(np.square(difference)) > _MULTIPLE:
+    square = 0.0
+    for part in (group.weights[:, :_FEW], group.constants, group.weights[:, _FEW:]):
+        difference = part[unit].astype(np.float64) / group.norms[unit]
+        difference -= part[other].astype(np.float64) / group.norms[other]
+        square += float(np.vdot(difference, difference))
+        if square > _MULTIPLE:
             return False
     return True

@@ -134,11 +134,10 @@ class Saliency(Method):
 
     def _distances(self, group: GroupView, merge_scale: np.ndarray) -> PairDistances:
         if self.distance == "weights":
-            return PairDistances(group.weight_sets, merge_scale)
+            return PairDistances((group.weights, group.constants), merge_scale)
         norms = _weights_only(group)
         norms = np.where(norms > 0, norms, 1.0)
-        biases = group.weight_sets[:, group.inputs]
-        return RatioDistances(group.weight_sets[:, : group.inputs], norms, biases)
+        return RatioDistances((group.weights,), norms, group.biases)
 
 
 def _one_of(name: str, value: Any, allowed: tuple) -> None:
@@ -148,7 +147,7 @@ def _one_of(name: str, value: Any, allowed: tuple) -> None:
 
 
 def _weights_only(group: GroupView) -> np.ndarray:
-    return np.linalg.norm(group.weight_sets[:, : group.inputs].astype(np.float64), axis=1)
+    return np.sqrt(np.einsum("ij,ij->i", group.weights, group.weights, dtype=np.float64))
 
 
 def _exact_only(group: GroupView, exact: list[Removal], scale: float) -> Curve:

@@ -42,7 +42,7 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
         Function of a number of rows and a seed (int32, shape `(2,)`) that returns a float32
         tensor, shape `(rows, inputs)`; the same for the same seed.
     """
-    weights = np.asarray(group.weight_sets[:, : group.inputs], np.float64)
+    weights = np.asarray(group.weights, np.float64)
     mean, own, shift = (np.zeros(group.inputs) for _ in range(3))
     codes = []  # of their own for each place, which makes different places independent
     unknown = np.ones(group.inputs, bool)
@@ -61,7 +61,7 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
             codes[-1][:, feed.columns] *= math.sqrt(prior.known_share) * std
             unknown[feed.columns] = False
     if np.any(unknown):
-        biases = group.weight_sets[:, group.inputs]
+        biases = group.biases
         assumed = assume(weights[:, unknown], biases, prior)
         if group.batch_mean is not None and group.batch_std is not None and np.all(unknown):
             mean, assumed = measured_inputs(
