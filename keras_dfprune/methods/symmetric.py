@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 # Rows from which on a matrix is halved: smaller ones are no faster in parts.
-_WHOLE_PRODUCT = 2048
-_WHOLE_INVERSE = 256
+_WHOLE_PRODUCT = 1024
+_WHOLE_INVERSE = 512
 
 
 def gram(rows: tf.Tensor) -> tf.Tensor:
