@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_dfprune.layout import UnitGroup
 from keras_dfprune.merge import CentroidMerge, UnitMerge
-from keras_dfprune.rules.base import LayerState, UnitRule
+from keras_dfprune.rules.base import UnitRule
+from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.selection import WeightSets, select
 from keras_dfprune.states import States, absorb, of_units

@@ -15,12 +15,13 @@ from keras_dfprune.calibration import unit_values
 from keras_dfprune.centroids import carry_out
 from keras_dfprune.fingerprint import start_layer_digests
 from keras_dfprune.graph import Graph
-from keras_dfprune.layout import Layout
+from keras_dfprune.group_plan import GroupPlan
+from keras_dfprune.layout import Layout, UnitGroup
 from keras_dfprune.merge import UnitMerge
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.notes import folded_parameters, new_biases, notes
 from keras_dfprune.parameters import ParameterCount
-from keras_dfprune.plan import GroupPlan, PruningPlan
+from keras_dfprune.plan import PruningPlan
 from keras_dfprune.progress import Progress
 from keras_dfprune.states import States, without_bias
 from keras_dfprune.view import view
@@ -44,7 +45,7 @@ class Planner:
         self._graph = graph
         self._layout = layout
         self._method = method
-        self._context = context
+        self._context = dataclasses.replace(context, progress=progress)
         self._progress = progress
         self._verbose = progress.verbose
         self._digests = start_layer_digests(graph)
@@ -89,15 +90,18 @@ class Planner:
         for name in self._progress.over("Pruning", list(relevant)):
             curve = self._curve(name, states, moments)
             group = self._layout.groups[name]
-            count = 0
+            count, asked = 0, None
             if name in counts:
-                count = self._number(curve, group, counts[name], wanted[name], tolerance)
+                asked = _asked(curve, group, counts[name], wanted[name], tolerance)
+                count = self._number(curve, group, asked)
             merge = self._merge(curve, group, count)
             carry_out(group, merge, states)
             if curve.moments is not None:
                 moments[name] = curve.moments(count)
             if name in counts:
-                groups.append(self._group_plan(name, curve, merge, count))
+                exhausted = count == len(curve.order) < group.units - 1
+                note = curve.note if asked is None or exhausted else None  # why there are no more
+                groups.append(self._group_plan(name, curve, merge, note))
         return groups
 
     def finish(self, groups: list[GroupPlan], verify: bool) -> PruningPlan:
@@ -133,13 +137,8 @@ class Planner:
         seen = view(group, self._layout, states, self._count.saved_by_one(name, kept))
         return self._method.curve(seen, dataclasses.replace(self._context, moments=moments))
 
-    def _number(self, curve, group, count, sparsity, tolerance) -> int:
-        if count is None and sparsity is not None:
-            count = count_for_sparsity(sparsity, group.units)
-        if count is None and tolerance is not None:
-            count = count_for_tolerance(curve, tolerance)
-        if count is None:
-            count = curve.automatic
+    def _number(self, curve, group, asked: int | None) -> int:
+        count = curve.automatic if asked is None else asked
         if count is None:
             raise ValueError(
                 f"method='{self._method.name}' has no automatic cut-off. Give `sparsity` or "
@@ -162,8 +161,8 @@ class Planner:
             )
         return merge
 
-    def _group_plan(self, name, curve: Curve, merge, count: int) -> GroupPlan:
-        error = None
+    def _group_plan(self, name, curve: Curve, merge: UnitMerge, note: str | None) -> GroupPlan:
+        error, count = None, len(merge.removed)
         if self._method.predicts_error:
             expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
             error = float(expected / curve.scale)
@@ -177,6 +176,15 @@ class Planner:
             cutoff=curve.cutoff,
             predicted_error=error,
             histogram=curve.histogram,
-            note=curve.note if count == curve.automatic else None,
+            note=note,
             lossless=curve.lossless,
         )
+
+
+def _asked(curve: Curve, group: UnitGroup, count, sparsity, tolerance) -> int | None:
+    """How many units are to go, or None where that is left to the method."""
+    if count is None and sparsity is not None:
+        return count_for_sparsity(sparsity, group.units)
+    if count is None and tolerance is not None:
+        return count_for_tolerance(curve, tolerance)
+    return count

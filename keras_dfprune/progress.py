@@ -1,5 +1,6 @@
 """A progress bar for work that takes a while, and silence otherwise."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -12,7 +13,7 @@ _PATIENCE = 1.0  # seconds of work after which a bar is worth its line
 
 
 class Progress:
-    """Shows how many layers a stage of the work has done.
+    """Shows how far a stage of the work is: so many layers, or so many steps within one.
 
     Args:
         verbose: 0 for silence.
@@ -20,22 +21,29 @@ class Progress:
 
     def __init__(self, verbose: int = 0):
         self.verbose = verbose
+        self._unfinished = False  # the last line shown is that of a bar which goes on
 
-    def over(self, stage: str, items: Iterable[_Item]) -> Iterator[_Item]:
+    def over(self, stage: str, items: Iterable[_Item], unit: str = "layer") -> Iterator[_Item]:
         """Yields `items`; once a second has passed, a bar shows how many are done.
+
+        Stages may be nested: a long step of one then shows its own bar.
 
         Args:
             stage: What is being done, shown behind the bar.
-            items: One for each layer.
+            items: The steps.
+            unit: What a step is.
         """
         items = list(items)
         start, bar = time.monotonic(), None
         for done, item in enumerate(items, start=1):
             yield item
             if self.verbose and bar is None and time.monotonic() - start > _PATIENCE:
-                bar = keras.utils.Progbar(len(items), unit_name=f"layer, {stage.lower()}")
+                if self._unfinished:
+                    sys.stdout.write("\n")
+                bar = keras.utils.Progbar(len(items), unit_name=f"{unit}, {stage.lower()}")
             if bar is not None:
                 bar.update(done)
+                self._unfinished = done < len(items)
 
 
 SILENT = Progress()

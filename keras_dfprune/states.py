@@ -7,7 +7,9 @@ import numpy as np
 
 from keras_dfprune.layout import Inlet, Layout, UnitGroup
 from keras_dfprune.merge import UnitMerge
-from keras_dfprune.rules.base import Affine, Joint, LayerState, Nonlinear, UnitRule
+from keras_dfprune.rules.base import UnitRule
+from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.streams import Stage
 

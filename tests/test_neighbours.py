@@ -36,7 +36,7 @@ def test_lists_are_the_sorted_rows(tiny, name, sets):
     sets = sets.astype("float32")
     pairwise = PairDistances([sets], np.ones(len(sets)))
     allowed = np.arange(len(sets)) % 4 != 2
-    found = Neighbours(pairwise, allowed, seed=0)
+    found = Neighbours(pairwise, allowed, dfprune.Context(seed=0))
     matrix = np.where(allowed, matrix_of(pairwise), np.inf)
     alive = np.ones(len(sets), bool)
     for unit in np.random.default_rng(1).permutation(len(sets)):
@@ -77,7 +77,7 @@ def test_the_order_does_not_depend_on_tiles(monkeypatch, name, sets):
 
 def test_ties_go_to_the_smallest_survivor_over_tiles(tiny):
     sets = np.eye(9, 10, dtype="float32")
-    found = Neighbours(PairDistances([sets], np.ones(9)), np.ones(9, bool), seed=0)
+    found = Neighbours(PairDistances([sets], np.ones(9)), np.ones(9, bool), dfprune.Context(seed=0))
     assert found.nearest(np.arange(9), np.ones(9, bool))[0].tolist() == [1] + [0] * 8
 
 
@@ -85,10 +85,10 @@ def test_the_sample_is_all_pairs_or_those_of_some_units(tiny, monkeypatch):
     sets = np.random.default_rng(4).normal(size=(11, 4)).astype("float32")
     pairwise = PairDistances([sets], np.ones(11))
     wanted = matrix_of(pairwise)
-    found = Neighbours(pairwise, np.arange(11) != 3, seed=0)
+    found = Neighbours(pairwise, np.arange(11) != 3, dfprune.Context(seed=0))
     np.testing.assert_allclose(found.sample, wanted, rtol=1e-5)
     monkeypatch.setattr(neighbours, "_SAMPLE", 100)
-    found = Neighbours(pairwise, np.arange(11) != 3, seed=2)
+    found = Neighbours(pairwise, np.arange(11) != 3, dfprune.Context(seed=2))
     units = found.sample.argmax(axis=1)  # infinitely far from itself
     np.testing.assert_allclose(found.sample, wanted[units], rtol=1e-5)
     blocks = -(-11 // neighbours.ROWS)

@@ -26,9 +26,9 @@ def test_the_benchmark_runs(capsys, tmp_path):
 def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
     seen, rows = [], dfprune.methods.distances.PairDistances.__init__
 
-    def watched(self, sets, norms):
-        seen.append(sets.shape)
-        rows(self, sets, norms)
+    def watched(self, parts, norms):
+        seen.append((len(norms), sum(part.shape[1] for part in parts)))
+        rows(self, parts, norms)
 
     monkeypatch.setattr(dfprune.methods.distances.PairDistances, "__init__", watched)
     widths = (20, 12, 10, 4)
@@ -72,6 +72,7 @@ def test_progress_names_the_stage_after_a_second(monkeypatch, capsys):
     shown = capsys.readouterr().out
     stages = ("allocating", "pruning", "merging", "rebuilding", "verifying")
     assert [stage for stage in stages if f"layer, {stage}" not in shown] == []
+    assert "tile, comparing units" in shown
     dfprune.apply(model, max_params=200)
     assert capsys.readouterr() == ("", "")
 

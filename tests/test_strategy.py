@@ -84,7 +84,7 @@ def test_the_callback_hands_it_on(monkeypatch, strategy):
     seen = []
     original = Neighbours.__init__
     monkeypatch.setattr(
-        Neighbours, "__init__", lambda self, *rest: seen.append(rest[-1]) or original(self, *rest)
+        Neighbours, "__init__", lambda self, *rest: seen.append(rest[-1].strategy) or original(self, *rest)
     )
     model = dense_chain([8, 3])
     model.compile("sgd", "mse")

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_dfprune.activations import Activation
 from keras_dfprune.merge import UnitMerge
+from keras_dfprune.progress import SILENT, Progress
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,12 +165,15 @@ class Context:
             units' values (behind the activation) in the original model; positions count as
             samples.
         strategy: A `tf.distribute.Strategy` whose replicas share the work of a layer, or None.
+        progress: `progress.over(stage, steps, unit)` yields the steps of a long search and shows
+            a bar where the caller wants one.
     """
 
     seed: int = 0
     moments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     strategy: tf.distribute.Strategy | None = None
+    progress: Progress = SILENT
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.methods.base import Context
 from keras_dfprune.methods.distances import Block, PairDistances, side_by_side
 from keras_dfprune.methods.replicas import over_replicas
 
 # Rows of a block: at 4,096 units 36 of 64 tiles of 512 by 512 are computed, the others are their
 # transposes.
 ROWS = 512
-# So many tiles of a block go through one sort: twice as quick for each as one by one, and 32,768
-# units hold 64 MiB of tiles that wait for it.
+# So many tiles of a block go through one sort: twice as quick for each as one by one. At most as many
+# blocks of tiles wait for it, 64 MiB.
 _TOGETHER = 8
 # Neighbours on a list: it lasts until about 1 in 10 units is left, when few rows remain.
 LENGTH = 32
@@ -32,21 +33,14 @@ class Neighbours:
     Args:
         distances: Between the units.
         allowed: Bool array, shape `(units,)`: the units that may be on a list.
-        seed: For the sample of pairs.
-        strategy: A `tf.distribute.Strategy` whose replicas share the tiles, or None (default).
+        context: Its seed is for the sample of pairs; the replicas of its strategy share the tiles.
 
     Attributes:
         sample: Float64 array, shape `(sampled, units)`: distances of some units, or all, from
             every unit, for the histogram; infinite from themselves.
     """
 
-    def __init__(
-        self,
-        distances: PairDistances,
-        allowed: np.ndarray,
-        seed: int,
-        strategy: tf.distribute.Strategy | None = None,
-    ):
+    def __init__(self, distances: PairDistances, allowed: np.ndarray, context: Context):
         self._distances = distances
         units = distances.units
         length = max(1, min(LENGTH, units - 1))
@@ -54,12 +48,12 @@ class Neighbours:
         self._units = np.zeros((units, length), np.int32)
         self._bounds = [*range(0, units, ROWS), units]
         self._blocks = [distances.block(*some) for some in itertools.pairwise(self._bounds)]
-        self._sampled = _sampled(self._bounds, seed)
+        self._sampled = _sampled(self._bounds, context.seed)
         self._cuts = np.searchsorted(self._sampled, self._bounds)  # in `sampled`, by block
         self.sample = np.empty((len(self._sampled), units))
-        self._fill(allowed, strategy)
+        self._fill(allowed, context)
 
-    def _fill(self, allowed: np.ndarray, strategy: tf.distribute.Strategy | None) -> None:
+    def _fill(self, allowed: np.ndarray, context: Context) -> None:
         """All tiles on the diagonal and above; each unit's columns come in ascending order."""
         last = len(self._blocks) - 1
         places = [
@@ -68,6 +62,7 @@ class Neighbours:
             for row in range(some[-1] + 1)
             for column in some[max(0, row - some[0]) :]
         ]
+        strategy = context.strategy
         if strategy is not None:  # equal shapes together: tiles of the short last block at the end
             places.sort(key=lambda place: place[1] == last)
         pairs = ((self._blocks[row], self._blocks[column]) for row, column in places)
@@ -84,7 +79,8 @@ class Neighbours:
                 self._add(self._span(row), waiting[row], allowed)
                 waiting[row] = []
 
-        for (row, column), tile in zip(places, tiles, strict=True):
+        steps = context.progress.over("Comparing units", places, "tile")
+        for (row, column), tile in zip(steps, tiles, strict=True):
             closeness = -tile
             take(row, column, closeness)
             if row != column:

@@ -92,8 +92,7 @@ class Saliency(Method):
             neighbours = Neighbours(
                 self._distances(group, merge_scale),
                 alive & group.can_survive,
-                context.seed,
-                context.strategy,
+                context,
             )
             cutoff, histogram = mode_of_saliencies(neighbours.sample, importance.values)
         search = Search(group, neighbours, importance, merge_scale, self.surgery)
