@@ -81,11 +81,13 @@ def test_tensorflow_is_set_as_it_was(monkeypatch, strategy):
 
 
 def test_the_callback_hands_it_on(monkeypatch, strategy):
-    seen = []
-    original = Neighbours.__init__
-    monkeypatch.setattr(
-        Neighbours, "__init__", lambda self, *rest: seen.append(rest[-1].strategy) or original(self, *rest)
-    )
+    seen, original = [], Neighbours.__init__
+
+    def watched(self, distances, allowed, context):
+        seen.append(context.strategy)
+        original(self, distances, allowed, context)
+
+    monkeypatch.setattr(Neighbours, "__init__", watched)
     model = dense_chain([8, 3])
     model.compile("sgd", "mse")
     callback = dfprune.PostTrainPrune(sparsity=0.5, strategy=strategy)

@@ -17,8 +17,8 @@ from keras_dfprune.methods.replicas import over_replicas
 # Rows of a block: at 4,096 units 36 of 64 tiles of 512 by 512 are computed, the others are their
 # transposes.
 ROWS = 512
-# So many tiles of a block go through one sort: twice as quick for each as one by one. At most as many
-# blocks of tiles wait for it, 64 MiB.
+# So many tiles of a block go through one sort: twice as quick for each as one by one. The tiles of
+# at most as many blocks wait for it, 64 MiB.
 _TOGETHER = 8
 # Neighbours on a list: it lasts until about 1 in 10 units is left, when few rows remain.
 LENGTH = 32
