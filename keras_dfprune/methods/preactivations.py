@@ -38,8 +38,7 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
     Raises:
         ValueError: If the prior of a model input doesn't fit its features.
     """
-    weights = group.weight_sets[:, : group.inputs]
-    mean = np.array(group.weight_sets[:, group.inputs], np.float64)
+    weights, mean = group.weights, np.array(group.biases, np.float64)
     covariances, unknown = [], np.ones(group.inputs, bool)
     for feed in group.feeds:
         known = _fed_by_group(group, feed, context) or _fed_by_input(group, feed, prior)
@@ -50,7 +49,7 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
     means = mean[None]
     if np.any(unknown):
         part = weights if np.all(unknown) else weights[:, unknown]
-        assumed = assume(part, group.weight_sets[:, group.inputs], prior)
+        assumed = assume(part, group.biases, prior)
         covariances.append(assumed.covariance)
         # Not for convolutions, whose moments are handed on as if they were known: LeNet-5 on MNIST
         # at 460, 480, 490 of the 500 units behind them lost 5, 10 and 15 points more with it.
@@ -87,7 +86,7 @@ def _fed_by_group(
     inner, positions = moments.covariance, _positions(feed.units)
     if len(positions) > 1 and not group.taps:
         return None
-    weights = np.asarray(group.weight_sets[:, feed.columns], np.float64)
+    weights = np.asarray(group.weights[:, feed.columns], np.float64)
     scaled = weights * feed.scale
     mean = weights @ feed.shift + scaled @ moments.mean[feed.units]
     covariance = np.zeros((group.units, group.units))
@@ -130,7 +129,7 @@ def _fed_by_input(
             f"The prior of input {feed.origin!r} must fit its {features} features. "
             f"Received: shapes {mean.shape} and {spread.shape}"
         ) from error
-    part = np.asarray(group.weight_sets[:, feed.columns], np.float64)
+    part = np.asarray(group.weights[:, feed.columns], np.float64)
     scaled = part * feed.scale
     if square:
         covariance = scaled @ spread @ scaled.T

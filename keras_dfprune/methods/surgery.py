@@ -112,7 +112,10 @@ class Surgery:
         self._sparse = self._first_exact(len(exact))
         # From here on every array is over the units that the exact removals leave.
         left = self._sparse.kept
-        sets, norms, weights = group.weight_sets, group.norms, group.outgoing_matrix()
+        # Kernels hold a unit in each column; from here on single units are read, so rows.
+        sets = np.concatenate([group.weights.T, group.constants.T])
+        sets = np.asarray(tf.transpose(sets))
+        norms, weights = group.norms, group.outgoing_matrix()
         if exact:  # else copies of everything
             sets, norms, weights = sets[left], norms[left], self._sparse.absorb(weights)
         self._sets, self._norms = sets, np.maximum(norms, 1e-300)
