@@ -145,8 +145,8 @@ class Selection:
 
     def _rescale(self, scale: np.ndarray, shift: np.ndarray, step: tuple) -> None:
         ((key, sets),) = self.blocks.items()  # nothing was joined: it would be bent
-        scaled = WeightSets(*(part * scale[:, None] for part in sets))
-        self.blocks = {(*key, step): scaled._replace(biases=scaled.biases + shift[:, None])}
+        weights, biases = (part * scale[:, None] for part in sets)
+        self.blocks = {(*key, step): WeightSets(weights, biases + shift[:, None])}
         self.front = (self.front[0] * scale, self.front[1] * scale + shift)
 
     def settle(self) -> None:
