@@ -7,6 +7,7 @@ The new pre-activation of a kept unit is to be `z' = sum_i shares_i z_i + c`, wh
 
 import numpy as np
 
+from keras_dfprune.clusters import summed
 from keras_dfprune.layout import UnitGroup
 from keras_dfprune.merge import CentroidMerge, UnitMerge
 from keras_dfprune.rules.base import UnitRule
@@ -89,6 +90,7 @@ def averaged(
         for axis, role in rule.variable_axes(name, array.ndim):
             if role == "out":
                 rows = np.moveaxis(array.astype(np.float64), axis, 0)
-                rows[merge.kept] = np.tensordot(shares, rows, axes=1)
+                new = summed(shares, rows.reshape(len(rows), -1))
+                rows[merge.kept] = new.reshape(-1, *rows.shape[1:])
                 state = state.with_variable(name, np.moveaxis(rows, 0, axis))
     return state

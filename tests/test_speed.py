@@ -73,6 +73,8 @@ def test_progress_names_the_stage_after_a_second(monkeypatch, capsys):
     stages = ("allocating", "pruning", "merging", "rebuilding", "verifying")
     assert [stage for stage in stages if f"layer, {stage}" not in shown] == []
     assert "tile, comparing units" in shown
+    dfprune.plan(model, sparsity=0.5, method="moments", verbose=1)
+    assert "unit, removing units" in capsys.readouterr().out
     dfprune.apply(model, max_params=200)
     assert capsys.readouterr() == ("", "")
 

@@ -104,7 +104,7 @@ class Moments(Method):
             return surgery.exact_curve(
                 f"exact removals only: the moments of {group.activation.name} are not finite"
             )
-        return surgery.curve()
+        return surgery.curve(context.progress)
 
     def _moments(
         self, group: GroupView, context: Context

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_dfprune.methods.least_squares import with_ridge
 from keras_dfprune.methods.outgoing import Outgoing
 from keras_dfprune.methods.symmetric import inverse
+from keras_dfprune.progress import SILENT, Progress
 
 # Updates between two flushes: one product per block instead of one memory-bound update per removal.
 BLOCK = 256
@@ -34,7 +35,12 @@ class Greedy:
 
 
 def greedy_order(
-    second: np.ndarray, outgoing: Outgoing, *, ridge: float, block: int = BLOCK
+    second: np.ndarray,
+    outgoing: Outgoing,
+    *,
+    ridge: float,
+    block: int = BLOCK,
+    progress: Progress = SILENT,
 ) -> Greedy:
     """Removes all units but one, each time the one whose removal costs least.
 
@@ -48,6 +54,7 @@ def greedy_order(
         outgoing: The outgoing weights.
         ridge: Non-negative float, added to the diagonal.
         block: Int: updates between two flushes.
+        progress: Shows the removals.
 
     Returns:
         The `Greedy` order; ties go to the smallest unit.
@@ -57,7 +64,7 @@ def greedy_order(
     inverted = _Delayed(inverse(with_ridge(second, ridge)), block)
     changes = _FewOutputs(outgoing.weights) if few else _ManyOutputs(outgoing.products, block)
     order, costs = [], []
-    while len(order) < units - 1:
+    for _ in progress.over("Removing units", range(units - 1), "unit"):
         cost = np.maximum(changes.diagonal, 0.0) / np.maximum(inverted.diagonal, 1e-300)
         j = int(np.argmin(np.where(there, cost, np.inf)))
         order.append(int(alive[j]))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.clusters import members_of
 from keras_dfprune.merge import (
     CentroidMerge,
     LinearMerge,
@@ -22,9 +23,10 @@ from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.descent import descend
 from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.exact import Removal, merge_of
-from keras_dfprune.methods.gaussian import Preactivations, UnitMoments, members_of
+from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 from keras_dfprune.methods.least_squares import LeastSquares, ridge_of
 from keras_dfprune.methods.outgoing import Outgoing
+from keras_dfprune.progress import Progress
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
 RIDGE = 1e-6
@@ -128,9 +130,11 @@ class Surgery:
         self._steps = steps
         self._fitted: dict[int, _Fit] = {}
 
-    def curve(self) -> Curve:
-        """The whole curve, down to one unit."""
-        greedy = surgeon.greedy_order(self._spread, self._outgoing, ridge=self._ridge)
+    def curve(self, progress: Progress) -> Curve:
+        """The whole curve, down to one unit; shows the removals."""
+        greedy = surgeon.greedy_order(
+            self._spread, self._outgoing, ridge=self._ridge, progress=progress
+        )
         self._order = greedy.order
         costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
         variance = self._outgoing.square(self._spread, np.arange(len(self._sets)))

@@ -1,0 +1,20 @@
+"""Shares of old units in new ones into weighted sums, one cluster at a time."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`shares @ matrix`; only the rows with a share are added where each is in one sum only."""
+    if np.count_nonzero(shares) > shares.shape[1]:
+        return np.asarray(tf.matmul(shares, matrix))
+    total = np.empty((len(shares), matrix.shape[1]))
+    for row, members in enumerate(members_of(np.argmax(shares != 0.0, axis=0), len(shares))):
+        np.matmul(shares[row, members], matrix[members], out=total[row])
+    return total
+
+
+def members_of(owners: np.ndarray, count: int) -> list[np.ndarray]:
+    """For each of `count` owners, 0 and up, what it owns, ascending."""
+    sizes = np.bincount(owners, minlength=count)
+    return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes[:-1]))
