@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import threading
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import keras
@@ -56,9 +57,16 @@ def start_layer_digests(graph: Graph) -> Future:
             if some
         }
 
-    thread = ThreadPoolExecutor(1)
-    found = thread.submit(rows)
-    thread.shutdown(wait=False)
+    found = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(rows())
+        except BaseException as error:  # raised where the result is asked for
+            found.set_exception(error)
+
+    # executors take no more work once the main thread has ended, while another may still train
+    threading.Thread(target=work).start()
     return found
 
 

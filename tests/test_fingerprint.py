@@ -1,5 +1,6 @@
 """What tells two models apart: weights, settings and wiring, but no names that Keras makes up."""
 
+import concurrent.futures.thread
 import json
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune import fingerprint
 from keras_dfprune.fingerprint import difference, layer_digests, weights_digest
 from keras_dfprune.graph import read_graph
 from tests.models import dense_chain, inputs_of, outputs
@@ -81,3 +83,17 @@ def test_one_digest_of_all_weights():
     assert weights_digest(model) == before
     model.get_layer("fc2").bias.assign_add([0.0, 1e-6])
     assert weights_digest(model) != before
+
+
+def test_a_training_that_outlives_the_main_thread_can_still_be_planned_for(monkeypatch):
+    monkeypatch.setattr(concurrent.futures.thread, "_shutdown", True)  # set when that ends
+    assert layer_digests(read_graph(branched()))
+
+
+def test_what_goes_wrong_beside_the_search_is_raised(monkeypatch):
+    def broken(variable):
+        raise OSError(f"{variable.name} is gone")
+
+    monkeypatch.setattr(fingerprint, "_digest", broken)
+    with pytest.raises(OSError, match="kernel is gone"):
+        dfprune.plan(branched(), sparsity=0.5)

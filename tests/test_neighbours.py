@@ -81,6 +81,35 @@ def test_ties_go_to_the_smallest_survivor_over_tiles(tiny):
     assert found.nearest(np.arange(9), np.ones(9, bool))[0].tolist() == [1] + [0] * 8
 
 
+@pytest.mark.parametrize("strategy", [None, "any"])
+def test_few_tiles_wait_for_the_sort(monkeypatch, strategy):
+    """At most those of eight blocks, eight each; of 46 units the last tile has only 1."""
+    monkeypatch.setattr(neighbours, "ROWS", 3)
+    waiting, most = 0, 0
+    add = Neighbours._add
+
+    def counted(function, pairs, strategy):
+        nonlocal waiting, most
+        for first, second in pairs:
+            waiting += 1 if first is second else 2
+            most = max(most, waiting)
+            yield function(first, second)
+
+    def added(self, rows, tiles, allowed):
+        nonlocal waiting
+        waiting -= len(tiles)
+        add(self, rows, tiles, allowed)
+
+    monkeypatch.setattr(neighbours, "over_replicas", counted)
+    monkeypatch.setattr(Neighbours, "_add", added)
+    sets = np.random.default_rng(6).normal(size=(46, 4)).astype("float32")
+    context = dfprune.Context(seed=0, strategy=strategy)
+    found = Neighbours(PairDistances([sets], np.ones(46)), np.ones(46, bool), context)
+    assert waiting == 0 and most <= 64
+    rows = found.sample.astype("float32")
+    np.testing.assert_array_equal(found._units, np.argsort(rows, axis=1, kind="stable")[:, :32])
+
+
 def test_the_sample_is_all_pairs_or_those_of_some_units(tiny, monkeypatch):
     sets = np.random.default_rng(4).normal(size=(11, 4)).astype("float32")
     pairwise = PairDistances([sets], np.ones(11))

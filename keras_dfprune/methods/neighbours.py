@@ -55,27 +55,28 @@ class Neighbours:
 
     def _fill(self, allowed: np.ndarray, context: Context) -> None:
         """All tiles on the diagonal and above; each unit's columns come in ascending order."""
-        last = len(self._blocks) - 1
+        strategy, blocks = context.strategy, range(len(self._blocks))
+        parts = _split(blocks, _TOGETHER)
+        if strategy is not None:  # equal shapes together: tiles of the short last block at the end
+            parts = [*_split(blocks[:-1], _TOGETHER), blocks[-1:]]
         places = [
             (row, column)
-            for some in _split(range(last + 1), _TOGETHER)
+            for some in parts
             for row in range(some[-1] + 1)
             for column in some[max(0, row - some[0]) :]
         ]
-        strategy = context.strategy
-        if strategy is not None:  # equal shapes together: tiles of the short last block at the end
-            places.sort(key=lambda place: place[1] == last)
+        ends = {some[-1] for some in parts}
         pairs = ((self._blocks[row], self._blocks[column]) for row, column in places)
         tiles = over_replicas(self._distances.between, pairs, strategy)
         waiting: list[list[tuple[Block, tf.Tensor]]] = [[] for _ in self._blocks]
 
         def take(row: int, column: int, closeness: tf.Tensor) -> None:
-            """One more tile of a row; enough of them, or the last, go into the lists."""
+            """One more tile of a row; the last of a part takes all of it into the lists."""
             some = self._sampled[self._cuts[row] : self._cuts[row + 1]] - self._bounds[row]
             found = self.sample[self._cuts[row] : self._cuts[row + 1], self._span(column)]
             np.negative(tf.gather(closeness, some), out=found)
             waiting[row].append((self._blocks[column], closeness))
-            if len(waiting[row]) == _TOGETHER or column == last:
+            if column in ends:
                 self._add(self._span(row), waiting[row], allowed)
                 waiting[row] = []
 
