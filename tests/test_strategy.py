@@ -34,6 +34,7 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
     """Near-copies are recomputed on the replicas, too; of 34 units the last tile has only 4."""
     assert strategy.num_replicas_in_sync == 4
     monkeypatch.setattr(neighbours, "ROWS", 6)
+    monkeypatch.setattr(neighbours, "_TOGETHER", 2)
     replicas = set()
 
     def watched(kind, between):
