@@ -195,7 +195,8 @@ class Curve:
             which `cutoff` was found, for plots; or None.
         error: Function from a number of removals to the expected squared change of the merge that
             `merge` returns for it, in the unit of `scale`; None where `sum(costs)` is all there is.
-        note: One sentence for the report where `automatic` units go: why no more; or None.
+        note: Why no more units go than `automatic`, or than are in `order`: one sentence for the
+            report, shown where that is so; or None.
     """
 
     order: np.ndarray
