@@ -35,7 +35,8 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
     assert strategy.num_replicas_in_sync == 4
     monkeypatch.setattr(neighbours, "ROWS", 6)
     monkeypatch.setattr(neighbours, "_TOGETHER", 2)
-    replicas = set()
+    replicas, logged = set(), []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda *message: logged.append(message))
 
     def watched(kind, between):
         def seen(self, *blocks):
@@ -56,6 +57,7 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
         watched(kind, kind.between)
     shared = dfprune.plan(model, sparsity=0.6, method=method, strategy=strategy)
     assert replicas == {"CPU:0", "CPU:1", "CPU:2", "CPU:3"}
+    assert not logged  # of functions traced again for each layer and shape
     assert_same(alone, shared)
 
 

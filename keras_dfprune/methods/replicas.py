@@ -5,6 +5,7 @@ with the same values.
 """
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -68,7 +69,9 @@ class _Shared:
 
     def __init__(self, function: Callable, strategy: tf.distribute.Strategy):
         self._function, self._strategy = function, strategy
-        self._run = tf.function(lambda *pair: strategy.run(self._on_replica, pair), autograph=False)
+        # each its own to TensorFlow, which warns of a lambda that is traced again and again
+        run = functools.partial(strategy.run, self._on_replica)
+        self._run = tf.function(run, autograph=False)
 
     def round(self, arguments: Sequence[tuple[Any, Any]]) -> list[tf.Tensor]:
         """The results for one pair of arguments on each replica."""
@@ -79,7 +82,7 @@ class _Shared:
             for side in range(2)
         )
         with full_precision(), _as_written():  # when the graph runs
-            found = self._run(first, second)
+            found = self._run(args=(first, second))
         return tf.unstack(self._strategy.experimental_local_results(found)[0])
 
     def _on_replica(self, first: Any, second: Any) -> tf.Tensor:
