@@ -6,7 +6,7 @@ import tensorflow as tf
 
 def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """`shares @ matrix`; only the rows with a share are added where each is in one sum only."""
-    if np.count_nonzero(shares) > shares.shape[1]:
+    if np.any(np.count_nonzero(shares, axis=0) > 1):
         return np.asarray(tf.matmul(shares, matrix))
     total = np.empty((len(shares), matrix.shape[1]))
     for row, members in enumerate(members_of(np.argmax(shares != 0.0, axis=0), len(shares))):

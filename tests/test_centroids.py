@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.clusters import summed
 from keras_dfprune.methods.exact import lossless
 from keras_dfprune.samples import draw_samples, hand_over, run_model
 from tests import conformance, random_graphs
@@ -115,6 +116,21 @@ def test_new_preactivations_are_sums_of_the_old(name):
     wanted = wanted + LEVEL * method.seen.levels
     assert method.seen.levels == (name != "no bias")
     np.testing.assert_allclose(before_activation(narrow), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [[0.5, 0.0, 0.25], [0.0, 2.0, 0.0]],  # each unit in one sum
+        [[0.5, 0.0, 0.25], [0.75, 0.0, 0.0]],  # one in two sums, one in none
+        [[0.5, 1.0, 0.25], [0.75, 3.0, 0.0]],
+        [[0.5, 1.0, 0.0], [0.0, 0.0, 0.0]],
+    ],
+    ids=["one each", "two and none", "most in two", "none"],
+)
+def test_sums_are_the_product_whoever_takes_part_in_them(shares):
+    matrix = np.arange(12.0).reshape(3, 4)
+    np.testing.assert_allclose(summed(np.array(shares), matrix), np.array(shares) @ matrix)
 
 
 def test_outputs_are_those_of_the_new_units():
