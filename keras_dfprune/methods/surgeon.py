@@ -14,8 +14,11 @@ from keras_dfprune.methods.outgoing import Outgoing
 from keras_dfprune.methods.symmetric import inverse
 from keras_dfprune.progress import SILENT, Progress
 
-# Updates between two flushes: one product per block instead of one memory-bound update per removal.
-BLOCK = 256
+# Removals between two flushes: one product per block instead of one memory-bound update for each.
+BLOCK = 128
+# Rows of a matrix that one product of a flush changes: with more of them less is left out below the
+# diagonal, with fewer the products are slower.
+_ROWS = 256
 # Removed units leave the matrices when they are a quarter of them, and a block: copying costs more
 # than carrying them on for a while.
 _CARRIED = 1 / 4
@@ -53,7 +56,7 @@ def greedy_order(
             constant takes over, too, for then it is what is left to be explained.
         outgoing: The outgoing weights.
         ridge: Non-negative float, added to the diagonal.
-        block: Int: updates between two flushes.
+        block: Int: removals between two flushes.
         progress: Shows the removals.
 
     Returns:
@@ -62,8 +65,8 @@ def greedy_order(
     units, few = len(outgoing.weights), outgoing.products is None
     alive, there = np.arange(units), np.ones(units, bool)  # units in the matrices
     inverted = _Delayed(inverse(with_ridge(second, ridge)), block)
-    changes = _FewOutputs(outgoing.weights) if few else _ManyOutputs(outgoing.products, block)
-    order, costs = [], []
+    changes = _FewOutputs(outgoing.weights) if few else _ManyOutputs(outgoing.products, 2 * block)
+    order, costs, gone = [], [], 0
     for _ in progress.over("Removing units", range(units - 1), "unit"):
         cost = np.maximum(changes.diagonal, 0.0) / np.maximum(inverted.diagonal, 1e-300)
         j = int(np.argmin(np.where(there, cost, np.inf)))
@@ -74,8 +77,9 @@ def greedy_order(
         changes.remove(j, share)
         inverted.subtract(column, share)
         there[j] = False
-        left = np.flatnonzero(there)
-        if len(there) - len(left) > max(block, _CARRIED * len(there)):
+        gone += 1
+        if gone > max(block, _CARRIED * len(there)):
+            left, gone = np.flatnonzero(there), 0
             inverted.select(left)
             changes.select(left)
             alive, there = alive[left], np.ones(len(left), bool)
@@ -83,23 +87,26 @@ def greedy_order(
 
 
 class _Delayed:
-    """A symmetric matrix and the products that are yet to be subtracted from it."""
+    """A symmetric matrix and the products that are yet to be subtracted from it.
+
+    Only the diagonal and what lies above it are kept up to date: half of the products. In numpy,
+    for a step reads one column: in place, without a call into TensorFlow that takes longer than it.
+    """
 
     def __init__(self, matrix: tf.Tensor, block: int):
-        self.matrix = tf.Variable(matrix)  # is changed in place: a copy would take as long
-        self.diagonal = tf.linalg.diag_part(matrix).numpy()
-        self.left, self.right = (np.empty((block, matrix.shape[0])) for _ in range(2))
+        self.matrix = np.array(matrix)  # changed in place
+        self.diagonal = np.diagonal(self.matrix).copy()
+        self.left, self.right = (np.empty((block, len(self.matrix))) for _ in range(2))
         self.pending = 0
 
     def column(self, j: int) -> np.ndarray:
         """The current column j."""
-        read = tf.raw_ops.ResourceGather(  # a tenth of the time of `matrix[j]`
-            resource=self.matrix.handle, indices=j, dtype=tf.float64
-        )
-        return read.numpy() - self.left[: self.pending, j] @ self.right[: self.pending]
+        column = np.concatenate([self.matrix[:j, j], self.matrix[j, j:]])
+        column -= self.left[: self.pending, j] @ self.right[: self.pending]
+        return column
 
     def subtract(self, left: np.ndarray, right: np.ndarray) -> None:
-        """Subtracts `left right^T`."""
+        """Subtracts `left right^T`, one of some whose sum is symmetric."""
         self.left[self.pending], self.right[self.pending] = left, right
         self.diagonal -= left * right
         self.pending += 1
@@ -109,16 +116,18 @@ class _Delayed:
     def flush(self) -> None:
         """Does what is pending."""
         left, right = self.left[: self.pending], self.right[: self.pending]
-        self.matrix.assign_sub(tf.matmul(left, right, transpose_a=True))
+        for first in range(0, len(self.matrix), _ROWS):
+            rows = slice(first, first + _ROWS)
+            self.matrix[rows, first:] -= left[:, rows].T @ right[:, first:]
         self.pending = 0
 
     def select(self, left: np.ndarray) -> None:
         """Drops the other rows and columns."""
-        self.flush()
-        rows = tf.transpose(tf.gather(self.matrix, left))  # whole rows are gathered faster
-        self.matrix = tf.Variable(tf.gather(rows, left))
+        for new, old in enumerate(left):  # in place
+            self.matrix[new, new : len(left)] = self.matrix[old].take(left[new:])
+        self.matrix = self.matrix[: len(left), : len(left)]
+        self.left, self.right = (one.take(left, axis=1) for one in (self.left, self.right))
         self.diagonal = self.diagonal[left]
-        self.left, self.right = (np.empty((len(self.left), len(left))) for _ in range(2))
 
 
 class _ManyOutputs(_Delayed):
@@ -136,17 +145,17 @@ class _FewOutputs:
     """The same from `A`, shape `(units, outputs)`."""
 
     def __init__(self, outgoing: np.ndarray):
-        self.outgoing = np.array(outgoing, np.float64)
+        self.outgoing = np.array(outgoing.T, order="C")  # long rows are quicker
 
     @property
     def diagonal(self) -> np.ndarray:
         """`|a_j|^2` of every unit."""
-        return np.einsum("uo,uo->u", self.outgoing, self.outgoing)
+        return np.einsum("ou,ou->u", self.outgoing, self.outgoing)
 
     def remove(self, j: int, share: np.ndarray) -> None:
         """Removes unit j, with `p` as the others' shares."""
-        self.outgoing -= np.outer(share, self.outgoing[j])
+        self.outgoing -= np.outer(self.outgoing[:, j], share)
 
     def select(self, left: np.ndarray) -> None:
         """Drops the other units."""
-        self.outgoing = self.outgoing[left]
+        self.outgoing = self.outgoing[:, left]
