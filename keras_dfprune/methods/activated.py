@@ -100,7 +100,8 @@ class Activated(abc.ABC):
         largest, terms = np.max(np.abs(r), initial=0.0), len(self.powers)
         if largest < _REACH_OF_POWERS:
             terms = min(terms, 1 + int(math.log(_PRECISION) / math.log(max(largest, 1e-300))))
-        left, right = self.powers[:, rows], other.powers[:, columns].transpose(0, 2, 1)
+        left, right = self.powers[:terms, rows], other.powers[:terms, columns]
+        right = np.ascontiguousarray(right.transpose(0, 2, 1))  # long rows are quicker
         total, one = left[terms - 1] @ right[terms - 1], np.empty_like(r)
         for k in range(terms - 2, -1, -1):
             total *= r
@@ -139,12 +140,13 @@ class _PiecewiseLinear(Activated):
     ) -> np.ndarray:
         size = np.abs(r)
         reach = min(_REACH_OF_POWERS, np.quantile(size[::8, ::8], 1.0 - _FEW_PAIRS))
-        far = np.nonzero(size > reach)
-        close = r[far]
-        r[far] = 0.0
+        far = np.flatnonzero(size > reach)
+        close = r.reshape(-1)[far]
+        r.reshape(-1)[far] = 0.0
         total = self._series(rows, columns, other, r)
-        i, j = far[0] + rows.start, far[1] + columns.start
-        total[far] = self._integrated(i, j, other, close)
+        i, j = np.divmod(far, r.shape[1])
+        found = self._integrated(i + rows.start, j + columns.start, other, close)
+        total.reshape(-1)[far] = found
         return total
 
     def _integrated(

@@ -59,8 +59,8 @@ class LeastSquares:
         scale: np.ndarray,
         ridge: float,
     ):
-        self._within, self._right = within, across
-        self._nearest, self._pull = nearest, ridge * scale
+        self._right, self._nearest = across, nearest
+        self._ridge, self._pull = ridge, ridge * scale
         self._inverse = inverse(with_ridge(within, ridge))
         if len(across):
             self._right[nearest, np.arange(len(nearest))] += self._pull
@@ -74,7 +74,7 @@ class LeastSquares:
         """The expected squared change of the outputs, `E|(h - h_features R) A|^2`, without ridge.
 
         With the features' second moments S and `across` B it is
-        `E|h A|^2 - tr(A^T R^T (2 B - S R) A)`.
+        `E|h A|^2 - tr(A^T R^T (2 B - S R) A)`, where `S R = B + ridge (R_0 - R)`.
 
         Args:
             square: Float, `E|h A|^2`: what leaving the units out would change.
@@ -91,12 +91,12 @@ class LeastSquares:
         )
         if weights.shape[1] < len(units):
             right = tf.matmul(self._right, weights)
-            rebuilt = through = tf.matmul(self._inverse, right)
-            pulled = np.einsum("uo,uo->u", np.asarray(through)[self._nearest], weights)
+            rebuilt = through = np.asarray(tf.matmul(self._inverse, right))
+            pulled = np.einsum("uo,uo->u", through[self._nearest], weights)
         else:
             right, rebuilt = self._right, self.coefficients
             through = np.asarray(tf.matmul(rebuilt, outgoing.between(units)))
             pulled = through[self._nearest, np.arange(len(units))]
-        theirs = np.vdot(through, right) - self._pull @ pulled
-        gained = 2.0 * theirs - np.vdot(through, tf.matmul(self._within, rebuilt))
+        gained = np.vdot(through, right) - 2.0 * self._pull @ pulled
+        gained += self._ridge * np.vdot(through, rebuilt)
         return max(square - float(gained), 0.0)

@@ -34,14 +34,16 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
     By Cholesky factors, in halves. Without the factors, by the halves' inverses alone, the error
     grows with the square of the condition number and more: nothing is left of it at 1e8.
     """
-    found = _factor_and_inverse(matrix)[1]
+    _, found = _factor_and_inverse(matrix, joined=False)
     if bool(tf.reduce_all(tf.math.is_finite(found))):
         return found
     return tf.constant(np.linalg.pinv(matrix.numpy(), hermitian=True))
 
 
-def _factor_and_inverse(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The inverse of the lower Cholesky factor, and that of the matrix."""
+def _factor_and_inverse(
+    matrix: tf.Tensor, joined: bool = True
+) -> tuple[tf.Tensor | None, tf.Tensor]:
+    """The inverse of the lower Cholesky factor (None if not `joined`), and that of the matrix."""
     half = matrix.shape[0] // 2
     if half < _WHOLE_INVERSE // 2:
         identity = tf.eye(matrix.shape[0], dtype=matrix.dtype)
@@ -56,7 +58,8 @@ def _factor_and_inverse(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         tf.matmul(lower, corner, transpose_a=True),
         lower_inverse,
     )
-    return _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower), found
+    factor = _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower) if joined else None
+    return factor, found
 
 
 def _symmetric(upper: tf.Tensor, corner: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
