@@ -421,3 +421,12 @@ def test_kept_units_stay_as_they_are_where_their_means_are_worse():
     group = dataclasses.replace(group, weights=group.weights * np.arange(1, 7)[:, None])
     curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
     assert isinstance(curve.merge(1), LinearMerge)
+
+
+def test_units_without_any_inputs_are_constants():
+    layers = [keras.layers.Dense(4, "softplus", bias_initializer="normal"), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((0,)), *layers])
+    plan = dfprune.plan(model, method="moments", sparsity=0.5)
+    assert plan.groups[0].predicted_error == 0.0
+    nothing = np.zeros((1, 0))
+    np.testing.assert_allclose(plan.apply(model)(nothing), model(nothing), rtol=1e-5)

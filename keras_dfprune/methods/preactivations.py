@@ -47,7 +47,7 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
             covariances.append(known[1])
             unknown[feed.columns] = False
     means = mean[None]
-    if np.any(unknown):
+    if np.any(unknown) or not covariances:  # a layer may have no inputs at all
         part = weights if np.all(unknown) else weights[:, unknown]
         assumed = assume(part, group.biases, prior)
         covariances.append(assumed.covariance)
