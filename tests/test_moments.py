@@ -12,12 +12,13 @@ import keras_dfprune as dfprune
 from keras_dfprune.activations import Activation, describe
 from keras_dfprune.merge import CentroidMerge, LinearMerge
 from keras_dfprune.methods.base import Context, Feed, GroupView
+from keras_dfprune.methods.fits import RIDGE
 from keras_dfprune.methods.gaussian import UnitMoments, normal_moments, sample_moments
 from keras_dfprune.methods.moments import Moments
 from keras_dfprune.methods.preactivations import preactivations
 from keras_dfprune.methods.prior import PREACTIVATION_STD, Prior, read_prior
 from keras_dfprune.methods.sampler import input_sampler
-from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE, RIDGE
+from keras_dfprune.methods.surgery import DEFAULT_TOLERANCE
 
 
 def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
