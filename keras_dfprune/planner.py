@@ -60,11 +60,7 @@ class Planner:
         """First pass: every curve on the original weights, and the budget over all of them."""
         states, moments, curves = States(self._layout), {}, {}
         for name in self._progress.over("Allocating", self._layout.groups):
-            units = self._layout.groups[name].units
-            curve = self._curve(name, states, moments)
-            states.kept[name] = np.arange(units)
-            if curve.moments is not None:
-                moments[name] = curve.moments(0)
+            curve = self._leave_whole(name, states, moments)
             if name in wanted:
                 curves[name] = curve
         units = {name: self._layout.groups[name].units for name in curves}
@@ -84,25 +80,38 @@ class Planner:
             wanted: The sparsity of each group, None where it isn't given.
             tolerance: Largest predicted error, or None.
         """
-        states, moments, groups = States(self._layout), {}, []
-        self._states = states
+        self._states, moments, groups = States(self._layout), {}, []
         relevant = self._layout.groups if self._method.predicts_error else counts
         for name in self._progress.over("Pruning", list(relevant)):
-            curve = self._curve(name, states, moments)
-            group = self._layout.groups[name]
-            count, asked = 0, None
             if name in counts:
-                asked = _asked(curve, group, counts[name], wanted[name], tolerance)
-                count = self._number(curve, group, asked)
-            merge = self._merge(curve, group, count)
-            carry_out(group, merge, states)
-            if curve.moments is not None:
-                moments[name] = curve.moments(count)
-            if name in counts:
-                exhausted = count == len(curve.order) < group.units - 1
-                note = curve.note if asked is None or exhausted else None  # why there are no more
-                groups.append(self._group_plan(name, curve, merge, note))
+                asked = (counts[name], wanted[name], tolerance)
+                groups.append(self._cut_one(name, moments, asked))
+            else:
+                self._leave_whole(name, self._states, moments)
         return groups
+
+    def _leave_whole(self, name: str, states: States, moments: dict) -> Curve:
+        """The curve of a group; later ones see all of its units."""
+        curve = self._curve(name, states, moments)
+        states.kept[name] = np.arange(self._layout.groups[name].units)
+        if curve.moments is not None:
+            moments[name] = curve.moments(0)
+        return curve
+
+    def _cut_one(
+        self, name: str, moments: dict, asked: tuple[int | None, float | None, float | None]
+    ) -> GroupPlan:
+        """The plan of one group, cut in the states; its curve, which may be large, is let go."""
+        curve, group = self._curve(name, self._states, moments), self._layout.groups[name]
+        number = _asked(curve, group, *asked)
+        count = self._number(curve, group, number)
+        merge = self._merge(curve, group, count)
+        carry_out(group, merge, self._states)
+        if curve.moments is not None:
+            moments[name] = curve.moments(count)
+        exhausted = count == len(curve.order) < group.units - 1
+        note = curve.note if number is None or exhausted else None  # why there are no more
+        return self._group_plan(name, curve, merge, note)
 
     def finish(self, groups: list[GroupPlan], verify: bool) -> PruningPlan:
         """The plan of these groups."""

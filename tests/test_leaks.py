@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.methods import saliency
+from keras_dfprune.methods.neighbours import Neighbours
+from tests.models import dense_chain
 
 layers = keras.layers
 TIMES = 20
@@ -90,3 +93,41 @@ def test_original_dies_while_the_result_lives():
     gc.collect()
     assert reference() is None
     assert pruned(np.ones((2, 6))).shape == (2, 2)
+
+
+def test_weight_sets_and_lists_die_before_the_next_layer(monkeypatch):
+    """Sharing a budget out needs the curves of all layers at once."""
+    made = []
+
+    class Watched(Neighbours):
+        def __init__(self, *rest):
+            assert sum(reference() is not None for reference in made) == 0
+            super().__init__(*rest)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(saliency, "Neighbours", Watched)
+    model = dense_chain((9, 8, 7, 3))
+    gc.disable()  # they must go by themselves
+    try:
+        dfprune.plan(model, max_params=model.count_params() // 2)
+        assert len(made) == 6
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("layers", [None, ["fc2"]])
+def test_a_curve_dies_before_the_next_layer(layers):
+    made = []
+
+    class Whole(dfprune.Method):
+        predicts_error = True  # so that it sees groups that stay whole, too
+
+        def curve(self, group, context):
+            assert sum(reference() is not None for reference in made) == 0
+            curve = dfprune.Saliency().curve(group, context)
+            made.append(weakref.ref(curve))
+            return curve
+
+    model = dense_chain((9, 8, 7, 3))
+    dfprune.plan(model, method=Whole(), sparsity=0.5, layers=layers)
+    assert len(made) == 3

@@ -106,23 +106,29 @@ class Neighbours:
         distance = values[rows, first]
         return listed[rows, first], distance, ~dry | (distance == np.inf)
 
-    def refill(self, units: np.ndarray, allowed: np.ndarray, alive: np.ndarray) -> None:
-        """Makes the lists of `units` anew from the units that are still allowed.
+    def refill(self, dry: np.ndarray, allowed: np.ndarray, alive: np.ndarray) -> np.ndarray:
+        """Makes lists anew from the units that are still allowed.
 
         Args:
-            units: Int array: ascending.
+            dry: Int array: units whose lists have run dry, ascending.
             allowed: Bool array, shape `(units,)`: the units that may be on a list.
             alive: Bool array, shape `(units,)`: those and all that will ever be asked for.
+
+        Returns:
+            The units that have new lists: of few that are alive, all.
         """
-        if 2 * np.sum(alive) <= sum(len(block.units) for block in self._blocks):
-            left = np.flatnonzero(alive)
+        left = np.flatnonzero(alive)
+        few = len(left) <= ROWS
+        if few or 2 * len(left) <= sum(len(block.units) for block in self._blocks):
             self._blocks = [self._gathered(some) for some in _split(left, ROWS)]
+        units = left if few else dry
         for some in _split(units, ROWS):
             rows = self._gathered(some)
             self._values[some] = np.inf
             for blocks in _split(self._blocks, _TOGETHER):
                 tiles = [(block, -self._distances.between(rows, block)) for block in blocks]
                 self._add(some, tiles, allowed)
+        return units
 
     def _add(
         self,

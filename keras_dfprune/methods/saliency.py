@@ -78,14 +78,14 @@ class Saliency(Method):
         }
 
     def curve(self, group: GroupView, context: Context) -> Curve:
-        exact = lossless(group, self.surgery)
+        units, exact = group.units, lossless(group, self.surgery)
         merge_scale = self._merge_scale(group)
         importance = Importance(group, self.aggregate, merge_scale)
         scale = float(np.sum(importance.values * np.square(group.norms / merge_scale)))
         scale = scale if scale > 0 else 1.0
         if not math.isfinite(group.activation.slope):
             return _exact_only(group, exact, scale)
-        alive = np.ones(group.units, bool)
+        alive = np.ones(units, bool)
         alive[[removal.unit for removal in exact]] = False
         cutoff, histogram, neighbours = None, None, None
         if np.sum(alive) > 1:
@@ -99,17 +99,18 @@ class Saliency(Method):
         for removal in exact:
             search.remove_exactly(removal)
         with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
-            while len(search.removals) < group.units - 1:
+            while len(search.removals) < units - 1:
                 search.remove_cheapest()
-        costs = np.array(search.costs)
+        # the lists and weight-sets behind the search mustn't live as long as the curve
+        removals, costs = search.removals, np.array(search.costs)
         note = None
         if group.taps:  # LeNet-5 on MNIST lost 17 points where its filters went by this rule
             cutoff, note = None, _FILTERS
         automatic = _until(costs, cutoff, len(exact), self.cutoff_scale)
         return Curve(
-            order=np.array([removal.unit for removal in search.removals], np.int64),
+            order=np.array([removal.unit for removal in removals], np.int64),
             costs=costs,
-            merge=lambda count: merge_of(group.units, search.removals[:count]),
+            merge=lambda count: merge_of(units, removals[:count]),
             scale=scale,
             lossless=len(exact),
             automatic=automatic,
@@ -151,10 +152,11 @@ def _weights_only(group: GroupView) -> np.ndarray:
 
 def _exact_only(group: GroupView, exact: list[Removal], scale: float) -> Curve:
     """The curve of units whose activation has no largest slope: Lemma 1 says nothing of them."""
+    units = group.units
     return Curve(
         order=np.array([removal.unit for removal in exact], np.int64),
         costs=np.zeros(len(exact)),
-        merge=lambda count: merge_of(group.units, exact[:count]),
+        merge=lambda count: merge_of(units, exact[:count]),
         scale=scale,
         lossless=len(exact),
         automatic=len(exact),

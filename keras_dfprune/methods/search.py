@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_dfprune.methods.base import GroupView
 from keras_dfprune.methods.exact import Removal
-from keras_dfprune.methods.neighbours import ROWS, Neighbours
+from keras_dfprune.methods.neighbours import Neighbours
 
 
 class Importance:
@@ -57,7 +57,11 @@ class Importance:
 
 
 class Search:
-    """The greedy removals; only O(units) numbers are kept beside the lists of neighbours."""
+    """The greedy removals; only O(units) numbers are kept beside the lists of neighbours.
+
+    A unit whose nearest has gone keeps its old cost, which its true one can't be below, until that
+    is the smallest of all: most never come to be looked up again.
+    """
 
     def __init__(
         self,
@@ -72,10 +76,9 @@ class Search:
         self._merge_scale = merge_scale
         self._surgery = surgery
         self._alive = np.ones(group.units, bool)
-        self._survives = group.can_survive.copy()
+        self._allowed = group.can_survive.copy()  # those of them that may survive for others
         self._nearest: np.ndarray | None = None
-        self._distance: np.ndarray | None = None
-        self._certain: np.ndarray | None = None  # else the distance is a lower bound
+        self._distance = np.full(group.units, np.inf)
         self._cost = np.full(group.units, np.inf)
         self.removals: list[Removal] = []
         self.costs: list[float] = []
@@ -87,61 +90,55 @@ class Search:
     def remove_cheapest(self) -> None:
         """Takes out the unit with the smallest saliency; ties go to the smallest index."""
         if self._nearest is None:
-            found = self._neighbours.nearest(np.arange(len(self._alive)), self._allowed())
-            self._nearest, self._distance, self._certain = found
-            self._nearest[~self._alive] = -1
-            self._price(np.flatnonzero(self._alive))
-        unit, cost = self._cheapest()
-        while not self._certain[unit]:
-            self._refill()
-            unit, cost = self._cheapest()
-        survivor = int(self._nearest[unit]) if np.isfinite(self._distance[unit]) else -1
-        if not self._surgery:
-            survivor = -1
+            self._nearest = np.full(len(self._alive), -1)
+            self._look_up(np.flatnonzero(self._alive))
+        unit = self._cheapest()
+        while self._outdated(unit):
+            self._renew(unit)
+            unit = self._cheapest()
+        survivor = int(self._nearest[unit]) if self._surgery else -1
         scale = self._merge_scale[unit] / self._merge_scale[survivor] if survivor >= 0 else 0.0
-        self._take_out(Removal(unit, survivor, float(scale), 0.0), cost)
+        self._take_out(Removal(unit, survivor, float(scale), 0.0), float(self._cost[unit]))
 
-    def _cheapest(self) -> tuple[int, float]:
-        unit = int(np.argmin(self._cost))
-        if not self._alive[unit]:  # every cost is infinite: any order will do
-            unit = int(np.flatnonzero(self._alive)[0])
-        return unit, float(self._cost[unit])
+    def _cheapest(self) -> int:
+        unit = int(self._cost.argmin())
+        if self._alive[unit]:
+            return unit
+        return int(np.flatnonzero(self._alive)[0])  # every cost is infinite: any order will do
 
-    def _price(self, units: np.ndarray) -> None:
+    def _outdated(self, unit: int) -> bool:
+        nearest = self._nearest[unit]
+        return nearest >= 0 and not self._allowed[nearest]
+
+    def _renew(self, unit: int) -> None:
+        """Looks a unit up again; where that tells no more, refills all dry lists together."""
+        before = self._cost[unit]
+        if self._look_up(np.array([unit])).all() or self._cost[unit] > before:
+            return
+        units = np.flatnonzero(self._alive)
+        dry = units[~self._look_up(units)]
+        self._look_up(self._neighbours.refill(dry, self._allowed, self._alive))
+
+    def _look_up(self, units: np.ndarray) -> np.ndarray:
+        """Finds the nearest unit that is left, and the cost; returns where that is certain."""
+        nearest, distance, certain = self._neighbours.nearest(units, self._allowed)
+        self._nearest[units] = np.where(np.isinf(distance), -1, nearest)
+        self._distance[units] = distance
         weight = self._importance.values[units]
-        self._cost[units] = np.where(weight == 0, 0.0, weight * self._distance[units])
+        self._cost[units] = np.where(weight == 0, 0.0, weight * distance)
+        return certain
 
     def _take_out(self, removal: Removal, cost: float) -> None:
         unit, survivor = removal.unit, removal.survivor
         self.removals.append(removal)
         self.costs.append(cost)
-        self._alive[unit] = False
+        self._alive[unit] = self._allowed[unit] = False
         self._cost[unit] = np.inf
-        if survivor >= 0:
-            # 1 but for multiples that the lossless pass merges without normalisation
-            alpha = self._merge_scale[survivor] / self._merge_scale[unit]
-            self._importance.hand_over(unit, survivor, removal.scale * alpha)
+        if survivor < 0:
+            return
+        # 1 but for multiples that the lossless pass merges without normalisation
+        alpha = self._merge_scale[survivor] / self._merge_scale[unit]
+        self._importance.hand_over(unit, survivor, removal.scale * alpha)
         if self._nearest is not None:
-            self._nearest[unit] = -1
-            self._look_up((self._nearest == unit).nonzero()[0])
-            if survivor >= 0:
-                weight = self._importance.values[survivor]
-                self._cost[survivor] = weight * self._distance[survivor] if weight else 0.0
-
-    def _allowed(self) -> np.ndarray:
-        return self._alive & self._survives
-
-    def _look_up(self, units: np.ndarray) -> None:
-        """Finds the nearest unit that is left, on the lists of these units."""
-        if len(units):
-            found = self._neighbours.nearest(units, self._allowed())
-            self._nearest[units], self._distance[units], self._certain[units] = found
-            self._price(units)
-
-    def _refill(self) -> None:
-        """All lists that have run dry, together: one product instead of many."""
-        dry = np.flatnonzero(self._alive & ~self._certain)
-        if np.sum(self._alive) <= ROWS:  # so few that the others are made along
-            dry = np.flatnonzero(self._alive)
-        self._neighbours.refill(dry, self._allowed(), self._alive)
-        self._look_up(dry)
+            weight = self._importance.values[survivor]
+            self._cost[survivor] = weight * self._distance[survivor] if weight else 0.0
