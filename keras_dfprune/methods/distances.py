@@ -14,6 +14,9 @@ import tensorflow as tf
 
 # Below this share of the norms the Gram formula in float32 has lost most of its digits.
 _NEAR = 4e-3
+# Powers of two up to which norms are left as they are: float32 has room for their squares, and for
+# those of coordinates a billion times smaller.
+_MODERATE = 24
 # Elements of the differences that are held at once, as float64: 128 MiB.
 _CHUNK = 2**24
 # Near pairs for each row of a tile above which one float64 product of the whole tile is quicker
@@ -28,8 +31,8 @@ class Block(NamedTuple):
 
     Attributes:
         units: Int32 tensor, shape `(rows,)`: which ones.
-        values: Float tensor, shape `(coordinates, rows)`: the weight-sets, each times a power of
-            two (nothing is rounded) near its inverse norm.
+        values: Float tensor, shape `(coordinates, rows)`: the weight-sets; where a norm is very
+            large or small, each times a power of two (nothing is rounded) near its inverse.
         norms: Float64 tensor, shape `(rows,)`: what is left to divide the values by.
         squares: Float32 tensor, shape `(rows,)`: squared lengths, after the division.
         biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
@@ -78,12 +81,14 @@ class PairDistances:
         """The weight-sets of the units from `first` to before `end`."""
         norms = self._norms[first:end]
         dtype = np.result_type(*self._parts)
-        limit = -np.finfo(dtype).minexp
-        powers = np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
         parts = (_in_columns(part, first, end) for part in self._parts)
         values = tf.concat([tf.cast(part, dtype) for part in parts], axis=0)
-        values *= tf.constant(2.0**-powers, dtype)
-        norms = tf.constant(norms * 2.0**-powers)
+        limit = -np.finfo(dtype).minexp
+        powers = np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
+        if np.any(np.abs(powers) > _MODERATE):
+            values *= tf.constant(2.0**-powers, dtype)
+            norms = norms * 2.0**-powers
+        norms = tf.constant(norms)
         lengths = tf.reduce_sum(tf.square(tf.cast(values, tf.float32)), axis=0)
         return Block(
             units=tf.range(first, end),
@@ -154,8 +159,17 @@ def _twice_gram(first: Block, second: Block) -> tf.Tensor:
 def _apart(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
     """`||W_i - W_j||^2`, infinite where both are the same unit."""
     sums = _column(first.squares) + second.squares
-    same = _column(first.units) == second.units
-    matrix = tf.where(same, tf.constant(np.inf, sums.dtype), tf.maximum(sums - twice, 0))
+    matrix = tf.maximum(sums - twice, 0)
+
+    def without_same() -> tf.Tensor:
+        same = _column(first.units) == second.units
+        return tf.where(same, tf.constant(np.inf, sums.dtype), matrix)
+
+    ours, others = first.units, second.units
+    overlap = tf.logical_and(
+        tf.reduce_min(ours) <= tf.reduce_max(others), tf.reduce_min(others) <= tf.reduce_max(ours)
+    )
+    matrix = tf.cond(overlap, without_same, lambda: matrix)
     return _with_exact(matrix, sums, first, second, -1.0)
 
 
