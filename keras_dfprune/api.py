@@ -6,16 +6,13 @@ import keras
 import tensorflow as tf
 
 from keras_dfprune.budget import check_budget
-from keras_dfprune.graph import read_graph
 from keras_dfprune.layout import Layout
-from keras_dfprune.locate import locate
 from keras_dfprune.methods.base import Context, Method
 from keras_dfprune.methods.replicas import check_strategy
-from keras_dfprune.model_check import check_model
 from keras_dfprune.plan import PruningPlan
 from keras_dfprune.planner import Planner
 from keras_dfprune.progress import Progress
-from keras_dfprune.request import check_prior, find_method, wanted_groups
+from keras_dfprune.request import find_method, read_request
 from keras_dfprune.warning import warn
 
 
@@ -119,14 +116,10 @@ def plan(
         TypeError: As `apply`.
         ValueError: As `apply`.
     """
-    check_model(model)
     method = find_method(method)
     check_budget(method, sparsity, max_params, tolerance)
     check_strategy(method, strategy)
-    graph = read_graph(model)
-    layout = locate(graph)
-    wanted = wanted_groups(graph, layout, sparsity, layers)
-    check_prior(method, graph, layout)
+    graph, layout, wanted = read_request(model, method, sparsity, layers)
     context = Context(seed, strategy=strategy)
     planner = Planner(model, graph, layout, method, context, Progress(verbose))
     if max_params is not None:

@@ -19,7 +19,7 @@ from keras_dfprune.fingerprint import weights_digest
 from keras_dfprune.methods.base import Method
 from keras_dfprune.methods.replicas import check_strategy
 from keras_dfprune.plan import PruningPlan
-from keras_dfprune.request import check_names, find_method
+from keras_dfprune.request import find_method, read_request
 from keras_dfprune.warning import warn
 
 
@@ -125,7 +125,8 @@ class PostTrainPrune(keras.callbacks.Callback):
         if isinstance(self.model, keras.Sequential) and not self.model.built:
             return  # the first batch builds it
         try:  # rather now than after hours of training
-            check_names(self.model, self._arguments["sparsity"], self._arguments["layers"])
+            method = find_method(self._arguments["method"])
+            read_request(self.model, method, self._arguments["sparsity"], self._arguments["layers"])
         except Exception as error:
             if self.strict:
                 raise

@@ -8,10 +8,9 @@ from keras_dfprune.budget import resolve
 from keras_dfprune.graph import Graph, read_graph
 from keras_dfprune.layout import Layout
 from keras_dfprune.locate import locate
-from keras_dfprune.methods import METHODS, Moments
+from keras_dfprune.methods import METHODS
 from keras_dfprune.methods.base import Method
 from keras_dfprune.model_check import check_model
-from keras_dfprune.warning import warn
 
 
 def find_method(method: str | Method) -> Method:
@@ -31,15 +30,17 @@ def find_method(method: str | Method) -> Method:
     )
 
 
-def check_names(
+def read_request(
     model: keras.Model,
+    method: Method,
     sparsity: float | Mapping[str, float] | None,
     layers: Sequence[str] | None,
-) -> None:
-    """Makes sure that `plan` will find its way in a model: its graph, and the layers named.
+) -> tuple[Graph, Layout, dict[str, float | None]]:
+    """A model's graph, what can be cut in it, and the groups to cut, as `wanted_groups` has them.
 
     Args:
         model: As for `apply`, like the others.
+        method: The method itself; what it was told of the inputs must fit the model.
         sparsity: As for `apply`.
         layers: As for `apply`.
 
@@ -49,7 +50,10 @@ def check_names(
     """
     check_model(model)
     graph = read_graph(model)
-    wanted_groups(graph, locate(graph), sparsity, layers)
+    layout = locate(graph)
+    wanted = wanted_groups(graph, layout, sparsity, layers)
+    method.check_inputs([tensor.name for tensor in graph.inputs], set(layout.origins.values()))
+    return graph, layout, wanted
 
 
 def wanted_groups(
@@ -99,31 +103,3 @@ def wanted_groups(
         ]
         wanted = {names.get(path, path): value for path in paths}
     return {path: wanted[path] for path in layout.groups if path in wanted}
-
-
-def check_prior(method: Method, graph: Graph, layout: Layout) -> None:
-    """Makes sure that what is said of the model's inputs is heard; else warns.
-
-    Args:
-        method: The method; `Moments` has a prior.
-        graph: The model's graph.
-        layout: What can be cut in it.
-
-    Raises:
-        ValueError: If it names an input that the model doesn't have.
-    """
-    if not (isinstance(method, Moments) and isinstance(method.prior, Mapping)):
-        return
-    inputs = [tensor.name for tensor in graph.inputs]
-    unknown = [name for name in method.prior if name not in inputs]
-    if unknown:
-        raise ValueError(
-            f"`prior` must name inputs of the model: {', '.join(map(repr, inputs))}. (An input "
-            f"gets its name by `keras.Input(shape, name=...)`.) Received: {unknown[0]!r}"
-        )
-    unused = [name for name in method.prior if name not in layout.origins.values()]
-    if unused:
-        warn(
-            f"The prior of input {', '.join(map(repr, unused))} is not used: no layer that can be "
-            "pruned takes it as it is. Give `calibration_data` instead."
-        )

@@ -164,12 +164,19 @@ def test_arguments_that_suit_no_model_are_errors_before_the_training(bad):
         dfprune.PostTrainPrune(**bad)
 
 
-def test_strict_raises(data):
-    callback = dfprune.PostTrainPrune(sparsity={"no such layer": 0.5}, strict=True)
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"sparsity": {"no such layer": 0.5}}, "no such layer"),
+        ({"method": dfprune.Moments(prior={"no input": (0.0, 1.0)})}, "`prior` must name inputs"),
+    ],
+)
+def test_strict_raises_before_the_training(data, bad, message):
+    callback = dfprune.PostTrainPrune(**{"sparsity": 0.5, **bad}, strict=True)
     model = small_model()
-    with pytest.raises(ValueError, match="no such layer"):
+    with pytest.raises(ValueError, match=message):
         model.fit(*data, verbose=0, callbacks=[callback])
-    assert model.optimizer.iterations == 0  # it was seen before the training
+    assert model.optimizer.iterations == 0
 
 
 def test_a_callback_behind_it_that_changes_the_weights_is_noticed(data, recwarn):

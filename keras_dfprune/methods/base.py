@@ -7,7 +7,7 @@ each removal costs, and how the removed units are rebuilt from the kept ones.
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -247,6 +247,19 @@ class Method(abc.ABC):
 
         Returns:
             A `Curve`.
+        """
+
+    def check_inputs(  # noqa: B027 - most are told nothing of the inputs
+        self, names: Sequence[str], taken: Collection[str]
+    ) -> None:
+        """Makes sure, before anything is planned, that what the method was told fits the model.
+
+        Args:
+            names: The names of the model's inputs.
+            taken: Those that a layer that can be pruned takes as they are.
+
+        Raises:
+            ValueError: If it doesn't.
         """
 
     def get_config(self) -> dict[str, Any]:

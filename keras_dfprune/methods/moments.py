@@ -5,6 +5,7 @@ Where the paper bounds the error of a pair, `Moments` takes the expected error o
 """
 
 import numbers
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from keras_dfprune.methods.joint import joint_moments, pooled_moments
 from keras_dfprune.methods.preactivations import preactivations
 from keras_dfprune.methods.prior import read_prior
 from keras_dfprune.methods.surgery import Surgery
+from keras_dfprune.warning import warn
 
 # Steps of the refinement in closed form, which has converged by then: 1,000 gain no more than 0.3
 # points over 300 (LeNet-5, 10 to 40 units).
@@ -78,6 +80,21 @@ class Moments(Method):
         self.refine_steps = _whole_number("refine_steps", refine_steps)
         self.seed = _whole_number("seed", seed)
         self.calibration_data = calibration_data
+
+    def check_inputs(self, names: Sequence[str], taken: Collection[str]) -> None:
+        """Raises an error for a prior of an input that isn't there; warns of one not used."""
+        unknown = [name for name in self._prior.inputs if name not in names]
+        if unknown:
+            raise ValueError(
+                f"`prior` must name inputs of the model: {', '.join(map(repr, names))}. (An input "
+                f"gets its name by `keras.Input(shape, name=...)`.) Received: {unknown[0]!r}"
+            )
+        unused = [name for name in self._prior.inputs if name not in taken]
+        if unused:
+            warn(
+                f"The prior of input {', '.join(map(repr, unused))} is not used: no layer that can "
+                "be pruned takes it as it is. Give `calibration_data` instead."
+            )
 
     def curve(self, group: GroupView, context: Context) -> Curve:
         """Orders the units by their expected cost; see `Method.curve`.
