@@ -37,8 +37,9 @@ class PostTrainPrune(keras.callbacks.Callback):
             data set. Where it is given, both models are scored on it. The data that `fit`
             got is out of a callback's reach.
         strict: Whether an error while pruning is raised out of `fit`. By default it is one warning
-            and `callback.error`, so that the training isn't lost. A subclassed model, or a layer
-            name that the model doesn't have, is warned of, or raised, before the training.
+            and `callback.error`, so that the training isn't lost. A subclassed model, or the
+            name of a layer or an input that the model doesn't have, is warned of, or raised,
+            before the training.
         method: As in `apply`, like all that follow.
         sparsity: Fraction of units to remove, or a dict of them by layer name.
         max_params: Largest number of parameters that the result may have.

@@ -4,6 +4,7 @@ import keras
 
 from keras_dfprune.graph import Graph
 from keras_dfprune.layout import Layout
+from keras_dfprune.rebuild import cut_of, is_cut
 from keras_dfprune.recreate import is_reused, recreate
 from keras_dfprune.states import States, without_bias
 
@@ -54,8 +55,8 @@ def folded_parameters(layout: Layout, states: States) -> int:
 
 
 def _touched(path: str, layout: Layout, states: States) -> bool:
-    """Whether a layer's arrays are rewritten: edited, or cut along with its group."""
-    return states.edited(path) or any(path in layout.groups[name].layers for name in states.kept)
+    """Whether `rebuild` rewrites a layer's arrays: not where its whole group stays."""
+    return states.edited(path) or is_cut(cut_of(layout.layers[path], states.kept))
 
 
 def _folded_adapters(layout: Layout, states: States) -> list[str]:

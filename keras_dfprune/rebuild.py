@@ -64,7 +64,7 @@ def rebuild(
     edits = {
         path: record.rule.narrow(states[path], cuts[path])
         for path, record in layout.layers.items()
-        if _is_cut(cuts[path]) or states.edited(path)
+        if is_cut(cuts[path]) or states.edited(path)
     }
 
     def remake(operation):
@@ -114,7 +114,8 @@ def cut_of(record: LayerFeatures, kept: dict[str, np.ndarray]) -> Cut:
     return Cut(masks[0], masks[1], 0 if record.inputs is None else record.inputs.axis)
 
 
-def _is_cut(cut: Cut) -> bool:
+def is_cut(cut: Cut) -> bool:
+    """Whether any features go."""
     return cut.inputs is not None or cut.outputs is not None
 
 

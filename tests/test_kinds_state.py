@@ -6,6 +6,7 @@ import pytest
 
 import keras_dfprune as dfprune
 from tests import kinds
+from tests.models import dense_chain
 
 layers = keras.layers
 Dense = layers.Dense
@@ -338,6 +339,20 @@ def test_adapters_are_folded_and_the_plan_says_so():
     assert "the LoRA weights of scaled1 are folded into its kernel" in plan.notes
     assert not any(layer.lora_enabled for layer in plan.apply(model).layers)
     assert all(layer.lora_enabled for layer in model.layers[:2])
+
+
+@pytest.mark.parametrize("adapted", ["fc1", "fc2", "fc4"])
+@pytest.mark.parametrize("changes", [{"layers": ["fc2"]}, {"sparsity": {"fc2": 0.0}}], ids=str)
+def test_adapters_of_groups_that_stay_whole_are_not_folded(adapted, changes):
+    """`Moments` sees those groups, too, for the moments of later ones."""
+    model = dense_chain((9, 8, 7, 6, 3))
+    model.get_layer(adapted).enable_lora(2)
+    plan = dfprune.plan(model, method="moments", **{"sparsity": 0.5, **changes})
+    pruned = plan.apply(model)
+    assert plan.parameters == (model.count_params(), pruned.count_params())
+    folded = not getattr(pruned.get_layer(adapted), "lora_enabled", False)
+    assert folded == any("LoRA" in note for note in plan.notes)
+    assert folded == (adapted == "fc2" and "layers" in changes)
 
 
 def test_sharing_is_told():
