@@ -68,6 +68,17 @@ def test_float64_weight_sets_of_any_size(size):
     )
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-8, 1e8, 1e30])
+def test_float32_weight_sets_of_any_size_beside_moderate_ones(size):
+    sets = np.random.default_rng(4).normal(size=(6, 20))
+    sets = (np.where(np.arange(6) % 2, size, 1.0)[:, None] * sets).astype("float32")
+    norms = np.linalg.norm(sets.astype(np.float64), axis=1)
+    matrix = matrix_of(PairDistances([sets], norms))
+    np.testing.assert_allclose(
+        off_diagonal(matrix), off_diagonal(exact_distances(sets, norms)), rtol=1e-5
+    )
+
+
 def test_weights_of_one_input_cancel_to_nothing():
     """W' is 1 or -1: a ratio of 1e32 in place of x/0 would be the mode of the histogram."""
     weights = np.array([[49], [1], [-49], [-1]], "float32")  # 49 * (1 / 49) is not 1
