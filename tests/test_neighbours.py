@@ -154,3 +154,28 @@ def test_no_list_is_made_where_nothing_is_left(monkeypatch):
         group = group_view(sets, (np.ones((9, 1, 2)),))
         curve = dfprune.Saliency().curve(group, dfprune.Context())
         assert len(curve.order) == 8 and curve.lossless == 8 and not curve.costs.any()
+
+
+def path_of(survivors, outgoing):
+    """What `Saliency` does with random weight-sets where only some may survive."""
+    sets = np.random.default_rng(8).normal(size=(len(outgoing), 4)).astype("float32")
+    can_survive = np.isin(np.arange(len(outgoing)), survivors)
+    block = np.array(outgoing, "float32")[:, None, None]
+    group = group_view(sets, (block,), "tanh", can_survive=can_survive)
+    curve = dfprune.Saliency().curve(group, dfprune.Context())
+    return curve, curve.merge(len(outgoing) - 1)
+
+
+def test_only_units_that_may_survive_take_over(tiny):
+    curve, merge = path_of([4], np.arange(1, 8))
+    assert merge.kept.tolist() == [4] and merge.survivor.tolist() == [0] * 6
+    assert np.isfinite(curve.costs).all()
+    curve, merge = path_of([], np.arange(1, 8))
+    assert curve.order.tolist() == list(range(6))
+    assert merge.survivor.tolist() == [-1] * 6 and np.isinf(curve.costs).all()
+
+
+def test_a_sum_of_nothing_costs_nothing_at_any_distance(tiny):
+    """The last unit that may survive, too: what it has taken over cancels."""
+    curve, _ = path_of([2], [1, 50, -1])
+    assert curve.order.tolist() == [0, 2] and curve.costs[1] == 0
