@@ -57,7 +57,8 @@ def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, cons
     np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
 
 
-def test_blocks_do_not_change_the_order():
+def test_blocks_do_not_change_the_order(monkeypatch):
+    monkeypatch.setattr(surgeon, "_ROWS", 4)
     second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
     orders = [
         surgeon.greedy_order(spread(second), Outgoing(outgoing), ridge=1e-6, block=block)

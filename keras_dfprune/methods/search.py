@@ -28,9 +28,11 @@ class Importance:
 
     def hand_over(self, unit: int, survivor: int, factor: float) -> None:
         """`a_i <- a_i + factor a_j` in the scaled weights."""
-        ours = self._merged[survivor] = self._row(survivor)
-        for row, other in zip(ours, self._row(unit), strict=True):
-            row += factor * other
+        ours, others = self._row(survivor), self._row(unit)
+        for row, other in zip(ours, others, strict=True):
+            other *= factor  # in place: nobody asks for a removed unit again
+            row += other
+        self._merged[survivor] = ours
         self._merged.pop(unit, None)
         self.values[survivor] = self._of_row(ours)
 

@@ -158,4 +158,4 @@ class _FewOutputs:
 
     def select(self, left: np.ndarray) -> None:
         """Drops the other units."""
-        self.outgoing = self.outgoing[:, left]
+        self.outgoing = self.outgoing.take(left, axis=1)  # `[:, left]` is not made of long rows
