@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_dfprune.methods.distances import PairDistances
+
 
 def dense_chain(widths, activation="relu", inputs=6, use_bias=True, seed=0):
     """Dense layers fc1, fc2, ..., the last one linear, with random weights and biases."""
@@ -69,6 +71,12 @@ def outputs(model, x):
 def removed_units(plan):
     """The set of removed units of each group."""
     return {group.layer: set(group.removed.tolist()) for group in plan.groups}
+
+
+def plain_distances(sets):
+    """Between weight-sets as they are."""
+    norms = np.linalg.norm(sets.astype(np.float64), axis=1)
+    return PairDistances([sets], norms, normalize=False)
 
 
 def matrix_of(distances):

@@ -92,6 +92,17 @@ def test_constant_units_go_into_the_bias(activation):
     assert removed_units(pruned_exactly(model)) == {"fc1": {2}}
 
 
+def test_one_weight_among_many_zeros_is_enough_to_stay():
+    model = dense_chain([40, 40], "tanh", inputs=40)
+    layer, consumer = model.get_layer("fc1"), model.layers[-1]
+    kernel, outgoing = layer.kernel.numpy(), consumer.kernel.numpy()
+    kernel[:, [3, 5]], outgoing[[8, 9]] = 0, 0
+    kernel[-1, 5] = outgoing[9, -1] = 1
+    layer.kernel.assign(kernel)
+    consumer.kernel.assign(outgoing)
+    assert removed_units(pruned_exactly(model)) == {"fc1": {3, 8}}
+
+
 def test_a_constant_without_end_stays():
     model = dense_chain([6, 3], "exponential")
     kernel, bias = model.get_layer("fc1").get_weights()

@@ -5,9 +5,8 @@ import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune.methods import distances, neighbours
-from keras_dfprune.methods.distances import PairDistances
 from keras_dfprune.methods.neighbours import Neighbours
-from tests.models import matrix_of
+from tests.models import matrix_of, plain_distances
 from tests.test_saliency import assert_agrees, group_view, random_layer
 
 SHAPES = [(1, 2), (4, 1), (5, 100)]
@@ -34,7 +33,7 @@ def cases():
 @pytest.mark.parametrize(("name", "sets"), list(cases()), ids=lambda value: str(value)[:8])
 def test_lists_are_the_sorted_rows(tiny, name, sets):
     sets = sets.astype("float32")
-    pairwise = PairDistances([sets], np.ones(len(sets)))
+    pairwise = plain_distances(sets)
     allowed = np.arange(len(sets)) % 4 != 2
     found = Neighbours(pairwise, allowed, dfprune.Context(seed=0))
     matrix = np.where(allowed, matrix_of(pairwise), np.inf)
@@ -77,7 +76,7 @@ def test_the_order_does_not_depend_on_tiles(monkeypatch, name, sets):
 
 def test_ties_go_to_the_smallest_survivor_over_tiles(tiny):
     sets = np.eye(9, 10, dtype="float32")
-    found = Neighbours(PairDistances([sets], np.ones(9)), np.ones(9, bool), dfprune.Context(seed=0))
+    found = Neighbours(plain_distances(sets), np.ones(9, bool), dfprune.Context(seed=0))
     assert found.nearest(np.arange(9), np.ones(9, bool))[0].tolist() == [1] + [0] * 8
 
 
@@ -104,7 +103,7 @@ def test_few_tiles_wait_for_the_sort(monkeypatch, strategy):
     monkeypatch.setattr(Neighbours, "_add", added)
     sets = np.random.default_rng(6).normal(size=(46, 4)).astype("float32")
     context = dfprune.Context(seed=0, strategy=strategy)
-    found = Neighbours(PairDistances([sets], np.ones(46)), np.ones(46, bool), context)
+    found = Neighbours(plain_distances(sets), np.ones(46, bool), context)
     assert waiting == 0 and most <= 64
     rows = found.sample.astype("float32")
     np.testing.assert_array_equal(found._units, np.argsort(rows, axis=1, kind="stable")[:, :32])
@@ -112,7 +111,7 @@ def test_few_tiles_wait_for_the_sort(monkeypatch, strategy):
 
 def test_the_sample_is_all_pairs_or_those_of_some_units(tiny, monkeypatch):
     sets = np.random.default_rng(4).normal(size=(11, 4)).astype("float32")
-    pairwise = PairDistances([sets], np.ones(11))
+    pairwise = plain_distances(sets)
     wanted = matrix_of(pairwise)
     found = Neighbours(pairwise, np.arange(11) != 3, dfprune.Context(seed=0))
     np.testing.assert_allclose(found.sample, wanted, rtol=1e-5)
@@ -143,7 +142,7 @@ def test_tiles_full_of_near_copies_take_the_product_in_float64(monkeypatch, dist
     assert taken
     assert curve.order.tolist() == wanted.order.tolist()
     np.testing.assert_allclose(curve.costs, wanted.costs, rtol=1e-5)
-    equal = PairDistances([np.ones((4, 7), "float32") / 3], np.ones(4))
+    equal = plain_distances(np.ones((4, 7), "float32") / 3)
     assert np.all(matrix_of(equal)[~np.eye(4, dtype=bool)] == 0)
 
 

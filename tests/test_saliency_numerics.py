@@ -10,7 +10,7 @@ import keras_dfprune as dfprune
 from keras_dfprune.methods import distances
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
 from tests import reference
-from tests.models import dense_chain, matrix_of
+from tests.models import dense_chain, matrix_of, plain_distances
 
 
 def exact_distances(sets, norms):
@@ -27,23 +27,23 @@ def test_scaled_copies_are_close_in_float32():
     one = random.normal(size=(1, 300)).astype("float32")
     sets = np.concatenate([one, 3 * one, 0.1 * one, random.normal(size=(1, 300))]).astype("float32")
     norms = np.linalg.norm(sets.astype(np.float64), axis=1)
-    matrix = matrix_of(PairDistances([sets], norms))
+    matrix = matrix_of(PairDistances([sets], norms, normalize=True))
     assert off_diagonal(matrix[:3, :3]).max() <= 1e-12
     exact = np.sum((sets[0] / norms[0] - sets[3] / norms[3]) ** 2)
     assert matrix[0, 3] == pytest.approx(exact, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("spread", [1e-5, 1e-3, 3e-2, 0.1, 1.0])
+@pytest.mark.parametrize("spread", [1e-5, 1e-3, 3e-2, 0.05, 0.1, 1.0])
 def test_near_copies_agree_with_float64(size, spread):
     """The worst is just above where the product is trusted: 2^-24 / 1e-3, a few times."""
     random = np.random.default_rng(1)
     sets = size * (random.normal(size=(1, 300)) + spread * random.normal(size=(12, 300)))
     sets = sets.astype("float32")
-    matrix = matrix_of(PairDistances([sets], np.ones(12)))
+    matrix = matrix_of(plain_distances(sets))
     wanted = exact_distances(sets, np.ones(12))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=3e-4)
-    if spread < 0.02:
+    if spread <= 0.05:
         np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=1e-6)
     assert np.all(np.isinf(np.diag(matrix)))
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -52,9 +52,18 @@ def test_near_copies_agree_with_float64(size, spread):
 def test_near_copies_taken_in_several_chunks(monkeypatch):
     monkeypatch.setattr(distances, "_CHUNK", 50)
     sets = (1 + 1e-4 * np.random.default_rng(2).normal(size=(11, 20))).astype("float32")
-    matrix = matrix_of(PairDistances([sets], np.ones(11)))
+    matrix = matrix_of(plain_distances(sets))
     wanted = exact_distances(sets, np.ones(11))
     np.testing.assert_allclose(off_diagonal(matrix), off_diagonal(wanted), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [PairDistances, RatioDistances])
+def test_nothing_is_divided_by_a_norm_of_zero(kind, recwarn):
+    sets = np.array([[0, 0], [3, 4], [0, 2]], "float32")
+    rest = {"biases": np.zeros(3)} if kind is RatioDistances else {"normalize": True}
+    matrix = matrix_of(kind([sets], np.array([0.0, 5.0, 2.0]), **rest))
+    np.testing.assert_allclose(off_diagonal(matrix)[:3], [1, 1, 1])
+    assert not recwarn
 
 
 @pytest.mark.parametrize("size", [1e-150, 1e-60, 1e60, 1e150])
@@ -62,7 +71,7 @@ def test_float64_weight_sets_of_any_size(size):
     """Beyond the exponents of float32, too."""
     sets = size * np.random.default_rng(4).normal(size=(6, 20))
     norms = size * np.linalg.norm(sets / size, axis=1)
-    matrix = matrix_of(PairDistances([sets], norms))
+    matrix = matrix_of(PairDistances([sets], norms, normalize=True))
     np.testing.assert_allclose(
         off_diagonal(matrix), off_diagonal(exact_distances(sets, norms)), rtol=1e-5
     )
@@ -73,7 +82,7 @@ def test_float32_weight_sets_of_any_size_beside_moderate_ones(size):
     sets = np.random.default_rng(4).normal(size=(6, 20))
     sets = (np.where(np.arange(6) % 2, size, 1.0)[:, None] * sets).astype("float32")
     norms = np.linalg.norm(sets.astype(np.float64), axis=1)
-    matrix = matrix_of(PairDistances([sets], norms))
+    matrix = matrix_of(PairDistances([sets], norms, normalize=True))
     np.testing.assert_allclose(
         off_diagonal(matrix), off_diagonal(exact_distances(sets, norms)), rtol=1e-5
     )
@@ -84,7 +93,7 @@ def test_weights_of_one_input_cancel_to_nothing():
     weights = np.array([[49], [1], [-49], [-1]], "float32")  # 49 * (1 / 49) is not 1
     norms = np.abs(weights[:, 0]).astype(np.float64)
     alike = np.sign(weights) == np.sign(weights.T)
-    plain = off_diagonal(matrix_of(PairDistances([weights], norms)))
+    plain = off_diagonal(matrix_of(PairDistances([weights], norms, normalize=True)))
     np.testing.assert_allclose(plain, off_diagonal(np.where(alike, 0.0, 4.0)), rtol=1e-6)
     ratio = off_diagonal(matrix_of(RatioDistances([weights], norms, norms)))
     np.testing.assert_array_equal(ratio, off_diagonal(np.where(alike, 0.0, np.inf)))
@@ -115,7 +124,7 @@ def test_tensor_float_32_is_off_for_the_product_alone(monkeypatch):
     before = enabled()
     for state in (True, False):
         tf.config.experimental.enable_tensor_float_32_execution(state)
-        matrix_of(PairDistances([np.eye(4, 3, dtype="float32")], np.ones(4)))
+        matrix_of(plain_distances(np.eye(4, 3, dtype="float32")))
         assert enabled() is state
     tf.config.experimental.enable_tensor_float_32_execution(before)
     assert seen == [False, False]
@@ -133,7 +142,7 @@ def test_products_live_where_tensorflow_places_them(monkeypatch):
     monkeypatch.setattr(tf, "matmul", watched)
     model = dense_chain([32, 3])
     with tf.device("CPU:1"):
-        found = PairDistances([np.ones((4, 3), "float32")], np.ones(4))
+        found = plain_distances(np.ones((4, 3), "float32"))
         block = found.block(0, 4)
         assert block.values.device.endswith("CPU:1")
         assert found.between(block, block).device.endswith("CPU:1")

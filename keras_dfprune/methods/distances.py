@@ -34,6 +34,7 @@ class Block(NamedTuple):
         values: Float tensor, shape `(coordinates, rows)`: the weight-sets; where a norm is very
             large or small, each times a power of two (nothing is rounded) near its inverse.
         norms: Float64 tensor, shape `(rows,)`: what is left to divide the values by.
+        factors: Float32 tensor, shape `(rows,)`: one over the norms.
         squares: Float32 tensor, shape `(rows,)`: squared lengths, after the division.
         biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
     """
@@ -41,6 +42,7 @@ class Block(NamedTuple):
     units: tf.Tensor
     values: tf.Tensor
     norms: tf.Tensor
+    factors: tf.Tensor
     squares: tf.Tensor
     biases: tf.Tensor
 
@@ -48,10 +50,9 @@ class Block(NamedTuple):
         """Some of the rows."""
         if len(places) == len(self.units):
             return self
-        units, norms, squares, biases = (
-            tf.gather(one, places) for one in (self.units, self.norms, self.squares, self.biases)
-        )
-        return Block(units, tf.gather(self.values, places, axis=1), norms, squares, biases)
+        units, values, *rest = self
+        rest = (tf.gather(one, places) for one in rest)
+        return Block(tf.gather(units, places), tf.gather(values, places, axis=1), *rest)
 
 
 def side_by_side(blocks: Sequence[Block]) -> Block:
@@ -64,37 +65,37 @@ def side_by_side(blocks: Sequence[Block]) -> Block:
 
 
 class PairDistances:
-    """Squared distances between weight-sets divided by their norms.
+    """Squared distances between weight-sets, divided by their norms or not.
 
     Args:
         parts: Float arrays, shape `(units, coordinates of the part)`: the weight-sets.
-        norms: Float64 array, shape `(units,)`: what each weight-set is divided by; ones for the
-            plain distance.
+        norms: Float64 array, shape `(units,)`: their norms.
+        normalize: Whether they are divided by them; those of norm 0 never are.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], norms: np.ndarray):
+    def __init__(self, parts: Sequence[np.ndarray], norms: np.ndarray, normalize: bool):
         self._parts = parts
-        self._norms = norms
+        self._norms = np.where(normalize & (norms > 0), norms, 1.0)
+        self._lengths = norms / self._norms
         self.units = len(norms)
 
     def block(self, first: int, end: int) -> Block:
         """The weight-sets of the units from `first` to before `end`."""
-        norms = self._norms[first:end]
         dtype = np.result_type(*self._parts)
-        parts = (_in_columns(part, first, end) for part in self._parts)
-        values = tf.concat([tf.cast(part, dtype) for part in parts], axis=0)
-        limit = -np.finfo(dtype).minexp
+        columns = [part[first:end].T for part in self._parts]
+        shape = (sum(map(len, columns)), end - first)
+        values = np.concatenate(columns, out=np.empty(shape, dtype))
+        norms, limit = self._norms[first:end], -np.finfo(dtype).minexp
         powers = np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
         if np.any(np.abs(powers) > _MODERATE):
-            values *= tf.constant(2.0**-powers, dtype)
+            values *= (2.0**-powers).astype(dtype)
             norms = norms * 2.0**-powers
-        norms = tf.constant(norms)
-        lengths = tf.reduce_sum(tf.square(tf.cast(values, tf.float32)), axis=0)
         return Block(
             units=tf.range(first, end),
-            values=values,
-            norms=norms,
-            squares=lengths / tf.cast(tf.square(norms), tf.float32),
+            values=tf.convert_to_tensor(values),
+            norms=tf.constant(norms),
+            factors=tf.cast(1 / norms, tf.float32),
+            squares=tf.cast(tf.square(tf.constant(self._lengths[first:end])), tf.float32),
             biases=tf.constant(self._bias(first, end)),
         )
 
@@ -125,8 +126,8 @@ class RatioDistances(PairDistances):
     """
 
     def __init__(self, parts: Sequence[np.ndarray], norms: np.ndarray, biases: np.ndarray):
-        super().__init__(parts, norms)
-        self._biases = biases / norms
+        super().__init__(parts, norms, normalize=True)
+        self._biases = biases / self._norms
 
     def between(self, first: Block, second: Block) -> tf.Tensor:
         twice = _twice_gram(first, second)
@@ -140,52 +141,46 @@ class RatioDistances(PairDistances):
         return self._biases[first:end].astype(np.float64)
 
 
-def _in_columns(part: np.ndarray, first: int, end: int) -> tf.Tensor:
-    """Some rows as columns; those of a transposed kernel are in memory so already."""
-    if part.flags.c_contiguous:
-        return tf.transpose(tf.convert_to_tensor(part[first:end]))
-    return tf.convert_to_tensor(part.T[:, first:end])
-
-
 def _twice_gram(first: Block, second: Block) -> tf.Tensor:
     """Twice the inner products of the weight-sets divided by their norms, in float32."""
     ours, others = (tf.cast(block.values, tf.float32) for block in (first, second))
     with full_precision():
         product = tf.matmul(ours, others, transpose_a=True)
-    product *= _column(tf.cast(2 / first.norms, tf.float32))
-    return product * tf.cast(1 / second.norms, tf.float32)
+    product *= _column(first.factors)
+    return product * (2 * second.factors)
 
 
 def _apart(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
     """`||W_i - W_j||^2`, infinite where both are the same unit."""
-    sums = _column(first.squares) + second.squares
-    matrix = tf.maximum(sums - twice, 0)
+    matrix = _sums(first, second) - twice
 
     def without_same() -> tf.Tensor:
         same = _column(first.units) == second.units
-        return tf.where(same, tf.constant(np.inf, sums.dtype), matrix)
+        return tf.where(same, tf.constant(np.inf, matrix.dtype), matrix)
 
     ours, others = first.units, second.units
     overlap = tf.logical_and(
         tf.reduce_min(ours) <= tf.reduce_max(others), tf.reduce_min(others) <= tf.reduce_max(ours)
     )
     matrix = tf.cond(overlap, without_same, lambda: matrix)
-    return _with_exact(matrix, sums, first, second, -1.0)
+    return _with_exact(matrix, first, second, -1.0)
 
 
 def _across(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
     """`||W_i + W_j||^2`."""
-    sums = _column(first.squares) + second.squares
-    return _with_exact(tf.maximum(sums + twice, 0), sums, first, second, 1.0)
+    return _with_exact(_sums(first, second) + twice, first, second, 1.0)
 
 
-def _with_exact(
-    matrix: tf.Tensor, sums: tf.Tensor, first: Block, second: Block, sign: float
-) -> tf.Tensor:
+def _sums(first: Block, second: Block) -> tf.Tensor:
+    """`||W_i||^2 + ||W_j||^2`."""
+    return _column(first.squares) + second.squares
+
+
+def _with_exact(matrix: tf.Tensor, first: Block, second: Block, sign: float) -> tf.Tensor:
     """A tile with its near pairs in float64: one by one, or all of it where they are many."""
 
     def recomputed() -> tf.Tensor:
-        near = matrix < _NEAR * sums
+        near = matrix < _NEAR * _sums(first, second)  # all that rounding left below 0, too
         pairs = tf.where(near)
 
         def by_product() -> tf.Tensor:
@@ -198,7 +193,7 @@ def _with_exact(
         return tf.cond(many, by_product, by_differences)
 
     largest = tf.reduce_max(first.squares) + tf.reduce_max(second.squares)
-    return tf.cond(tf.reduce_any(matrix < _NEAR * largest), recomputed, lambda: matrix)
+    return tf.cond(tf.reduce_min(matrix) < _NEAR * largest, recomputed, lambda: matrix)
 
 
 def _differences(

@@ -60,7 +60,7 @@ def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
 
 
 def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
-    silent = ~np.any([np.any(block, axis=(1, 2)) for block in group.outgoing], axis=0)
+    silent = np.all([_zero_rows(block) for block in group.outgoing], axis=0)
     found = {int(unit): Removal(int(unit), -1, 0.0, 0.0) for unit in np.flatnonzero(silent)}
     if group.activation.homogeneous:
         norms = group.norms
@@ -68,7 +68,7 @@ def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
             found.setdefault(int(unit), Removal(int(unit), -1, 0.0, 0.0))
     if not group.offset_exact:  # beside zero padding no unit is constant
         return found
-    idle = np.flatnonzero(~np.any(group.weights, axis=1))
+    idle = np.flatnonzero(_zero_rows(group.weights))
     if len(idle):
         biases = group.biases.astype(np.float64)
         values = group.activation.values(biases[None])[0]
@@ -77,6 +77,14 @@ def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
             if values[unit] == 0 or movable:
                 found.setdefault(int(unit), Removal(int(unit), -1, 0.0, float(values[unit])))
     return found
+
+
+def _zero_rows(array: np.ndarray) -> np.ndarray:
+    """Which rows hold zeros only; the first coordinates tell it of most that don't."""
+    rows = array.reshape(len(array), -1)
+    zero = ~np.any(rows[:, :_FEW], axis=1)
+    zero[zero] = ~np.any(rows[zero], axis=1)
+    return zero
 
 
 def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:

@@ -90,7 +90,7 @@ class Saliency(Method):
         cutoff, histogram, neighbours = None, None, None
         if np.sum(alive) > 1:
             neighbours = Neighbours(
-                self._distances(group, merge_scale),
+                self._distances(group),
                 alive & group.can_survive,
                 context,
             )
@@ -119,6 +119,9 @@ class Saliency(Method):
             note=note,
         )
 
+    def _normalizes(self, group: GroupView) -> bool:
+        return bool(self.normalize) and group.activation.homogeneous
+
     def _merge_scale(self, group: GroupView) -> np.ndarray:
         """`alpha`: survivor i takes over `alpha_j / alpha_i` times the outgoing weights of j."""
         if self.normalize is True and not group.activation.homogeneous:
@@ -127,17 +130,16 @@ class Saliency(Method):
                 f"units of layer '{group.name}' go through '{group.activation.name}' or have "
                 f"parameters of their own. Use normalize='auto' or name other `layers`."
             )
-        if not (self.normalize and group.activation.homogeneous):
+        if not self._normalizes(group):
             return np.ones(group.units)
         norms = group.norms if self.distance == "weights" else _weights_only(group)
         return np.where(norms > 0, norms, 1.0)
 
-    def _distances(self, group: GroupView, merge_scale: np.ndarray) -> PairDistances:
+    def _distances(self, group: GroupView) -> PairDistances:
         if self.distance == "weights":
-            return PairDistances((group.weights, group.constants), merge_scale)
-        norms = _weights_only(group)
-        norms = np.where(norms > 0, norms, 1.0)
-        return RatioDistances((group.weights,), norms, group.biases)
+            parts = (group.weights, group.constants)
+            return PairDistances(parts, group.norms, self._normalizes(group))
+        return RatioDistances((group.weights,), _weights_only(group), group.biases)
 
 
 def _one_of(name: str, value: Any, allowed: tuple) -> None:
