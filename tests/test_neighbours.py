@@ -85,7 +85,7 @@ def test_few_tiles_wait_for_the_sort(monkeypatch, strategy):
     """At most those of eight blocks, eight each; of 46 units the last tile has only 1."""
     monkeypatch.setattr(neighbours, "ROWS", 3)
     waiting, most = 0, 0
-    add = Neighbours._add
+    joined = neighbours._joined
 
     def counted(function, pairs, strategy):
         nonlocal waiting, most
@@ -94,13 +94,13 @@ def test_few_tiles_wait_for_the_sort(monkeypatch, strategy):
             most = max(most, waiting)
             yield function(first, second)
 
-    def added(self, rows, tiles, allowed):
+    def counted_down(tiles):
         nonlocal waiting
         waiting -= len(tiles)
-        add(self, rows, tiles, allowed)
+        return joined(tiles)
 
     monkeypatch.setattr(neighbours, "over_replicas", counted)
-    monkeypatch.setattr(Neighbours, "_add", added)
+    monkeypatch.setattr(neighbours, "_joined", counted_down)
     sets = np.random.default_rng(6).normal(size=(46, 4)).astype("float32")
     context = dfprune.Context(seed=0, strategy=strategy)
     found = Neighbours(plain_distances(sets), np.ones(46, bool), context)

@@ -34,7 +34,7 @@ def mode_of_saliencies(
     top = float(np.percentile(values, _PERCENTILE))
     if top <= 0 or values.min() == values.max():
         return None, None
-    counts, edges = np.histogram(values[values <= top], bins=_BINS, range=(0.0, top))
+    counts, edges = np.histogram(values, bins=_BINS, range=(0.0, top))
     smooth = np.convolve(counts, np.ones(_SMOOTHING) / _SMOOTHING, mode="same")
     tallest = int(np.argmax(smooth))
     histogram = (counts, edges)

@@ -72,13 +72,14 @@ class Neighbours:
 
         def take(row: int, column: int, closeness: tf.Tensor) -> None:
             """One more tile of a row; the last of a part takes all of it into the lists."""
-            some = self._sampled[self._cuts[row] : self._cuts[row + 1]] - self._bounds[row]
-            found = self.sample[self._cuts[row] : self._cuts[row + 1], self._span(column)]
-            np.negative(tf.gather(closeness, some), out=found)
             waiting[row].append((self._blocks[column], closeness))
             if column in ends:
-                self._add(self._span(row), waiting[row], allowed)
+                columns, closeness = _joined(waiting[row])
                 waiting[row] = []
+                sampled = slice(*self._cuts[row : row + 2])
+                some = tf.gather(closeness, self._sampled[sampled] - self._bounds[row])
+                self.sample[sampled, columns] = -some.numpy()
+                self._add(self._span(row), columns, closeness, allowed)
 
         steps = context.progress.over("Comparing units", places, "tile")
         for (row, column), tile in zip(steps, tiles, strict=True):
@@ -127,25 +128,24 @@ class Neighbours:
             self._values[some] = np.inf
             for blocks in _split(self._blocks, _TOGETHER):
                 tiles = [(block, -self._distances.between(rows, block)) for block in blocks]
-                self._add(some, tiles, allowed)
+                self._add(some, *_joined(tiles), allowed)
         return units
 
     def _add(
         self,
         rows: slice | np.ndarray,
-        tiles: Sequence[tuple[Block, tf.Tensor]],
+        columns: np.ndarray,
+        closeness: tf.Tensor,
         allowed: np.ndarray,
     ) -> None:
-        """Takes the columns of some tiles into the lists of `rows`, in ascending order of units.
+        """Takes the columns of some tiles into the lists of `rows`.
 
         Args:
             rows: The units of all rows.
-            tiles: Each with its columns and the negative distances.
+            columns: Int array: the units of all columns, ascending.
+            closeness: Float32 tensor, shape `(rows, columns)`: the negative distances.
             allowed: Bool array, shape `(units,)`: the units that may be on a list.
         """
-        columns, closeness = zip(*tiles, strict=True)
-        columns = np.concatenate([block.units for block in columns])
-        closeness = tf.concat(closeness, axis=1)
         if not np.all(allowed[columns]):
             closeness = tf.where(allowed[columns], closeness, tf.constant(-np.inf, tf.float32))
         length = self._values.shape[1]
@@ -167,6 +167,12 @@ class Neighbours:
                 if len(part)
             ]
         )
+
+
+def _joined(tiles: Sequence[tuple[Block, tf.Tensor]]) -> tuple[np.ndarray, tf.Tensor]:
+    """Tiles of the same rows side by side: the units of all columns, and what the tiles hold."""
+    blocks, values = zip(*tiles, strict=True)
+    return np.concatenate([block.units for block in blocks]), tf.concat(values, axis=1)
 
 
 def _sampled(bounds: list[int], seed: int) -> np.ndarray:
