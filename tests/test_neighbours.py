@@ -6,8 +6,9 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune.methods import distances, neighbours
 from keras_dfprune.methods.neighbours import Neighbours
+from tests.groups import group_view
 from tests.models import matrix_of, plain_distances
-from tests.test_saliency import assert_agrees, group_view, random_layer
+from tests.test_saliency import assert_agrees, random_layer
 
 SHAPES = [(1, 2), (4, 1), (5, 100)]
 

@@ -1,13 +1,12 @@
 """The paper's method against plain loops: order, survivors, merged weights, options."""
 
-import keras
 import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.activations import describe
 from keras_dfprune.methods.distances import RatioDistances
 from tests import reference
+from tests.groups import group_view
 from tests.models import dense_chain, inputs_of, matrix_of, outputs, plant_copy
 
 
@@ -18,22 +17,6 @@ def random_layer(seed, units=7, inputs=4, shapes=((1, 3),), activation="relu"):
     sets = random.normal(size=(units, inputs + 1)).astype(dtype)
     blocks = tuple(random.normal(size=(units, *shape)).astype(dtype) for shape in shapes)
     return group_view(sets, blocks, activation), sets, blocks
-
-
-def group_view(sets, outgoing, activation="relu", **changes):
-    settings = {
-        "name": "fc",
-        "weights": sets[:, :-1],
-        "constants": sets[:, -1:],
-        "activation": describe(keras.activations.get(activation)),
-        "outgoing": outgoing,
-        "offset_allowed": True,
-        "can_survive": np.ones(len(sets), bool),
-        "batch_mean": None,
-        "batch_std": None,
-        "parameters_per_unit": 1.0,
-    }
-    return dfprune.GroupView(**{**settings, **changes})
 
 
 def immediate_survivors(curve, removals):
