@@ -46,11 +46,8 @@ def folded_parameters(layout: Layout, states: States) -> int:
     for path, record in layout.layers.items():
         operation = record.call.operation
         if isinstance(operation, keras.Layer) and _touched(path, layout, states):
-            held = sum(variable.size for variable in states[path].variables.values())
-            gained = path in new_biases(layout, states)
-            arrays = states[path].variables.items() if gained else ()
-            bias = sum(value.size for name, value in arrays if name.endswith("bias"))
-            folded += operation.count_params() - (held - bias)
+            arrays = record.rule.read(operation).variables
+            folded += operation.count_params() - sum(array.size for array in arrays.values())
     return folded
 
 

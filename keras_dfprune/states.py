@@ -17,8 +17,8 @@ from keras_dfprune.streams import Stage
 class States:
     """Layer states by path, read from the model when first asked for.
 
-    Arrays keep their full widths: features that an earlier cut removed are still there and are
-    left out by `kept`.
+    A consumer's arrays have the input features that are left: `absorb` leaves out the others. All
+    other axes keep their full widths until `rebuild` cuts them.
 
     Args:
         layout: What `locate` found.
@@ -44,6 +44,10 @@ class States:
     def edited(self, path: str) -> bool:
         """Whether a layer's arrays differ from the model's."""
         return path in self._edited
+
+    def left(self, path: str) -> np.ndarray:
+        """Which input features of a consumer are left: bool array, shape `(features,)`."""
+        return self._layout.layers[path].inputs.kept(self.kept)
 
     def effect(self, stage: Stage) -> Affine | Nonlinear | Joint:
         """What a stage does to its features at the present weights."""
@@ -84,14 +88,33 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
         merge: Its merge.
         states: The states to edit.
     """
+    by_path: dict[str, list[Inlet]] = {}
     for inlet in consumers(group):
-        path = inlet.call.path
-        outgoing = inlet.rule.outgoing(states[path])
-        kernel = np.array(outgoing, order="C").reshape(len(outgoing), -1)
+        by_path.setdefault(inlet.call.path, []).append(inlet)
+    before = {path: states.left(path) for path in by_path}
+    states.kept[group.name] = merge.kept
+    for path, inlets in by_path.items():
+        _take_over(inlets, merge, states, before[path])
+
+
+def _take_over(inlets: list[Inlet], merge: UnitMerge, states: States, left: np.ndarray) -> None:
+    """Edits one consumer: rows of kept units gain, those of removed ones go.
+
+    Args:
+        inlets: All inlets of its call.
+        merge: The merge of the group.
+        states: The states to edit, with what is kept after the merge.
+        left: Bool array, shape `(features,)`: the input features that were left before it.
+    """
+    path, rule = inlets[0].call.path, inlets[0].rule
+    outgoing = rule.outgoing(states[path])
+    wide, stays = outgoing.reshape(len(outgoing), -1), states.left(path)
+    narrow, constant = wide[stays[left]], np.zeros(wide.shape[1])
+    for inlet in inlets:
         scale, shift = states.carried(inlet)
-        constant = np.zeros(kernel.shape[1])
-        for rows, factor, extra in zip(inlet.columns.T, scale.T, shift.T, strict=True):
-            before = picked(kernel, rows)
+        rows, places = (counted(some)[inlet.columns].T for some in (left, stays))
+        for row, place, factor, extra in zip(rows, places, scale.T, shift.T, strict=True):
+            before = picked(wide, row)
             even = np.all(factor == 1)
             scaled = before if even else factor[:, None] * before
             constant += merge.shift(scaled)
@@ -105,12 +128,17 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
                     gain[~alive] = 0
                 if np.any(extra):
                     constant -= extra[heirs] @ gain
-                kernel[rows[heirs]] += gain
-        states.edit(path, inlet.rule.with_outgoing(states[path], kernel.reshape(outgoing.shape)))
-        constant = constant.reshape(outgoing.shape[1:]).sum(axis=0)
-        if np.any(constant):
-            _place(inlet, constant, states)
-    states.kept[group.name] = merge.kept
+                narrow[place[heirs]] += gain
+    shape = outgoing.shape[1:]
+    states.edit(path, rule.with_outgoing(states[path], narrow.reshape(len(narrow), *shape)))
+    constant = constant.reshape(shape).sum(axis=0)
+    if np.any(constant):
+        _place(inlets[0], constant, states)
+
+
+def counted(stays: np.ndarray) -> np.ndarray:
+    """Where each feature that stays is when the others have gone: int array."""
+    return np.cumsum(stays) - 1
 
 
 def picked(array: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_dfprune.layout import Layout, UnitGroup
 from keras_dfprune.methods.base import Feed, GroupView, Joined
 from keras_dfprune.selection import Selection, WeightSets, select
-from keras_dfprune.states import States, picked
+from keras_dfprune.states import States, counted, picked
 
 
 def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: float) -> GroupView:
@@ -95,9 +95,6 @@ def _incoming(layout: Layout, states: States, path: str) -> WeightSets:
     """A producer's weight-sets: incoming weights that are still there, and the bias."""
     record = layout.layers[path]
     incoming = record.rule.incoming(states[path])
-    if record.inputs is not None:
-        stays = record.inputs.kept(states.kept)
-        incoming = np.swapaxes(np.swapaxes(incoming, 0, 1)[stays], 0, 1)  # as kernels lie
     bias = record.rule.bias(states[path]).astype(incoming.dtype)  # as the model will hold it
     return WeightSets(incoming.reshape(len(incoming), -1), bias[:, None])
 
@@ -113,7 +110,9 @@ def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...],
     blocks, survives = [], np.ones(group.units, bool)
     for inlet in group.inlets:
         scale, _ = states.carried(inlet)
-        rows = picked(inlet.rule.outgoing(states[inlet.call.path]), inlet.columns)
+        path = inlet.call.path
+        rows = counted(states.left(path))[inlet.columns]
+        rows = picked(inlet.rule.outgoing(states[path]), rows)
         rows = rows * scale[:, :, None, None] if inlet.carried else rows
         blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
         survives &= np.all(scale != 0, axis=1)
@@ -133,13 +132,11 @@ def _feeds_of_producer(path: str, start: int, layout: Layout, states: States) ->
     record = layout.layers[path]
     taps = math.prod(record.rule.taps(record.call.operation))
     features = record.rule.incoming(states[path]).shape[1]
-    stays = np.ones(features, bool)
-    if record.inputs is not None:
-        stays = record.inputs.kept(states.kept)
-    first = start + (np.cumsum(stays) - 1) * taps  # column of a feature's first tap
+    left = np.ones(features, bool) if record.inputs is None else states.left(path)
+    first = start + counted(left) * taps  # column of a feature's first tap
     feeds = []
     if path in layout.origins:
-        every = start + np.arange(int(stays.sum()) * taps)
+        every = start + np.arange(features * taps)
         one, zero = np.ones(len(every)), np.zeros(len(every))
         feeds.append(Feed(every, None, every[:0], one, zero, layout.origins[path]))
     scale, shift = layout.normalized.get(path, (None, None))

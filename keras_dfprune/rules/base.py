@@ -169,7 +169,11 @@ class UnitRule(Rule):
 
     @abc.abstractmethod
     def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
-        """The state with other outgoing weights, shape `(features, taps, outputs)`."""
+        """The state with other outgoing weights, shape `(features, taps, outputs)`.
+
+        Of as many features or fewer; so the arrays of a state may be narrow already on the axis of
+        the input when `narrow` cuts them.
+        """
 
     def taps(self, operation: keras.Operation) -> tuple[int, ...]:
         """Spatial shape of the kernel; empty for a Dense layer."""

@@ -77,7 +77,8 @@ class ConsumerRule(UnitRule):
         for name in self._present(state):
             kernel = state.variables[name]
             stop = start + kernel[0].size
-            state = state.with_variable(name, outgoing[:, 0, start:stop].reshape(kernel.shape))
+            value = outgoing[:, 0, start:stop].reshape(-1, *kernel.shape[1:])
+            state = state.with_variable(name, value)
             start = stop
         return state
 

@@ -68,8 +68,9 @@ class ConvolutionRule(UnitRule):
         return kernel.reshape(-1, *kernel.shape[-2:]).transpose(1, 0, 2)
 
     def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
-        shape = state.variables["kernel"].shape
-        return state.with_variable("kernel", outgoing.transpose(1, 0, 2).reshape(shape))
+        taps = state.variables["kernel"].shape[:-2]
+        kernel = outgoing.transpose(1, 0, 2)
+        return state.with_variable("kernel", kernel.reshape(*taps, *kernel.shape[1:]))
 
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
         return LayerState(
