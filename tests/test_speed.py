@@ -26,9 +26,9 @@ def test_the_benchmark_runs(capsys, tmp_path):
 def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
     seen, rows = [], dfprune.methods.distances.PairDistances.__init__
 
-    def watched(self, parts, norms):
+    def watched(self, parts, norms, *rest):
         seen.append((len(norms), sum(part.shape[1] for part in parts)))
-        rows(self, parts, norms)
+        rows(self, parts, norms, *rest)
 
     monkeypatch.setattr(dfprune.methods.distances.PairDistances, "__init__", watched)
     widths = (20, 12, 10, 4)
