@@ -6,12 +6,23 @@ import tensorflow as tf
 
 def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """`shares @ matrix`; only the rows with a share are added where each is in one sum only."""
-    if np.any(np.count_nonzero(shares, axis=0) > 1):
+    owners = single_owners(shares)
+    if owners is None:
         return np.asarray(tf.matmul(shares, matrix))
     total = np.empty((len(shares), matrix.shape[1]))
-    for row, members in enumerate(members_of(np.argmax(shares != 0.0, axis=0), len(shares))):
+    for row, members in enumerate(members_of(owners, len(shares))):
         np.matmul(shares[row, members], matrix[members], out=total[row])
     return total
+
+
+def single_owners(shares: np.ndarray) -> np.ndarray | None:
+    """The sum that each old unit is in, shape `(units,)`, or None where one is in several.
+
+    Those that are in none are given to the first, where their share is 0.
+    """
+    if np.any(np.count_nonzero(shares, axis=0) > 1):
+        return None
+    return np.argmax(shares != 0.0, axis=0)
 
 
 def members_of(owners: np.ndarray, count: int) -> list[np.ndarray]:

@@ -75,7 +75,9 @@ def test_a_rarely_active_relu_is_exact(ratio):
     mass = 0.5 * math.erfc(-ratio / math.sqrt(2.0))
     moments = normal_moments(activation("relu"), np.array([ratio]), np.eye(1))
     assert moments.mean[0] == pytest.approx(ratio * mass + density, rel=1e-6)
-    assert moments.second[0, 0] == pytest.approx((1 + ratio**2) * mass + ratio * density, rel=1e-6)
+    assert float(moments.second[0, 0]) == pytest.approx(
+        (1 + ratio**2) * mass + ratio * density, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", ["relu", "relu6", "hard_sigmoid"])
@@ -99,7 +101,7 @@ def test_tanh_at_any_scale(std):
     weights /= weights.sum()
     expected = weights @ np.tanh(0.3 * std + std * nodes) ** 2
     moments = normal_moments(activation("tanh"), np.array([0.3 * std]), np.array([[std**2]]))
-    assert moments.second[0, 0] == pytest.approx(expected, rel=1e-6)
+    assert float(moments.second[0, 0]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_units_that_never_move_have_their_constant():

@@ -7,6 +7,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_dfprune as dfprune
 from keras_dfprune.activations import Activation
@@ -57,8 +58,27 @@ def test_it_beats_merging_pairs_on_its_own_terms():
     (mean,), covariance = seen.means, seen.covariance
     moments = normal_moments(group.activation, mean, covariance)
     removed, kernel = merge.removed, group.outgoing_matrix()
-    rest = moments.second[np.ix_(removed, removed)]
+    rest = moments.second.numpy()[np.ix_(removed, removed)]
     assert curve.error(15) < 0.5 * np.sum(kernel[removed] * (rest @ kernel[removed]))
+
+
+def test_full_matrices_stay_where_tensorflow_has_them(monkeypatch):
+    """Only rows of them are copied to the host: on a GPU, copies of all would be slow."""
+    eager, copied = type(tf.constant(0.0)).__base__, []
+    numpy = eager.numpy
+
+    def spy(tensor):
+        copied.append(math.prod(tensor.shape))
+        return numpy(tensor)
+
+    monkeypatch.setattr(eager, "numpy", spy)
+    group = a_group(seed=5, units=150, inputs=40)
+    seen = preactivations(group, read_prior("weights", "auto"), Context())
+    curve = Moments().curve(group, Context())
+    assert 150 * 50 < max(copied) < 150 * 75  # the columns that the order reads ahead
+    samples = sample_moments(np.ones((4, 3)))
+    matrices = [seen.covariance, curve.moments(70).second, samples.covariance]
+    assert all(isinstance(matrix, tf.Tensor) for matrix in matrices)
 
 
 def test_linear_units_of_low_rank_go_for_nothing():

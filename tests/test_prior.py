@@ -58,7 +58,7 @@ def test_batch_statistics_replace_the_priors():
     (mean,), covariance = seen.means, seen.covariance
     np.testing.assert_allclose(mean, beta)
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), gamma)
-    assert covariance[0, 1] / (gamma[0] * gamma[1]) == pytest.approx(
+    assert float(covariance[0, 1]) / (gamma[0] * gamma[1]) == pytest.approx(
         plain[0, 1] / np.sqrt(plain[0, 0] * plain[1, 1])
     )
 

@@ -57,13 +57,13 @@ def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, cons
     np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
 
 
-def test_blocks_do_not_change_the_order(monkeypatch):
-    monkeypatch.setattr(surgeon, "_ROWS", 4)
+def test_neither_blocks_nor_columns_read_ahead_change_the_order(monkeypatch):
     second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
-    orders = [
-        surgeon.greedy_order(spread(second), Outgoing(outgoing), ridge=1e-6, block=block)
-        for block in (1, 7, 64)
-    ]
+    orders = []
+    for block, ahead in [(1, 64), (7, 1), (64, 5), (64, 1000)]:
+        monkeypatch.setattr(surgeon, "_AHEAD", ahead)
+        found = surgeon.greedy_order(spread(second), Outgoing(outgoing), ridge=1e-6, block=block)
+        orders.append(found)
     for other in orders[1:]:
         np.testing.assert_array_equal(orders[0].order, other.order)
         np.testing.assert_allclose(orders[0].costs, other.costs, rtol=1e-6)

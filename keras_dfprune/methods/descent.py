@@ -26,7 +26,7 @@ def descend(
     normal: Preactivations,
     activation: Activation,
     shares: np.ndarray,
-    outgoing: np.ndarray,
+    outgoing: tf.Tensor,
     *,
     constant: bool,
     level: bool,
@@ -39,7 +39,7 @@ def descend(
         normal: The old units' pre-activations.
         activation: Theirs, and the new units'.
         shares: Float array, shape `(new, units)`: where to start.
-        outgoing: Float array, shape `(units, outputs)`.
+        outgoing: Float64 tensor, shape `(units, outputs)`.
         constant: Whether a constant may take over, too.
         level: Whether new pre-activations may get a constant of their own.
         ridge: Relative ridge of the surgery.
@@ -49,10 +49,10 @@ def descend(
         The shares, shape `(new, units)`, and the new units' constants, shape `(new,)`.
     """
     problem = _Problem(normal, activation, outgoing, constant, ridge)
-    variables = [tf.Variable(shares @ problem.factor)]
+    variables = [tf.Variable(tf.matmul(shares, problem.factor))]
     if level:
         variables.append(tf.Variable(np.zeros(len(shares))))
-    sizes = [float(np.sqrt(np.mean(variables[0].numpy() ** 2)))] * 2
+    size = math.sqrt(tf.reduce_mean(variables[0] ** 2))
     slots = [[tf.zeros_like(variable)] * 2 for variable in variables]
 
     @tf.function(autograph=False)
@@ -61,23 +61,23 @@ def descend(
             gain = problem.gain(*variables)
         return gain, tape.gradient(gain, variables)
 
-    best, kept = -math.inf, [variable.numpy() for variable in variables]
+    best, kept = -math.inf, [tf.identity(variable) for variable in variables]
     for step in range(1, steps + 1):
         gain, slopes = gradients()
         if not math.isfinite(float(gain)):
             break
         if float(gain) > best:
-            best, kept = float(gain), [variable.numpy() for variable in variables]
+            best, kept = float(gain), [tf.identity(variable) for variable in variables]
         rate = 0.5 * RATE * (1.0 + math.cos(math.pi * (step - 1) / steps))
         correction = math.sqrt(1.0 - 0.99**step) / (1.0 - 0.9**step)
         for place, (variable, slope) in enumerate(zip(variables, slopes, strict=True)):
             first, second = slots[place]
             first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
             slots[place] = [first, second]
-            move = rate * sizes[place] * correction * first / (tf.sqrt(second) + 1e-300)
+            move = rate * size * correction * first / (tf.sqrt(second) + 1e-300)
             variable.assign_add(move)
-    found = kept[0] @ problem.inverse
-    return found, kept[1] if level else np.zeros(len(found))
+    found = tf.matmul(kept[0], problem.inverse).numpy()
+    return found, kept[1].numpy() if level else np.zeros(len(found))
 
 
 def gain_of(
@@ -85,35 +85,36 @@ def gain_of(
     activation: Activation,
     shares: np.ndarray,
     level: np.ndarray,
-    outgoing: np.ndarray,
+    outgoing: tf.Tensor,
     *,
     constant: bool,
     ridge: float,
 ) -> float:
     """How much of the outputs' expected square the new units save, `tr(B^T E[h' h'^T]^-1 B)`."""
     problem = _Problem(normal, activation, outgoing, constant, ridge)
-    return float(problem.gain(tf.constant(shares @ problem.factor), tf.constant(level)))
+    return float(problem.gain(tf.matmul(shares, problem.factor), tf.constant(level)))
 
 
 class _Problem:
     """What the new units gain, in coordinates in which the old pre-activations are nearly white."""
 
     def __init__(self, normal, activation, outgoing, constant, ridge):
-        spread = normal.means.T @ normal.means / len(normal.means)
-        values, vectors = np.linalg.eigh(normal.covariance + spread)
-        big = values > _CUT * max(values[-1], 0.0)
-        root = np.sqrt(values[big])
-        self.factor = vectors[:, big] * root
-        self.inverse = (vectors[:, big] / root).T
-        white = tf.constant(self.inverse @ normal.covariance @ self.inverse.T)
-        self._white, self._across = white, tf.matmul(tf.constant(self.factor), white)
+        spread = tf.matmul(normal.means, normal.means, transpose_a=True) / len(normal.means)
+        values, vectors = tf.linalg.eigh(normal.covariance + spread)
+        big = values > _CUT * tf.maximum(values[-1], 0.0)
+        root, vectors = tf.sqrt(values[big]), tf.boolean_mask(vectors, big, axis=1)
+        self.factor = vectors * root
+        self.inverse = tf.transpose(vectors / root)
+        white = tf.matmul(self.inverse, normal.covariance)
+        self._white = white = tf.matmul(white, self.inverse, transpose_b=True)
+        self._across = tf.matmul(self.factor, white)
         self._constant, self._ridge = constant, ridge
-        self._outgoing = tf.constant(outgoing)
-        std = np.sqrt(np.maximum(np.diagonal(normal.covariance), 1e-300))
+        self._outgoing = tf.convert_to_tensor(outgoing)
+        std = np.sqrt(np.maximum(normal.variance, 1e-300))
         self._old = [
             _units(activation, tf.constant(mean), tf.constant(std)) for mean in normal.means
         ]
-        self._means = [tf.constant(self.inverse @ mean) for mean in normal.means]
+        self._means = [tf.linalg.matvec(self.inverse, mean) for mean in normal.means]
         self._activation = activation
 
     def gain(self, moved: tf.Tensor, level: tf.Tensor | float = 0.0) -> tf.Tensor:

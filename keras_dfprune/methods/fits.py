@@ -17,6 +17,7 @@ from keras_dfprune.methods.distances import full_precision
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 from keras_dfprune.methods.least_squares import LeastSquares, ridge_of
 from keras_dfprune.methods.outgoing import Outgoing
+from keras_dfprune.methods.symmetric import select
 
 # Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
 RIDGE = 1e-6
@@ -36,7 +37,7 @@ class Left:
         norms: Float64 array, shape `(left,)`: theirs, positive.
         outgoing: The outgoing weights, with those of copies that are gone.
         moments: The moments.
-        spread: Float64 array, shape `(left, left)`: the second moments; where a constant takes
+        spread: Float64 tensor, shape `(left, left)`: the second moments; where a constant takes
             over, too, the means are its, and the covariances are left to rebuild.
         ridge: What is added to the diagonal of `spread`.
         normal: The pre-activations, where kept units may get new weight-sets; else None.
@@ -48,7 +49,7 @@ class Left:
     norms: np.ndarray
     outgoing: Outgoing
     moments: UnitMoments
-    spread: np.ndarray
+    spread: tf.Tensor
     ridge: float
     normal: Preactivations | None
 
@@ -80,10 +81,11 @@ class Fit:
     @property
     def taken_over(self) -> np.ndarray:
         """The targets from the kept units: float64, shape `(kept, targets)`."""
+        coefficients = self.squares.coefficients.numpy()
         if len(self.places) == len(self.kept):
-            return self.squares.coefficients
+            return coefficients
         taken_over = np.zeros((len(self.kept), len(self.targets)))
-        taken_over[self.places] = self.squares.coefficients
+        taken_over[self.places] = coefficients
         return taken_over
 
     def rebuilt(self, left: int) -> np.ndarray:
@@ -97,8 +99,8 @@ class Fit:
 
     def constant(self, mean: np.ndarray) -> np.ndarray:
         """What is left of the units' means for a constant: float64, shape `(left,)`."""
-        constant = np.zeros(len(mean))
-        taken_over = self.moments.mean[self.places] @ self.squares.coefficients
+        constant, heirs = np.zeros(len(mean)), self.moments.mean[self.places]
+        taken_over = tf.linalg.matvec(self.squares.coefficients, heirs, transpose_a=True)
         constant[self.targets] = mean[self.targets] - taken_over
         return constant
 
@@ -127,8 +129,8 @@ def _as_they_are(
     """Kept units as they are; the heirs among them take over."""
     nearest, scale = merge
     squares = LeastSquares(
-        left.spread[np.ix_(heirs, heirs)],
-        left.spread[np.ix_(heirs, removed)],
+        select(left.spread, heirs, heirs),
+        select(left.spread, heirs, removed),
         nearest=nearest[removed],
         scale=scale[removed],
         ridge=left.ridge,
@@ -173,11 +175,10 @@ def _with_centroids(
     within = new.second
     if left.group.offset_allowed:
         within = new.covariance
-        for row, mean in zip(across, new.mean, strict=True):  # a third matrix takes longer
-            row -= mean * left.moments.mean
+        across -= new.mean[:, None] * tf.constant(left.moments.mean)
     targets = np.setdiff1d(np.arange(len(left.sets)), np.setdiff1d(kept, heirs))
     if len(heirs) < len(kept):  # else a copy of all of them
-        within, across = within[np.ix_(places, places)], across[np.ix_(places, targets)]
+        within, across = select(within, places, places), select(across, places, targets)
     nearest, scale = (part[targets] for part in merge)
     ridge = ridge_of(new.second, RIDGE)
     squares = LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
@@ -224,6 +225,7 @@ def _nearest(left: Left, heirs: np.ndarray, removed: np.ndarray) -> _Merge:
         product = tf.matmul(
             *(tf.cast(part, tf.float32) for part in (theirs, ours)), transpose_b=True
         )
-    distance = np.square(unit * norms)[heirs] - 2.0 * np.asarray(product)
-    nearest[heirs], nearest[removed] = np.arange(len(heirs)), np.argmin(distance, axis=1)
+    squares = tf.constant(np.square(unit * norms)[heirs], tf.float32)
+    closest = tf.argmin(squares - 2.0 * product, axis=1)
+    nearest[heirs], nearest[removed] = np.arange(len(heirs)), closest
     return nearest, unit[heirs[nearest]] / unit

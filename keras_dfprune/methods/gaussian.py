@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.activations import Activation
-from keras_dfprune.clusters import summed
+from keras_dfprune.clusters import single_owners
+from keras_dfprune.methods import symmetric
 from keras_dfprune.methods.activated import activated
 
 
@@ -21,32 +22,31 @@ class UnitMoments:
 
     Attributes:
         mean: Float64 array, shape `(units,)`: `E[h]`.
-        second: Float64 array, shape `(units, units)`: `E[h h^T]`.
+        second: Float64 tensor, shape `(units, units)`: `E[h h^T]`.
     """
 
     mean: np.ndarray
-    second: np.ndarray
+    second: tf.Tensor
 
     @property
-    def covariance(self) -> np.ndarray:
+    def covariance(self) -> tf.Tensor:
         """`E[h h^T] - E[h] E[h]^T`, shape `(units, units)`."""
-        means = np.outer(self.mean, self.mean)
-        return np.subtract(self.second, means, out=means)
+        return self.second - self.mean[:, None] * tf.constant(self.mean)
 
     def select(self, units: np.ndarray) -> "UnitMoments":
         """The moments of some of the units, in the order given."""
         if np.array_equal(units, np.arange(len(self.mean))):
             return self
-        return UnitMoments(self.mean[units], self.second[np.ix_(units, units)])
+        return UnitMoments(self.mean[units], symmetric.select(self.second, units, units))
 
 
-def normal_moments(activation: Activation, mean: np.ndarray, covariance: np.ndarray) -> UnitMoments:
+def normal_moments(activation: Activation, mean: np.ndarray, covariance: tf.Tensor) -> UnitMoments:
     """Moments of `phi(z)` for `z ~ N(mean, covariance)`.
 
     Args:
         activation: An element-wise activation.
         mean: Float array, shape `(units,)`.
-        covariance: Float array, shape `(units, units)`.
+        covariance: Float64 tensor, shape `(units, units)`.
 
     Returns:
         The `UnitMoments` of the activated units, in float64.
@@ -60,26 +60,31 @@ class Preactivations:
 
     Attributes:
         means: Float64 array, shape `(means, units)`: equally likely ones.
-        covariance: Float64 array, shape `(units, units)`: around each of them.
+        covariance: Float64 tensor, shape `(units, units)`: around each of them.
     """
 
     means: np.ndarray
-    covariance: np.ndarray
+    covariance: tf.Tensor
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Around each of the means: float64, shape `(units,)`."""
+        return tf.linalg.diag_part(self.covariance).numpy()
 
     def moments(self, activation: Activation) -> UnitMoments:
         """The moments of the units, in float64."""
-        units = activated(activation, self.means, np.diagonal(self.covariance))
+        units = activated(activation, self.means, self.variance)
         return UnitMoments(units.expected, units.product(units, self.covariance))
 
     def select(self, units: np.ndarray) -> "Preactivations":
         """Those of some of the units."""
-        if np.array_equal(units, np.arange(len(self.covariance))):
+        if np.array_equal(units, np.arange(self.means.shape[1])):
             return self
-        return Preactivations(self.means[:, units], self.covariance[np.ix_(units, units)])
+        return Preactivations(self.means[:, units], symmetric.select(self.covariance, units, units))
 
     def with_sums(
         self, activation: Activation, shares: np.ndarray, level: np.ndarray
-    ) -> tuple[UnitMoments, np.ndarray]:
+    ) -> tuple[UnitMoments, tf.Tensor]:
         """Moments of new units, and second moments of the old ones with them.
 
         Args:
@@ -88,21 +93,31 @@ class Preactivations:
             level: Float array, shape `(new,)`: constants added to them.
 
         Returns:
-            The `UnitMoments` of the new units, and a float64 array, shape `(new, units)`.
+            The `UnitMoments` of the new units, and a float64 tensor, shape `(new, units)`.
         """
-        mixed = summed(shares, self.covariance)
-        inner = summed(shares, np.asarray(tf.transpose(mixed)))
-        old = activated(activation, self.means, np.diagonal(self.covariance))
-        new = activated(activation, self.means @ shares.T + level, np.diagonal(inner))
+        mixed = _summed(shares, self.covariance)
+        inner = _summed(shares, tf.transpose(mixed))
+        old = activated(activation, self.means, self.variance)
+        variance = tf.linalg.diag_part(inner).numpy()
+        new = activated(activation, self.means @ shares.T + level, variance)
         across = new.product(old, mixed)
         return UnitMoments(new.expected, new.product(new, inner)), across
+
+
+def _summed(shares: np.ndarray, matrix: tf.Tensor) -> tf.Tensor:
+    """`shares @ matrix`; where each row of the matrix is in one sum only, it is added there."""
+    owners = single_owners(shares)
+    if owners is None:
+        return tf.matmul(shares, matrix)
+    share = shares[owners, np.arange(len(owners))]
+    return tf.math.unsorted_segment_sum(share[:, None] * matrix, owners, len(shares))
 
 
 def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:
     """The moments of an equal mixture of distributions."""
     return UnitMoments(
         np.mean([part.mean for part in parts], axis=0),
-        np.mean([part.second for part in parts], axis=0),
+        tf.add_n([part.second for part in parts]) / len(parts),
     )
 
 
@@ -117,4 +132,4 @@ def sample_moments(values: np.ndarray) -> UnitMoments:
     """
     values = tf.constant(values, tf.float64)
     second = tf.matmul(values, values, transpose_a=True) / values.shape[0]
-    return UnitMoments(tf.reduce_mean(values, axis=0).numpy(), second.numpy())
+    return UnitMoments(tf.reduce_mean(values, axis=0).numpy(), second)

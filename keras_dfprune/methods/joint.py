@@ -4,9 +4,11 @@ Parts are taken as independent: `Cov(a + b) = Cov(a) + Cov(b)`, `E[ab (ab)^T] = 
 entry by entry. What is joined and then activated is taken as normal.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from keras_dfprune.methods.gaussian import UnitMoments, mixture
 
@@ -26,11 +28,11 @@ def joint_moments(kind: str, parts: Sequence[UnitMoments], factors: Sequence[flo
     if kind == "sum":
         mean = sum(factor * part.mean for factor, part in zip(factors, parts, strict=True))
         spread = sum(f**2 * part.covariance for f, part in zip(factors, parts, strict=True))
-        return UnitMoments(mean, spread + np.outer(mean, mean))
+        return UnitMoments(mean, spread + mean[:, None] * mean)
     if kind == "product":
         return UnitMoments(
             np.prod([part.mean for part in parts], axis=0),
-            np.prod([part.second for part in parts], axis=0),
+            functools.reduce(tf.multiply, [part.second for part in parts]),
         )
     return mixture(parts)
 

@@ -10,28 +10,23 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.outgoing import Outgoing
-from keras_dfprune.methods.symmetric import inverse
+from keras_dfprune.methods.symmetric import inverse, with_ridge
 
 # Mean second moments below are none: times a ridge of 1e-6 they would leave the range of float64.
 _NOTHING = 1e-290
 
 
-def ridge_of(second: np.ndarray, relative: float) -> float:
+def ridge_of(second: tf.Tensor, relative: float) -> float:
     """What is added to the diagonal: `relative` times the mean second moment.
 
     Where all units are zero under the prior (a relu behind `-abs(x)`), `relative` itself.
 
     Args:
-        second: Float array, shape `(units, units)`.
+        second: Float64 tensor, shape `(units, units)`.
         relative: Non-negative float.
     """
-    mean = float(np.trace(second)) / max(len(second), 1)
+    mean = float(tf.linalg.trace(second)) / max(len(second), 1)
     return relative * (mean if mean > _NOTHING else 1.0)
-
-
-def with_ridge(matrix: np.ndarray, ridge: float) -> tf.Tensor:
-    """The matrix with a ridge added to its diagonal."""
-    return tf.linalg.set_diag(tf.convert_to_tensor(matrix), np.diagonal(matrix) + ridge)
 
 
 class LeastSquares:
@@ -41,10 +36,9 @@ class LeastSquares:
     know (near-copies, strongly coloured priors) keep it instead of growing without bound.
 
     Args:
-        within: Float array, shape `(features, features)`: second moments of the features;
+        within: Float64 tensor, shape `(features, features)`: second moments of the features;
             covariances where a constant takes over, too.
-        across: Float array, shape `(features, units)`: theirs with the units. Taken over: it is
-            changed in place.
+        across: Float64 tensor, shape `(features, units)`: theirs with the units.
         nearest: Int array, shape `(units,)`: each unit's only feature in `R_0`.
         scale: Float array, shape `(units,)`: what that is multiplied by.
         ridge: Non-negative float, added to the diagonal.
@@ -52,23 +46,25 @@ class LeastSquares:
 
     def __init__(
         self,
-        within: np.ndarray,
-        across: np.ndarray,
+        within: tf.Tensor,
+        across: tf.Tensor,
         *,
         nearest: np.ndarray,
         scale: np.ndarray,
         ridge: float,
     ):
-        self._right, self._nearest = across, nearest
         self._ridge, self._pull = ridge, ridge * scale
         self._inverse = inverse(with_ridge(within, ridge))
+        # Where each unit's only feature is.
+        self._places = np.stack([nearest, np.arange(len(nearest))], axis=1)
+        self._right = across
         if len(across):
-            self._right[nearest, np.arange(len(nearest))] += self._pull
+            self._right = tf.tensor_scatter_nd_add(across, self._places, self._pull)
 
     @functools.cached_property
-    def coefficients(self) -> np.ndarray:
+    def coefficients(self) -> tf.Tensor:
         """R: float64, shape `(features, units)`."""
-        return np.asarray(tf.matmul(self._inverse, self._right))
+        return tf.matmul(self._inverse, self._right)
 
     def error(self, square: float, outgoing: Outgoing, units: np.ndarray) -> float:
         """The expected squared change of the outputs, `E|(h - h_features R) A|^2`, without ridge.
@@ -86,17 +82,16 @@ class LeastSquares:
         """
         if len(self._right) == 0:
             return square
-        weights = (
-            outgoing.weights[units] if len(units) < len(outgoing.weights) else outgoing.weights
-        )
+        weights = outgoing.of(units)
         if weights.shape[1] < len(units):
             right = tf.matmul(self._right, weights)
-            rebuilt = through = np.asarray(tf.matmul(self._inverse, right))
-            pulled = np.einsum("uo,uo->u", through[self._nearest], weights)
+            rebuilt = through = tf.matmul(self._inverse, right)
+            nearest = tf.gather(through, self._places[:, 0])
+            pulled = tf.reduce_sum(nearest * weights, axis=1)
         else:
             right, rebuilt = self._right, self.coefficients
-            through = np.asarray(tf.matmul(rebuilt, outgoing.between(units)))
-            pulled = through[self._nearest, np.arange(len(units))]
-        gained = np.vdot(through, right) - 2.0 * self._pull @ pulled
-        gained += self._ridge * np.vdot(through, rebuilt)
+            through = tf.matmul(rebuilt, outgoing.between(units))
+            pulled = tf.gather_nd(through, self._places)
+        gained = tf.reduce_sum(through * (right + self._ridge * rebuilt))
+        gained -= 2.0 * tf.reduce_sum(self._pull * pulled)
         return max(square - float(gained), 0.0)

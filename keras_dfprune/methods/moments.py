@@ -30,7 +30,7 @@ from keras_dfprune.warning import warn
 # points over 300 (LeNet-5, 10 to 40 units).
 MOST_STEPS = 300
 # Matrices of units by units, float64, that are held at the peak: measured at 3,000 units with as
-# many inputs and outputs; 14 with 10 outputs.
+# many inputs and outputs; 10 with 10 outputs.
 _MATRICES = 16
 
 
@@ -117,7 +117,7 @@ class Moments(Method):
         normal = normal if group.averages else None
         steps = min(self.refine_steps, MOST_STEPS)
         surgery = Surgery(group, moments, lossless(group), normal, steps)
-        if not np.all(np.isfinite(moments.second)):
+        if not bool(tf.reduce_all(tf.math.is_finite(moments.second))):
             return surgery.exact_curve(
                 f"exact removals only: the moments of {group.activation.name} are not finite"
             )

@@ -6,7 +6,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.symmetric import gram
+from keras_dfprune.methods.symmetric import gram, select
 
 # `A A^T` as a matrix, with delayed updates, or `A` itself, updated at every step: the latter where
 # there are this many units for each output, about half of the time of a plan at 2,048 units.
@@ -20,21 +20,21 @@ class Outgoing:
         weights: Float array, shape `(units, outputs)`.
 
     Attributes:
-        weights: Float64 array, shape `(units, outputs)`.
+        weights: Float64 tensor, shape `(units, outputs)`.
         products: `A A^T`, tensor of shape `(units, units)`, or None where `A` is much smaller.
     """
 
     def __init__(self, weights: np.ndarray):
-        self.weights = np.asarray(weights, np.float64)
+        self.weights = tf.cast(weights, tf.float64)
         units, outputs = self.weights.shape
         few = outputs * _FEW_OUTPUTS <= units
-        self.products = None if few else gram(tf.constant(self.weights))
+        self.products = None if few else gram(self.weights)
 
-    def square(self, second: np.ndarray, units: np.ndarray) -> float:
+    def square(self, second: tf.Tensor, units: np.ndarray) -> float:
         """`E|h A|^2`, what leaving some units out would change; summed over the outputs.
 
         Args:
-            second: Float array, shape `(units, units)`: second moments of all units, or their
+            second: Float64 tensor, shape `(units, units)`: second moments of all units, or their
                 covariance where a constant takes over, too.
             units: Int array: the ones to leave out.
         """
@@ -42,12 +42,19 @@ class Outgoing:
         out[units] = 1.0
         if self.products is None:
             alone = out[:, None] * self.weights
-            return float(np.vdot(alone, second @ alone))
-        return float(out @ np.einsum("ij,ij,j->i", second, self.products, out))
+            return float(tf.reduce_sum(alone * tf.matmul(second, alone)))
+        alone = tf.linalg.matvec(second * self.products, out)
+        return float(tf.reduce_sum(out * alone))
 
-    def between(self, units: np.ndarray) -> np.ndarray:
+    def of(self, units: np.ndarray) -> tf.Tensor:
+        """The weights of some of the units, in the order given."""
+        everything = len(units) == len(self.weights)
+        return self.weights if everything else tf.gather(self.weights, units)
+
+    def between(self, units: np.ndarray) -> tf.Tensor:
         """`A A^T` of some of the units, in the order given."""
         if self.products is None:
-            return self.weights[units] @ self.weights[units].T
-        whole = np.asarray(self.products)
-        return whole if len(units) == len(whole) else whole[np.ix_(units, units)]
+            weights = self.of(units)
+            return tf.matmul(weights, weights, transpose_b=True)
+        everything = len(units) == len(self.weights)
+        return self.products if everything else select(self.products, units, units)

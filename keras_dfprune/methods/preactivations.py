@@ -4,15 +4,13 @@
 feeds have its units' moments; the others have the prior's (`prior.py`).
 """
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Feed, GroupView
 from keras_dfprune.methods.gaussian import Preactivations, UnitMoments
 from keras_dfprune.methods.prior import MEAN_NODES, Prior, assume, known_input
-from keras_dfprune.methods.symmetric import gram, product
+from keras_dfprune.methods.symmetric import gram, product, select
 
 # The same units at several taps of a kernel are correlated across them in a way that only the
 # weights show: half, as for features that nothing is known of.
@@ -55,7 +53,7 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
         # at 460, 480, 490 of the 500 units behind them lost 5, 10 and 15 points more with it.
         if np.any(assumed.shift) and not group.taps:
             means = mean + MEAN_NODES[:, None] * (assumed.weights @ assumed.shift)
-    covariance = functools.reduce(np.add, covariances)
+    covariance = tf.add_n(covariances)
     if group.batch_mean is not None and group.batch_std is not None:
         mean, covariance = _measured(covariance, group.batch_mean, group.batch_std)
         means = mean[None]
@@ -63,17 +61,17 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
 
 
 def _measured(
-    covariance: np.ndarray, mean: np.ndarray, std: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    covariance: tf.Tensor, mean: np.ndarray, std: np.ndarray
+) -> tuple[np.ndarray, tf.Tensor]:
     """The prior's correlations with the mean and deviation of a BatchNormalization."""
-    own = np.sqrt(np.maximum(np.diagonal(covariance), 1e-300))
+    own = tf.sqrt(tf.maximum(tf.linalg.diag_part(covariance), 1e-300))
     factor = np.asarray(std, np.float64) / own
-    return np.asarray(mean, np.float64), covariance * np.outer(factor, factor)
+    return np.asarray(mean, np.float64), covariance * (factor[:, None] * factor)
 
 
 def _fed_by_group(
     group: GroupView, feed: Feed, context: Context
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, tf.Tensor] | None:
     """What the kept units of an earlier group contribute, or None where they are not known.
 
     Behind a Flatten they aren't: how a unit's positions hang together only the weights show, and a
@@ -89,13 +87,13 @@ def _fed_by_group(
     weights = np.asarray(group.weights[:, feed.columns], np.float64)
     scaled = weights * feed.scale
     mean = weights @ feed.shift + scaled @ moments.mean[feed.units]
-    covariance = np.zeros((group.units, group.units))
+    covariance = tf.zeros((group.units, group.units), tf.float64)
     for columns in positions:
         part = tf.constant(scaled[:, columns])
-        spread = tf.constant(inner[np.ix_(feed.units[columns], feed.units[columns])])
-        covariance += np.asarray(product(tf.matmul(part, spread), part))
+        spread = select(inner, feed.units[columns], feed.units[columns])
+        covariance += product(tf.matmul(part, spread), part)
     if len(positions) > 1:
-        std = np.sqrt(np.maximum(np.diagonal(inner), 0.0))[feed.units]
+        std = np.sqrt(np.maximum(tf.linalg.diag_part(inner), 0.0))[feed.units]
         across = _by_weights(weights, scaled * std)
         covariance = (1.0 - POSITIONS_SHARE) * covariance + POSITIONS_SHARE * across
     return mean, covariance
@@ -112,7 +110,7 @@ def _positions(units: np.ndarray) -> list[np.ndarray]:
 
 def _fed_by_input(
     group: GroupView, feed: Feed, prior: Prior
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, tf.Tensor] | None:
     """What inputs contribute whose distribution is known, or None."""
     known = known_input(feed, prior)
     if known is None:
@@ -132,16 +130,16 @@ def _fed_by_input(
     part = np.asarray(group.weights[:, feed.columns], np.float64)
     scaled = part * feed.scale
     if square:
-        covariance = scaled @ spread @ scaled.T
+        covariance = product(tf.matmul(scaled, spread), tf.constant(scaled))
     else:
-        own, theirs = (scaled * std) @ (scaled * std).T, _by_weights(part, scaled * std)
+        own, theirs = gram(tf.constant(scaled * std)), _by_weights(part, scaled * std)
         covariance = (1.0 - prior.known_share) * own + prior.known_share * theirs
     return part @ feed.shift + scaled @ mean, covariance
 
 
-def _by_weights(weights: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+def _by_weights(weights: np.ndarray, scaled: np.ndarray) -> tf.Tensor:
     """`W^T S R S W` with the features' known deviations S, `scaled = S W`, and the weights' R."""
     norms = np.linalg.norm(weights, axis=0)
     unit = tf.constant(weights / np.where(norms > 0.0, norms, 1.0))
     mixed = tf.matmul(tf.constant(scaled), unit, transpose_b=True)
-    return np.asarray(gram(mixed))
+    return gram(mixed)

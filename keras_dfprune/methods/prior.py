@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_dfprune.methods.base import Feed
 from keras_dfprune.methods.distances import full_precision
-from keras_dfprune.methods.symmetric import gram
+from keras_dfprune.methods.symmetric import gram, with_ridge
 
 # Weights that gradient descent has trained lie in the span of the data: half of the prior's
 # covariance is theirs; between 0.5 and 0.8 nothing changes beyond noise. Where the features'
@@ -122,14 +122,14 @@ class Assumed:
         own: Float: standard deviation of what each feature has for itself.
         weights: Float64 array, shape `(units, features)`.
         shared: Float64 array, shape `(features,)`: `codes = weights * shared`.
-        covariance: Float64 array, shape `(units, units)`: of the pre-activations, `t` given.
+        covariance: Float64 tensor, shape `(units, units)`: of the pre-activations, `t` given.
     """
 
     shift: np.ndarray
     own: float
     weights: np.ndarray
     shared: np.ndarray
-    covariance: np.ndarray
+    covariance: tf.Tensor
 
     @property
     def codes(self) -> np.ndarray:
@@ -165,7 +165,7 @@ def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
         shared = np.sqrt(share / np.where(energy > 0.0, energy, 1.0))
         shift = 1.0 / (energy + np.mean(energy))
     covariance = _covariance(tensor, own, shared)
-    std = _root_mean_square(np.diagonal(covariance), power=1)
+    std = _root_mean_square(tf.linalg.diag_part(covariance), power=1)
     scale = 1.0
     if prior.scale != "auto":
         scale = math.sqrt(prior.scale)
@@ -193,13 +193,13 @@ def measured_inputs(
         The inputs' mean, shape `(features,)`, and the scaled deviations around it.
     """
     covariance = assumed.covariance
-    variance = float(np.mean(np.diagonal(covariance)))
+    variance = float(tf.reduce_mean(tf.linalg.diag_part(covariance)))
     if variance <= 0.0:
         return np.zeros(weights.shape[1]), assumed
     factor = _root_mean_square(std) / math.sqrt(variance)
-    ridge = MEAN_RIDGE * variance * np.eye(len(weights))
-    solved = np.linalg.solve(covariance + ridge, np.asarray(mean, np.float64))
-    back = weights.T @ solved
+    ridged = with_ridge(covariance, MEAN_RIDGE * variance)
+    solved = tf.linalg.solve(ridged, np.asarray(mean, np.float64)[:, None])
+    back = weights.T @ solved.numpy()[:, 0]
     codes = assumed.codes
     centre = assumed.own**2 * back + codes.T @ (codes @ back)
     return centre, assumed.scaled(factor, 0.0 * assumed.shift)
@@ -209,13 +209,13 @@ def _root_mean_square(values: np.ndarray, power: int = 2) -> float:
     return math.sqrt(np.mean(np.asarray(values, np.float64) ** power)) if len(values) else 0.0
 
 
-def _covariance(weights: tf.Tensor, own: float, shared: np.ndarray) -> np.ndarray:
+def _covariance(weights: tf.Tensor, own: float, shared: np.ndarray) -> tf.Tensor:
     """That of the pre-activations around a given mean; no features x features matrix is made."""
     scaled = np.empty(weights.shape, np.float32)  # what inputs share is assumed: this is enough
     np.multiply(weights, np.sqrt(shared), out=scaled, casting="same_kind")
     with full_precision():
         mixed = tf.cast(gram(tf.constant(scaled)), tf.float64)  # weights @ codes.T
-    return np.asarray(own**2 * gram(weights) + gram(mixed))
+    return own**2 * gram(weights) + gram(mixed)
 
 
 def known_input(feed: Feed, prior: Prior) -> tuple[np.ndarray, np.ndarray] | None:

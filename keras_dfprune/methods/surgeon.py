@@ -9,16 +9,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.least_squares import with_ridge
+from keras_dfprune.methods import symmetric
 from keras_dfprune.methods.outgoing import Outgoing
-from keras_dfprune.methods.symmetric import inverse
 from keras_dfprune.progress import SILENT, Progress
 
 # Removals between two flushes: one product per block instead of one memory-bound update for each.
 BLOCK = 128
-# Rows of a matrix that one product of a flush changes: with more of them less is left out below the
-# diagonal, with fewer the products are slower.
-_ROWS = 256
+# Columns that are read at a time, those of the cheapest units: they are likely to go next.
+_AHEAD = 64
 # Removed units leave the matrices when they are a quarter of them, and a block: copying costs more
 # than carrying them on for a while.
 _CARRIED = 1 / 4
@@ -38,7 +36,7 @@ class Greedy:
 
 
 def greedy_order(
-    second: np.ndarray,
+    second: tf.Tensor,
     outgoing: Outgoing,
     *,
     ridge: float,
@@ -52,7 +50,7 @@ def greedy_order(
     diagonal.
 
     Args:
-        second: Float array, shape `(units, units)`: second moments; the covariance where a
+        second: Float64 tensor, shape `(units, units)`: second moments; the covariance where a
             constant takes over, too, for then it is what is left to be explained.
         outgoing: The outgoing weights.
         ridge: Non-negative float, added to the diagonal.
@@ -64,14 +62,19 @@ def greedy_order(
     """
     units, few = len(outgoing.weights), outgoing.products is None
     alive, there = np.arange(units), np.ones(units, bool)  # units in the matrices
-    inverted = _Delayed(inverse(with_ridge(second, ridge)), block)
+    inverted = _Delayed(symmetric.inverse(symmetric.with_ridge(second, ridge)), block)
     changes = _FewOutputs(outgoing.weights) if few else _ManyOutputs(outgoing.products, 2 * block)
     order, costs, gone = [], [], 0
     for _ in progress.over("Removing units", range(units - 1), "unit"):
         cost = np.maximum(changes.diagonal, 0.0) / np.maximum(inverted.diagonal, 1e-300)
-        j = int(np.argmin(np.where(there, cost, np.inf)))
+        cost[~there] = np.inf
+        j = int(np.argmin(cost))
         order.append(int(alive[j]))
         costs.append(float(cost[j]))
+        if not inverted.has(j):
+            ahead = np.append(np.argpartition(cost, min(_AHEAD, len(cost)) - 1)[:_AHEAD], j)
+            for matrix in (inverted, changes):
+                matrix.read(np.unique(ahead))
         column = inverted.column(j)
         share = column / column[j]
         changes.remove(j, share)
@@ -89,21 +92,30 @@ def greedy_order(
 class _Delayed:
     """A symmetric matrix and the products that are yet to be subtracted from it.
 
-    Only the diagonal and what lies above it are kept up to date: half of the products. In numpy,
-    for a step reads one column: in place, without a call into TensorFlow that takes longer than it.
+    The matrix is TensorFlow's. A step needs one column of it: those are copied to the host, some
+    at a time, and changes stay there until there is a block of them, for a step is too small for
+    calls into TensorFlow.
     """
 
     def __init__(self, matrix: tf.Tensor, block: int):
-        self.matrix = np.array(matrix)  # changed in place
-        self.diagonal = np.diagonal(self.matrix).copy()
-        self.left, self.right = (np.empty((block, len(self.matrix))) for _ in range(2))
+        self.matrix = matrix
+        self.diagonal = tf.linalg.diag_part(matrix).numpy().copy()
+        self.left, self.right = (np.empty((block, len(self.diagonal))) for _ in range(2))
         self.pending = 0
+        self._columns: dict[int, np.ndarray] = {}  # as they were after the last flush
+
+    def has(self, j: int) -> bool:
+        """Whether column j has been read."""
+        return j in self._columns
+
+    def read(self, units: np.ndarray) -> None:
+        """Reads the columns of some units."""
+        columns = tf.gather(self.matrix, units).numpy()  # rows: it is symmetric
+        self._columns = dict(zip(units.tolist(), columns, strict=True))
 
     def column(self, j: int) -> np.ndarray:
-        """The current column j."""
-        column = np.concatenate([self.matrix[:j, j], self.matrix[j, j:]])
-        column -= self.left[: self.pending, j] @ self.right[: self.pending]
-        return column
+        """The current column j, which has been read."""
+        return self._columns[j] - self.left[: self.pending, j] @ self.right[: self.pending]
 
     def subtract(self, left: np.ndarray, right: np.ndarray) -> None:
         """Subtracts `left right^T`, one of some whose sum is symmetric."""
@@ -111,23 +123,18 @@ class _Delayed:
         self.diagonal -= left * right
         self.pending += 1
         if self.pending == len(self.left):
-            self.flush()
+            self.matrix -= self._change()
+            self.pending, self._columns = 0, {}
 
-    def flush(self) -> None:
-        """Does what is pending."""
-        left, right = self.left[: self.pending], self.right[: self.pending]
-        for first in range(0, len(self.matrix), _ROWS):
-            rows = slice(first, first + _ROWS)
-            self.matrix[rows, first:] -= left[:, rows].T @ right[:, first:]
-        self.pending = 0
+    def _change(self) -> tf.Tensor:
+        """The sum of what is pending."""
+        return tf.matmul(self.left, self.right, transpose_a=True)
 
     def select(self, left: np.ndarray) -> None:
         """Drops the other rows and columns."""
-        for new, old in enumerate(left):  # in place
-            self.matrix[new, new : len(left)] = self.matrix[old].take(left[new:])
-        self.matrix = self.matrix[: len(left), : len(left)]
+        self.matrix = symmetric.select(self.matrix, left, left)
         self.left, self.right = (one.take(left, axis=1) for one in (self.left, self.right))
-        self.diagonal = self.diagonal[left]
+        self.diagonal, self._columns = self.diagonal[left], {}
 
 
 class _ManyOutputs(_Delayed):
@@ -140,17 +147,24 @@ class _ManyOutputs(_Delayed):
         self.subtract(share, half)
         self.subtract(half, share)
 
+    def _change(self) -> tf.Tensor:
+        half = tf.matmul(self.left[::2], self.right[::2], transpose_a=True)
+        return half + tf.transpose(half)
+
 
 class _FewOutputs:
-    """The same from `A`, shape `(units, outputs)`."""
+    """The same from `A`, shape `(units, outputs)`, on the host."""
 
-    def __init__(self, outgoing: np.ndarray):
-        self.outgoing = np.array(outgoing.T, order="C")  # long rows are quicker
+    def __init__(self, outgoing: tf.Tensor):
+        self.outgoing = np.array(tf.transpose(outgoing))  # long rows are quicker
 
     @property
     def diagonal(self) -> np.ndarray:
         """`|a_j|^2` of every unit."""
         return np.einsum("ou,ou->u", self.outgoing, self.outgoing)
+
+    def read(self, units: np.ndarray) -> None:
+        """There are no columns to read."""
 
     def remove(self, j: int, share: np.ndarray) -> None:
         """Removes unit j, with `p` as the others' shares."""

@@ -4,12 +4,16 @@
 in TensorFlow, so on the GPU where there is one.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
 # Rows from which on a matrix is halved: smaller ones are no faster in parts.
 _WHOLE_PRODUCT = 1024
 _WHOLE_INVERSE = 512
+# Eigenvalues below this share of the largest one are 0 to a pseudo-inverse.
+_NOTHING = 1e-15
 
 
 def gram(rows: tf.Tensor) -> tf.Tensor:
@@ -19,13 +23,37 @@ def gram(rows: tf.Tensor) -> tf.Tensor:
 
 def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """`left @ right.T`, shape `(n, n)`, where that is known to be symmetric."""
-    half = left.shape[0] // 2
-    if half < _WHOLE_PRODUCT // 2:
-        return tf.matmul(left, right, transpose_b=True)
-    corner = tf.matmul(left[half:], right[:half], transpose_b=True)
-    return _symmetric(
-        product(left[:half], right[:half]), corner, product(left[half:], right[half:])
-    )
+
+    def block(rows: slice, columns: slice) -> tf.Tensor:
+        return tf.matmul(left[rows], right[columns], transpose_b=True)
+
+    return by_halves(block, slice(0, left.shape[0]), _WHOLE_PRODUCT)
+
+
+def by_halves(block: Callable[[slice, slice], tf.Tensor], part: slice, whole: int) -> tf.Tensor:
+    """A symmetric matrix from blocks on the diagonal and below it.
+
+    Args:
+        block: From rows and columns to that block, shape `(rows, columns)`.
+        part: Which rows, and columns, the matrix has.
+        whole: Rows from which on it is halved.
+    """
+    if part.stop - part.start < whole:
+        return block(part, part)
+    middle = (part.start + part.stop) // 2
+    first, last = slice(part.start, middle), slice(middle, part.stop)
+    upper, lower = (by_halves(block, one, whole) for one in (first, last))
+    return _symmetric(upper, block(last, first), lower)
+
+
+def with_ridge(matrix: tf.Tensor, ridge: float) -> tf.Tensor:
+    """The matrix with a ridge added to its diagonal."""
+    return tf.linalg.set_diag(matrix, tf.linalg.diag_part(matrix) + ridge)
+
+
+def select(matrix: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+    """Some rows and columns, in the order given."""
+    return tf.gather(tf.gather(matrix, rows), columns, axis=1)
 
 
 def inverse(matrix: tf.Tensor) -> tf.Tensor:
@@ -37,7 +65,10 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
     _, found = _factor_and_inverse(matrix, joined=False)
     if bool(tf.reduce_all(tf.math.is_finite(found))):
         return found
-    return tf.constant(np.linalg.pinv(matrix.numpy(), hermitian=True))
+    values, vectors = tf.linalg.eigh(matrix)
+    size = tf.abs(values)
+    known = size > _NOTHING * tf.reduce_max(size)
+    return tf.matmul(vectors * tf.where(known, 1.0 / values, 0.0), vectors, transpose_b=True)
 
 
 def _factor_and_inverse(
