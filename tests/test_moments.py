@@ -178,6 +178,11 @@ def test_moments_that_are_not_finite_leave_exact_removals():
     assert "steep" in curve.note
 
 
+def test_a_prior_that_overflows_leaves_exact_removals():
+    curve = Moments(prior_scale=1e308).curve(a_group(seed=15), Context())
+    assert len(curve.order) == 0 and "the moments of relu are not finite" in curve.note
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -19,6 +19,8 @@ _ANGLES = 12
 # The closest pairs of a block take the integral in any case, for as much time as some 200 powers:
 # the others need fewer.
 _FEW_PAIRS = 0.005
+# From this correlation on all powers are taken; they are fewer than it needs.
+_HIGH = 0.99
 
 
 class Coefficients(NamedTuple):
@@ -95,8 +97,9 @@ def _all_but_few(size: tf.Tensor) -> tf.Tensor:
 def _series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     """The sum over as many powers as the largest correlation needs, by Horner's scheme."""
     largest, terms = tf.reduce_max(tf.abs(r)), tf.shape(left)[0]
-    needed = math.log(_PRECISION) / tf.math.log(tf.clip_by_value(largest, 1e-300, 0.99))
-    terms = tf.minimum(terms, 1 + tf.cast(needed, tf.int32))
+    needed = math.log(_PRECISION) / tf.math.log(tf.clip_by_value(largest, 1e-300, _HIGH))
+    few = tf.minimum(terms, 1 + tf.cast(needed, tf.int32))
+    terms = tf.where(largest < _HIGH, few, terms)  # all of them where it is no number, too
     right = tf.transpose(right, (0, 2, 1))  # long rows are quicker
 
     def add(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
