@@ -119,6 +119,9 @@ def test_known_inputs_are_believed():
     wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
     with pytest.raises(ValueError, match=r"'pixels' must fit its 4 features.*\(3,\)"):
         preactivations(group, wrong, Context())
+    wrong = read_prior({"pixels": (0.3, known + np.triu(np.ones((4, 4)), 1))}, 1.0)
+    with pytest.raises(ValueError, match="'pixels'.* a covariance is symmetric"):
+        preactivations(group, wrong, Context())
 
 
 class Look(dfprune.Method):

@@ -38,3 +38,8 @@ def test_any_other_symmetric_matrix_has_its_pseudo_inverse(odd):
     matrix = np.diag([1.0, odd, 3.0, 4.0, 5.0, 6.0])
     wanted = np.diag([1.0, odd and 1.0 / odd, 1.0 / 3.0, 0.25, 0.2, 1.0 / 6.0])
     np.testing.assert_allclose(symmetric.inverse(tf.constant(matrix)), wanted, atol=1e-15)
+
+
+def test_what_is_not_finite_has_no_inverse():
+    matrix = np.diag([1.0, np.nan, 3.0])
+    assert not np.all(np.isfinite(symmetric.inverse(tf.constant(matrix))))

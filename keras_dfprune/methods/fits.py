@@ -81,7 +81,7 @@ class Fit:
     @property
     def taken_over(self) -> np.ndarray:
         """The targets from the kept units: float64, shape `(kept, targets)`."""
-        coefficients = self.squares.coefficients.numpy()
+        coefficients = np.asarray(self.squares.coefficients)
         if len(self.places) == len(self.kept):
             return coefficients
         taken_over = np.zeros((len(self.kept), len(self.targets)))

@@ -47,12 +47,12 @@ class Outgoing:
         return float(tf.reduce_sum(out * alone))
 
     def of(self, units: np.ndarray) -> tf.Tensor:
-        """The weights of some of the units, in the order given."""
+        """The weights of some of the units, in the order given, or of all in theirs."""
         everything = len(units) == len(self.weights)
         return self.weights if everything else tf.gather(self.weights, units)
 
     def between(self, units: np.ndarray) -> tf.Tensor:
-        """`A A^T` of some of the units, in the order given."""
+        """`A A^T` of some of the units, in the order given, or of all in theirs."""
         if self.products is None:
             weights = self.of(units)
             return tf.matmul(weights, weights, transpose_b=True)

@@ -15,6 +15,9 @@ from keras_dfprune.methods.symmetric import gram, product, select
 # The same units at several taps of a kernel are correlated across them in a way that only the
 # weights show: half, as for features that nothing is known of.
 POSITIONS_SHARE = 0.5
+# How far the halves of a given covariance may be apart, relative to its largest entry: it may have
+# been computed in float32.
+_SYMMETRIC = 1e-5
 
 
 def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactivations:
@@ -34,7 +37,8 @@ def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactiv
         The `Preactivations`.
 
     Raises:
-        ValueError: If the prior of a model input doesn't fit its features.
+        ValueError: If the prior of a model input doesn't fit its features, or is a matrix that
+            is not symmetric.
     """
     weights, mean = group.weights, np.array(group.biases, np.float64)
     covariances, unknown = [], np.ones(group.inputs, bool)
@@ -130,6 +134,12 @@ def _fed_by_input(
     part = np.asarray(group.weights[:, feed.columns], np.float64)
     scaled = part * feed.scale
     if square:
+        if np.any(np.abs(spread - spread.T) > _SYMMETRIC * np.max(np.abs(spread), initial=0.0)):
+            raise ValueError(
+                f"The prior of input {feed.origin!r} has a matrix in place of std: a covariance "
+                "is symmetric, and this one is not."
+            )
+        spread = 0.5 * (spread + spread.T)
         covariance = product(tf.matmul(scaled, spread), tf.constant(scaled))
     else:
         own, theirs = gram(tf.constant(scaled * std)), _by_weights(part, scaled * std)

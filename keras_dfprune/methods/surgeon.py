@@ -73,7 +73,7 @@ def greedy_order(
         costs.append(float(cost[j]))
         if not inverted.has(j):
             ahead = np.append(np.argpartition(cost, min(_AHEAD, len(cost)) - 1)[:_AHEAD], j)
-            for matrix in (inverted, changes):
+            for matrix in (inverted, changes):  # both forget in the same step
                 matrix.read(np.unique(ahead))
         column = inverted.column(j)
         share = column / column[j]
@@ -99,7 +99,7 @@ class _Delayed:
 
     def __init__(self, matrix: tf.Tensor, block: int):
         self.matrix = matrix
-        self.diagonal = tf.linalg.diag_part(matrix).numpy().copy()
+        self.diagonal = tf.linalg.diag_part(matrix).numpy()  # a copy, changed in place
         self.left, self.right = (np.empty((block, len(self.diagonal))) for _ in range(2))
         self.pending = 0
         self._columns: dict[int, np.ndarray] = {}  # as they were after the last flush

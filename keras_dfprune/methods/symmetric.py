@@ -60,10 +60,11 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
     """The inverse of a positive definite matrix, or the pseudo-inverse of any symmetric one.
 
     By Cholesky factors, in halves. Without the factors, by the halves' inverses alone, the error
-    grows with the square of the condition number and more: nothing is left of it at 1e8.
+    grows with the square of the condition number and more: nothing is left of it at 1e8. Of a
+    matrix that is not finite it isn't, either.
     """
     _, found = _factor_and_inverse(matrix, joined=False)
-    if bool(tf.reduce_all(tf.math.is_finite(found))):
+    if _finite(found) or not _finite(matrix):
         return found
     values, vectors = tf.linalg.eigh(matrix)
     size = tf.abs(values)
@@ -91,6 +92,10 @@ def _factor_and_inverse(
     )
     factor = _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower) if joined else None
     return factor, found
+
+
+def _finite(matrix: tf.Tensor) -> bool:
+    return bool(tf.reduce_all(tf.math.is_finite(matrix)))
 
 
 def _symmetric(upper: tf.Tensor, corner: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
