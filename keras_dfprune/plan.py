@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_dfprune import report
 from keras_dfprune.centroids import carry_out
@@ -73,10 +74,16 @@ class PruningPlan:
 
         Raises:
             TypeError: If `model` is not a Keras 3 model.
-            ValueError: If the plan was made for another model; the message says what differs.
+            ValueError: If the plan was made for another model; the message says what differs. Or
+                if it has `refine_steps`, inside the scope of a `tf.distribute.Strategy`.
             VerificationError: If the result doesn't compute what the plan says.
         """
         check_model(model)
+        if self.refinement is not None and tf.distribute.has_strategy():
+            raise ValueError(
+                "`refine_steps` trains the narrow layers on one device. Call this outside "
+                "`strategy.scope()`, or plan without `refine_steps`."
+            )
         graph = read_graph(model)
         layout = locate(graph)
         apart = difference(self.fingerprint, layer_digests(graph)) or self._misfit(layout)

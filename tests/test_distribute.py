@@ -77,6 +77,14 @@ def test_result_made_inside_the_scope_trains_on_all_devices(strategy):
     assert np.abs(one.numpy() - before).max() > 0
 
 
+def test_refinement_inside_the_scope_says_what_to_do(strategy):
+    model = mirrored(strategy)
+    plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=1), sparsity=0.5)
+    with strategy.scope(), pytest.raises(ValueError, match=r"outside `strategy.scope\(\)`"):
+        plan.apply(model)
+    assert plan.apply(model).get_layer("first").units == 4
+
+
 def test_callback_prunes_when_a_distributed_fit_ends(strategy):
     model = mirrored(strategy)
     callback = dfprune.PostTrainPrune(sparsity=0.5, strict=True)

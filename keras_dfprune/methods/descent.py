@@ -49,33 +49,33 @@ def descend(
         The shares, shape `(new, units)`, and the new units' constants, shape `(new,)`.
     """
     problem = _Problem(normal, activation, outgoing, constant, ridge)
-    variables = [tf.Variable(tf.matmul(shares, problem.factor))]
+    moved = [tf.matmul(shares, problem.factor)]
     if level:
-        variables.append(tf.Variable(np.zeros(len(shares))))
-    size = math.sqrt(tf.reduce_mean(variables[0] ** 2))
-    slots = [[tf.zeros_like(variable)] * 2 for variable in variables]
+        moved.append(tf.zeros(len(shares), tf.float64))
+    size = math.sqrt(tf.reduce_mean(moved[0] ** 2))
+    slots = [[tf.zeros_like(one)] * 2 for one in moved]
 
     @tf.function(autograph=False)
-    def gradients():
+    def gradients(moved: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            gain = problem.gain(*variables)
-        return gain, tape.gradient(gain, variables)
+            tape.watch(moved)
+            gain = problem.gain(*moved)
+        return gain, tape.gradient(gain, moved)
 
-    best, kept = -math.inf, [tf.identity(variable) for variable in variables]
+    best, kept = -math.inf, list(moved)
     for step in range(1, steps + 1):
-        gain, slopes = gradients()
+        gain, slopes = gradients(moved)
         if not math.isfinite(float(gain)):
             break
         if float(gain) > best:
-            best, kept = float(gain), [tf.identity(variable) for variable in variables]
+            best, kept = float(gain), list(moved)
         rate = 0.5 * RATE * (1.0 + math.cos(math.pi * (step - 1) / steps))
         correction = math.sqrt(1.0 - 0.99**step) / (1.0 - 0.9**step)
-        for place, (variable, slope) in enumerate(zip(variables, slopes, strict=True)):
+        for place, slope in enumerate(slopes):
             first, second = slots[place]
             first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
             slots[place] = [first, second]
-            move = rate * size * correction * first / (tf.sqrt(second) + 1e-300)
-            variable.assign_add(move)
+            moved[place] += rate * size * correction * first / (tf.sqrt(second) + 1e-300)
     found = tf.matmul(kept[0], problem.inverse).numpy()
     return found, kept[1].numpy() if level else np.zeros(len(found))
 
