@@ -2,14 +2,15 @@
 
 `python benchmarks/speed.py` from the repository root; `--quick` for a small form of it,
 `--memory UNITS INPUTS` for the peak of one Saliency layer, `--report` to write the table and the
-plot into `docs/performance.md`. All stages of a case are timed in turn in one process, and ratios
-are medians over the rounds. It runs on a GPU unchanged: TensorFlow places the products.
+plot into `docs/performance.md`. All stages of a case are timed in turn in one process, its own, and
+ratios are medians over the rounds. It runs on a GPU unchanged: TensorFlow places the products.
 """
 # ruff: noqa: T201
 
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import pathlib
 import resource
@@ -108,6 +109,12 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) ->
         found["torch-pruning"] = float(np.median(np.divide(times["torch-pruning"], times["gram"])))
     found["peak"] = peak()
     return found
+
+
+def measure_alone(*arguments) -> dict:
+    """`measure` in a new process: what an earlier case did to the memory doesn't count."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, arguments)
 
 
 def torch_pruning(widths: tuple[int, ...], times: int) -> Callable[[], None]:
@@ -254,10 +261,10 @@ def main(argv: list[str] | None = None) -> list[dict]:
     rounds = arguments.rounds
     if arguments.quick:
         cases, rounds = [(32, 32, 10), (64, 64, 10), (96, 64, 64, 10)], 1
-    results = []
+    results, run = [], measure if arguments.quick else measure_alone
     for widths in cases:
         moments = max(widths[1:]) <= arguments.moments_up_to
-        results.append(measure(widths, rounds, moments, arguments.peers))
+        results.append(run(widths, rounds, moments, arguments.peers))
         print(json.dumps(results[-1]), flush=True)
         if arguments.results:
             arguments.results.write_text(json.dumps(results, indent=1))
