@@ -9,6 +9,7 @@ import pytest
 from keras_dfprune.activations import Activation, describe
 from keras_dfprune.methods import activated
 from keras_dfprune.methods.gaussian import Preactivations, normal_moments, sample_moments
+from keras_dfprune.methods.joint import joint_moments
 
 NAMES = ["relu", "leaky_relu", "relu6", "hard_tanh", "hard_sigmoid", "linear"]
 NAMES += ["gelu", "tanh", "sigmoid", "softplus", "selu", "hard_silu"]
@@ -162,3 +163,19 @@ def test_powers_and_the_integral_over_an_angle_agree(name, monkeypatch):
     assert np.any(found != wanted)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
     np.testing.assert_allclose(np.stack(columns, axis=1), wanted, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["sum", "product", "extreme"])
+def test_moments_of_joined_units_are_those_of_all_pairs_of_values(kind):
+    random = np.random.default_rng(8)
+    first, second = random.normal(size=(4, 3)), 1.0 + random.normal(size=(5, 3))
+    pairs = {
+        "sum": 2.0 * first[:, None] - 0.5 * second,
+        "product": first[:, None] * second,
+        "extreme": np.stack([np.repeat(first, 5, axis=0), np.tile(second, (4, 1))]),
+    }
+    wanted = sample_moments(pairs[kind].reshape(-1, 3))
+    parts = [sample_moments(first), sample_moments(second)]
+    found = joint_moments(kind, parts, [2.0, -0.5])
+    np.testing.assert_allclose(found.mean, wanted.mean)
+    np.testing.assert_allclose(found.second, wanted.second)
