@@ -6,7 +6,7 @@ import tensorflow as tf
 
 def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """`shares @ matrix`; only the rows with a share are added where each is in one sum only."""
-    owners = single_owners(shares)
+    owners = _single_owners(shares)
     if owners is None:
         return np.asarray(tf.matmul(shares, matrix))
     total = np.empty((len(shares), matrix.shape[1]))
@@ -15,7 +15,16 @@ def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return total
 
 
-def single_owners(shares: np.ndarray) -> np.ndarray | None:
+def summed_tensor(shares: np.ndarray, matrix: tf.Tensor) -> tf.Tensor:
+    """The same where TensorFlow has the matrix."""
+    owners = _single_owners(shares)
+    if owners is None:
+        return tf.matmul(shares, matrix)
+    share = shares[owners, np.arange(len(owners))]
+    return tf.math.unsorted_segment_sum(share[:, None] * matrix, owners, len(shares))
+
+
+def _single_owners(shares: np.ndarray) -> np.ndarray | None:
     """The sum that each old unit is in, shape `(units,)`, or None where one is in several.
 
     Those that are in none are given to the first, where their share is 0.

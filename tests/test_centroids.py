@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.clusters import summed
+from keras_dfprune.clusters import summed, summed_tensor
 from keras_dfprune.methods.exact import lossless
 from keras_dfprune.samples import draw_samples, hand_over, run_model
 from tests import conformance, random_graphs
@@ -130,7 +130,8 @@ def test_new_preactivations_are_sums_of_the_old(name):
 )
 def test_sums_are_the_product_whoever_takes_part_in_them(shares):
     matrix = np.arange(12.0).reshape(3, 4)
-    np.testing.assert_allclose(summed(np.array(shares), matrix), np.array(shares) @ matrix)
+    for one in (summed, summed_tensor):
+        np.testing.assert_allclose(one(np.array(shares), matrix), np.array(shares) @ matrix)
 
 
 def test_outputs_are_those_of_the_new_units():

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.activations import Activation
-from keras_dfprune.clusters import single_owners
+from keras_dfprune.clusters import summed_tensor
 from keras_dfprune.methods import symmetric
 from keras_dfprune.methods.activated import activated
 
@@ -95,22 +95,13 @@ class Preactivations:
         Returns:
             The `UnitMoments` of the new units, and a float64 tensor, shape `(new, units)`.
         """
-        mixed = _summed(shares, self.covariance)
-        inner = _summed(shares, tf.transpose(mixed))
+        mixed = summed_tensor(shares, self.covariance)
+        inner = summed_tensor(shares, tf.transpose(mixed))
         old = activated(activation, self.means, self.variance)
         variance = tf.linalg.diag_part(inner).numpy()
         new = activated(activation, self.means @ shares.T + level, variance)
         across = new.product(old, mixed)
         return UnitMoments(new.expected, new.product(new, inner)), across
-
-
-def _summed(shares: np.ndarray, matrix: tf.Tensor) -> tf.Tensor:
-    """`shares @ matrix`; where each row of the matrix is in one sum only, it is added there."""
-    owners = single_owners(shares)
-    if owners is None:
-        return tf.matmul(shares, matrix)
-    share = shares[owners, np.arange(len(owners))]
-    return tf.math.unsorted_segment_sum(share[:, None] * matrix, owners, len(shares))
 
 
 def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:

@@ -24,13 +24,14 @@ from keras_dfprune.methods.joint import joint_moments, pooled_moments
 from keras_dfprune.methods.preactivations import preactivations
 from keras_dfprune.methods.prior import read_prior
 from keras_dfprune.methods.surgery import Surgery
+from keras_dfprune.methods.symmetric import is_finite
 from keras_dfprune.warning import warn
 
 # Steps of the refinement in closed form, which has converged by then: 1,000 gain no more than 0.3
 # points over 300 (LeNet-5, 10 to 40 units).
 MOST_STEPS = 300
 # Matrices of units by units, float64, that are held at the peak: measured at 3,000 units with as
-# many inputs and outputs; 10 with 10 outputs.
+# many inputs and outputs; fewer with few outputs.
 _MATRICES = 16
 
 
@@ -117,7 +118,7 @@ class Moments(Method):
         normal = normal if group.averages else None
         steps = min(self.refine_steps, MOST_STEPS)
         surgery = Surgery(group, moments, lossless(group), normal, steps)
-        if not bool(tf.reduce_all(tf.math.is_finite(moments.second))):
+        if not is_finite(moments.second):
             return surgery.exact_curve(
                 f"exact removals only: the moments of {group.activation.name} are not finite"
             )

@@ -56,6 +56,11 @@ def select(matrix: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tenso
     return tf.gather(tf.gather(matrix, rows), columns, axis=1)
 
 
+def is_finite(matrix: tf.Tensor) -> bool:
+    """Whether all entries are."""
+    return bool(tf.reduce_all(tf.math.is_finite(matrix)))
+
+
 def inverse(matrix: tf.Tensor) -> tf.Tensor:
     """The inverse of a positive definite matrix, or the pseudo-inverse of any symmetric one.
 
@@ -64,7 +69,7 @@ def inverse(matrix: tf.Tensor) -> tf.Tensor:
     matrix that is not finite it isn't, either.
     """
     _, found = _factor_and_inverse(matrix, joined=False)
-    if _finite(found) or not _finite(matrix):
+    if is_finite(found) or not is_finite(matrix):
         return found
     values, vectors = tf.linalg.eigh(matrix)
     size = tf.abs(values)
@@ -92,10 +97,6 @@ def _factor_and_inverse(
     )
     factor = _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower) if joined else None
     return factor, found
-
-
-def _finite(matrix: tf.Tensor) -> bool:
-    return bool(tf.reduce_all(tf.math.is_finite(matrix)))
 
 
 def _symmetric(upper: tf.Tensor, corner: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:
