@@ -48,6 +48,9 @@ def test_lists_are_the_sorted_rows(tiny, name, sets):
         some = certain & np.isfinite(distance)
         picked = rows[np.arange(len(left)), nearest]
         np.testing.assert_allclose(picked[some], rows.min(axis=1)[some], rtol=1e-5)
+        alone = [found.nearest_of(one, allowed & alive) for one in left]
+        listed = zip(nearest.tolist(), distance.tolist(), some, strict=True)
+        assert alone == [(one, away) if sure else None for one, away, sure in listed]
         found.refill(left[~certain], allowed & alive, alive)
         assert found.nearest(left, allowed & alive)[2].all()
         alive[unit] = False

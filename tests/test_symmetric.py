@@ -9,7 +9,7 @@ from keras_dfprune.methods import symmetric
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(symmetric, "_WHOLE_PRODUCT", 4)
+    monkeypatch.setattr(symmetric, "_WHOLE_PRODUCT", 4 * 8)  # four rows of float64
     monkeypatch.setattr(symmetric, "_WHOLE_INVERSE", 4)
 
 

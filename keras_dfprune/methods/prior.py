@@ -171,7 +171,7 @@ def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
         scale = math.sqrt(prior.scale)
     elif std > 0.0:
         scale = max(PREACTIVATION_STD, STD_OVER_BIAS * _root_mean_square(biases)) / std
-    moved = _root_mean_square(weights @ shift)
+    moved = _root_mean_square(tf.linalg.matvec(tensor, shift).numpy())
     shift = shift * (scale * std / moved) if moved > 0.0 else shift
     return Assumed(shift, own, weights, shared, covariance).scaled(scale, shift)
 

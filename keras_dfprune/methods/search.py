@@ -114,6 +114,11 @@ class Search:
 
     def _renew(self, unit: int) -> None:
         """Looks a unit up again; where that tells no more, refills all dry lists together."""
+        found = self._neighbours.nearest_of(unit, self._allowed)
+        if found is not None:
+            self._nearest[unit], self._distance[unit] = found
+            self._weigh(unit)
+            return
         before = self._cost[unit]
         if self._look_up(np.array([unit])).all() or self._cost[unit] > before:
             return
@@ -142,5 +147,9 @@ class Search:
         alpha = self._merge_scale[survivor] / self._merge_scale[unit]
         self._importance.hand_over(unit, survivor, removal.scale * alpha)
         if self._nearest is not None:
-            weight = self._importance.values[survivor]
-            self._cost[survivor] = weight * self._distance[survivor] if weight else 0.0
+            self._weigh(survivor)
+
+    def _weigh(self, unit: int) -> None:
+        """The cost of a unit from its importance and the distance of its nearest."""
+        weight = self._importance.values[unit]
+        self._cost[unit] = weight * self._distance[unit] if weight else 0.0

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# Rows from which on a matrix is halved: smaller ones are no faster in parts.
-_WHOLE_PRODUCT = 1024
+# Bytes of a row, or rows, from which on a matrix is halved: smaller ones are no faster in parts.
+_WHOLE_PRODUCT = 8192
 _WHOLE_INVERSE = 512
 # Eigenvalues below this share of the largest one are 0 to a pseudo-inverse.
 _NOTHING = 1e-15
@@ -27,7 +27,7 @@ def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     def block(rows: slice, columns: slice) -> tf.Tensor:
         return tf.matmul(left[rows], right[columns], transpose_b=True)
 
-    return by_halves(block, slice(0, left.shape[0]), _WHOLE_PRODUCT)
+    return by_halves(block, slice(0, left.shape[0]), _WHOLE_PRODUCT // left.dtype.size)
 
 
 def by_halves(block: Callable[[slice, slice], tf.Tensor], part: slice, whole: int) -> tf.Tensor:
