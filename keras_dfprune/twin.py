@@ -1,7 +1,7 @@
 """The original at its original widths, with the units that a plan removes cut off: the wide twin.
 
 What stands in for them is worked out once more, by substitution instead of as the rebuild does it:
-with `h = R h + o` and `y = scale h + shift`, `kernel' = (R^T (scale kernel)) / scale`.
+with `h = R h_kept + o` and `y = scale h + shift`, `kernel' = (R^T (scale kernel)) / scale`.
 """
 
 import keras
@@ -107,19 +107,21 @@ def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations)
     layer = operations[inlet.call.path]
     state = inlet.rule.read(layer)
     outgoing = inlet.rule.outgoing(state)
-    kernel = outgoing.astype(np.float64).reshape(len(outgoing), -1)
+    kernel = np.array(outgoing).reshape(len(outgoing), -1)
     scale, shift = _affine(inlet.carried, inlet.order, operations)
     constant = np.zeros(kernel.shape[1])
     for position in range(inlet.columns.shape[1]):
         rows = inlet.columns[:, position]
         factor, extra = scale[:, position][:, None], shift[:, position]
         before = kernel[rows]
-        constant += extra @ before + merge.offset @ (factor * before)
-        substituted = _substitute(merge, factor * before)
-        after = np.where(factor != 0, substituted / np.where(factor != 0, factor, 1), before)
-        after[merge.removed] = 0
-        constant -= extra @ after
-        kernel[rows] = after
+        scaled = before if np.all(factor == 1) else factor * before
+        constant += _sum(extra, before) + _sum(merge.offset, scaled)
+        after, factor = _substitute(merge, scaled), factor[merge.kept]
+        idle = factor[:, 0] == 0
+        after[idle] = before[merge.kept[idle]]
+        after /= np.where(factor == 0, 1, factor)
+        constant -= _sum(extra[merge.kept], after)
+        kernel[rows[merge.removed]], kernel[rows[merge.kept]] = 0, after
     kernel, constant = kernel.reshape(outgoing.shape), constant.reshape(outgoing.shape[1:])
     constant = constant.sum(axis=0)
     targets = inlet.rule.targets(layer)
@@ -138,21 +140,25 @@ def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations)
                 targets[name].assign(value)
 
 
+def _sum(weights: np.ndarray, rows: np.ndarray) -> np.ndarray | float:
+    """`weights @ rows`, in float64; most often there is nothing to add."""
+    return weights @ rows if np.any(weights) else 0.0
+
+
 def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:
-    """`R^T outgoing`, where `h = R h + o` writes every unit in terms of the kept ones."""
-    result = np.zeros_like(outgoing)
-    result[merge.kept] = outgoing[merge.kept]
+    """`R^T outgoing`, shape `(kept, outputs)`: `h = R h_kept + o` writes all units in the kept."""
+    if isinstance(merge, CentroidMerge):
+        return merge.coefficients @ outgoing
     if isinstance(merge, SurvivorMerge):
+        result = outgoing[merge.kept].astype(np.float64)
         for unit, position, factor in zip(merge.removed, merge.survivor, merge.scale, strict=True):
             if position >= 0:
-                result[merge.kept[position]] += factor * outgoing[unit]
+                result[position] += factor * outgoing[unit]
         return result
-    if isinstance(merge, CentroidMerge):
-        result[merge.kept] = merge.coefficients @ outgoing
-        return result
-    substitution = np.zeros((len(outgoing), len(outgoing)))
-    substitution[np.ix_(merge.removed, merge.kept)] = merge.coefficients.T
-    return result + substitution.T @ outgoing
+    substitution = np.zeros((len(merge.kept), len(outgoing)))
+    substitution[np.arange(len(merge.kept)), merge.kept] = 1
+    substitution[:, merge.removed] = merge.coefficients
+    return substitution @ outgoing
 
 
 def _affine(stages, order: np.ndarray, operations) -> tuple[np.ndarray, np.ndarray]:
