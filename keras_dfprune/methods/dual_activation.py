@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# The next power is below this at the largest correlation of a block: how many powers it takes.
+# What powers left out have of a pair's root second moments, at most: how many a block takes.
 _PRECISION = 1e-8
 # The integral over an angle has so many nodes: relative error 2e-7 at correlation 1, 1e-8 below
 # 0.9999, far less elsewhere; the ridge of the surgery is 1e-6.
@@ -19,8 +19,6 @@ _ANGLES = 12
 # The closest pairs of a block take the integral in any case, for as much time as some 200 powers:
 # the others need fewer.
 _FEW_PAIRS = 0.005
-# From this correlation on all powers are taken; they are fewer than it needs.
-_HIGH = 0.99
 
 
 class Coefficients(NamedTuple):
@@ -96,10 +94,10 @@ def _all_but_few(size: tf.Tensor) -> tf.Tensor:
 
 def _series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     """The sum over as many powers as the largest correlation needs, by Horner's scheme."""
-    largest, terms = tf.reduce_max(tf.abs(r)), tf.shape(left)[0]
-    needed = math.log(_PRECISION) / tf.math.log(tf.clip_by_value(largest, 1e-300, _HIGH))
-    few = tf.minimum(terms, 1 + tf.cast(needed, tf.int32))
-    terms = tf.where(largest < _HIGH, few, terms)  # all of them where it is no number, too
+    largest = tf.reduce_max(tf.abs(r)) ** tf.range(tf.cast(tf.shape(left)[0], tf.float64))
+    missing = tf.cumsum(_weight(left) * _weight(right) * largest, reverse=True)
+    enough = missing < _PRECISION  # all powers are taken where it is no number
+    terms = tf.maximum(1, tf.reduce_sum(tf.cast(~enough, tf.int32)))
     right = tf.transpose(right, (0, 2, 1))  # long rows are quicker
 
     def add(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -109,6 +107,13 @@ def _series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     return tf.while_loop(
         lambda k, _: k >= 0, add, (highest - 1, tf.matmul(left[highest], right[highest]))
     )[1]
+
+
+def _weight(powers: tf.Tensor) -> tf.Tensor:
+    """The most that each power has of a unit's root second moment, shape `(powers,)`."""
+    squares = tf.reduce_sum(tf.square(powers), axis=2)
+    whole = tf.maximum(tf.reduce_sum(squares, axis=0), 1e-300)
+    return tf.sqrt(tf.reduce_max(squares / whole, axis=1))
 
 
 def _integrated(
