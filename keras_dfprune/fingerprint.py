@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import threading
 import warnings
 from concurrent.futures import Future
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.beside import beside
 from keras_dfprune.graph import Call, Graph, Tensor
 
 # Settings that may differ between two models that compute the same. The width of a dtype is in
@@ -57,17 +57,7 @@ def start_layer_digests(graph: Graph) -> Future:
             if some
         }
 
-    found = Future()
-
-    def work() -> None:
-        try:
-            found.set_result(rows())
-        except BaseException as error:  # raised where the result is asked for
-            found.set_exception(error)
-
-    # executors take no more work once the main thread has ended, while another may still train
-    threading.Thread(target=work).start()
-    return found
+    return beside(rows)
 
 
 def _call_digests(graph: Graph) -> dict[str, list[str]]:

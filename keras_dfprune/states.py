@@ -115,10 +115,10 @@ def _take_over(inlets: list[Inlet], merge: UnitMerge, states: States, left: np.n
         rows, places = (counted(some)[inlet.columns].T for some in (left, stays))
         for row, place, factor, extra in zip(rows, places, scale.T, shift.T, strict=True):
             before = picked(wide, row)
-            even = np.all(factor == 1)
+            even, shifted = np.all(factor == 1), np.any(extra)
             scaled = before if even else factor[:, None] * before
             constant += merge.shift(scaled)
-            if np.any(extra):
+            if shifted:
                 constant += extra[merge.removed] @ before[merge.removed]
             for positions, gain in merge.gains(scaled):
                 heirs = merge.kept[positions]
@@ -126,7 +126,7 @@ def _take_over(inlets: list[Inlet], merge: UnitMerge, states: States, left: np.n
                     alive = factor[heirs] != 0  # a method lets no others survive for a unit
                     gain[alive] /= factor[heirs][alive, None]
                     gain[~alive] = 0
-                if np.any(extra):
+                if shifted:
                     constant -= extra[heirs] @ gain
                 narrow[place[heirs]] += gain
     shape = outgoing.shape[1:]

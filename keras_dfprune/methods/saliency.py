@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dfprune.beside import beside
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.cutoff import mode_of_saliencies
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
@@ -87,20 +88,21 @@ class Saliency(Method):
             return _exact_only(group, exact, scale)
         alive = np.ones(units, bool)
         alive[[removal.unit for removal in exact]] = False
-        cutoff, histogram, neighbours = None, None, None
+        mode, neighbours = None, None
         if np.sum(alive) > 1:
             neighbours = Neighbours(
                 self._distances(group),
                 alive & group.can_survive,
                 context,
             )
-            cutoff, histogram = mode_of_saliencies(neighbours.sample, importance.values)
+            mode = beside(mode_of_saliencies, neighbours.sample, importance.values.copy())
         search = Search(group, neighbours, importance, merge_scale, self.surgery)
         for removal in exact:
             search.remove_exactly(removal)
         with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
             while len(search.removals) < units - 1:
                 search.remove_cheapest()
+        cutoff, histogram = mode.result() if mode else (None, None)
         # the lists and weight-sets behind the search mustn't live as long as the curve
         removals, costs = search.removals, np.array(search.costs)
         note = None

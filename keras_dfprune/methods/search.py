@@ -4,6 +4,8 @@ Distances stay, the importance of a unit grows with what it takes over (Srinivas
 Section 3): `s_ij = <a_j^2> ||W_i - W_j||^2` for the nearest i of each j that is left.
 """
 
+import math
+
 import numpy as np
 
 from keras_dfprune.methods.base import GroupView
@@ -23,31 +25,34 @@ class Importance:
         self._outputs = group.outputs()
         self._aggregate = aggregate
         self._scale = merge_scale
-        self._merged: dict[int, list[np.ndarray]] = {}  # rows of units that have taken over others
+        self._merged: dict[int, np.ndarray] = {}  # rows of units that have taken over others
         self.values = np.square(merge_scale) * self._of_all()
 
     def hand_over(self, unit: int, survivor: int, factor: float) -> None:
         """`a_i <- a_i + factor a_j` in the scaled weights."""
-        ours, others = self._row(survivor), self._row(unit)
-        for row, other in zip(ours, others, strict=True):
-            other *= factor  # in place: nobody asks for a removed unit again
-            row += other
+        ours, other = self._row(survivor), self._row(unit)
+        other *= factor  # in place: nobody asks for a removed unit again
+        ours += other
         self._merged[survivor] = ours
         self._merged.pop(unit, None)
         self.values[survivor] = self._of_row(ours)
 
-    def _row(self, unit: int) -> list[np.ndarray]:
+    def _row(self, unit: int) -> np.ndarray:
+        """All of a unit's weights, scaled: float64, shape `(sum(positions * outputs),)`."""
         if unit in self._merged:
             return self._merged[unit]
-        rows = [block[unit].astype(np.float64) for block in self._outgoing]
-        for row in rows:
-            row *= self._scale[unit]
-        return rows
+        parts = [block[unit].ravel() for block in self._outgoing]
+        row = np.concatenate(parts, dtype=np.float64)
+        row *= self._scale[unit]
+        return row
 
-    def _of_row(self, row: list[np.ndarray]) -> float:
+    def _of_row(self, row: np.ndarray) -> float:
         if self._aggregate == "mean":
-            return sum(float(np.vdot(part, part)) for part in row) / self._outputs
-        return max(float(np.square(part).sum(axis=0).max()) for part in row)
+            return float(np.vdot(row, row)) / self._outputs
+        shapes = [block.shape[1:] for block in self._outgoing]
+        parts = np.split(np.square(row), np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        sums = [part.reshape(shape).sum(axis=0) for part, shape in zip(parts, shapes, strict=True)]
+        return max(float(one.max()) for one in sums)
 
     def _of_all(self) -> np.ndarray:
         if self._aggregate == "mean":
