@@ -105,6 +105,21 @@ def test_tanh_at_any_scale(std):
     assert float(moments.second[0, 0]) == pytest.approx(expected, rel=1e-6)
 
 
+def test_small_units_are_as_exact_as_large_ones():
+    mean, covariance, _ = a_normal(seed=4)
+    wanted = normal_moments(activation("relu"), mean, covariance).second
+    found = normal_moments(activation("relu"), 1e-4 * mean, 1e-8 * covariance).second
+    np.testing.assert_allclose(found, 1e-8 * wanted.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_what_is_no_number_stays_none(name):
+    mean, covariance, _ = a_normal(seed=4)
+    covariance[0, 5] = covariance[5, 0] = np.nan
+    second = normal_moments(activation(name), mean, covariance).second.numpy()
+    assert np.isnan(second[0, 5]) and np.isnan(second[5, 0])
+
+
 def test_units_that_never_move_have_their_constant():
     mean = np.array([2.0, -1.0, 0.5])
     for name in ("relu", "gelu"):
