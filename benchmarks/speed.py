@@ -227,7 +227,7 @@ def plot(results: list[dict], path: pathlib.Path) -> None:
         if points:
             axes.loglog(*zip(*points, strict=True), "o-", label=stage)
     axes.set(xlabel="units and inputs of the layer", ylabel="seconds")
-    axes.legend()
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=100, bbox_inches="tight")
     pyplot.close(figure)
 
