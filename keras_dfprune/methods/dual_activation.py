@@ -93,10 +93,11 @@ def _all_but_few(size: tf.Tensor) -> tf.Tensor:
 
 
 def _series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
-    """The sum over as many powers as the largest correlation needs, by Horner's scheme."""
+    """The sum over as many powers as correlations and coefficients need, by Horner's scheme."""
     terms = tf.shape(left)[0]
     largest = tf.reduce_max(tf.abs(r)) ** tf.range(tf.cast(terms, tf.float64))
     missing = tf.cumsum(_weight(left) * _weight(right) * largest, reverse=True)
+    # Not as `~(missing < ...)`: TensorFlow makes that `>=`, which no NaN is.
     needed = tf.maximum(1, tf.reduce_sum(tf.cast(missing >= _PRECISION, tf.int32)))
     terms = tf.where(tf.math.is_finite(missing[0]), needed, terms)  # all where it is no number
     right = tf.transpose(right, (0, 2, 1))  # long rows are quicker

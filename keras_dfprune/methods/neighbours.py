@@ -108,7 +108,7 @@ class Neighbours:
         return listed[rows, first], distance, ~dry | (distance == np.inf)
 
     def nearest_of(self, unit: int, allowed: np.ndarray) -> tuple[int, float] | None:
-        """The same of one unit, in a fifth of the time; None where none is left on its list."""
+        """The same of one unit, without arrays of one; None where none is left on its list."""
         listed, values = self._units[unit], self._values[unit]
         found = allowed[listed] & (values < np.inf)
         first = found.argmax()

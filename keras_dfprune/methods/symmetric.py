@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# Bytes of a row, or rows, from which on a matrix is halved: smaller ones are no faster in parts.
+# Where halving begins, for smaller matrices are no faster in parts: bytes in a row of a product,
+# and rows of an inverse.
 _WHOLE_PRODUCT = 8192
 _WHOLE_INVERSE = 512
 # Eigenvalues below this share of the largest one are 0 to a pseudo-inverse.
