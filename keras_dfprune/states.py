@@ -123,9 +123,13 @@ def _take_over(inlets: list[Inlet], merge: UnitMerge, states: States, left: np.n
             for positions, gain in merge.gains(scaled):
                 heirs = merge.kept[positions]
                 if not even:
-                    alive = factor[heirs] != 0  # a method lets no others survive for a unit
+                    alive = factor[heirs] != 0
+                    if np.any(gain[~alive]):
+                        raise ValueError(
+                            f"Units that layer '{path}' gets multiplied by 0 can't take over for "
+                            "others. Return a merge where only units of `GroupView.can_survive` do."
+                        )
                     gain[alive] /= factor[heirs][alive, None]
-                    gain[~alive] = 0
                 if shifted:
                     constant -= extra[heirs] @ gain
                 narrow[place[heirs]] += gain

@@ -147,6 +147,14 @@ def shared_padding():
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(hidden))
 
 
+def silenced():
+    """A BatchNormalization that multiplies half of the units by 0."""
+    hidden = [layers.Dense(10, "relu"), layers.BatchNormalization(), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((5,)), *hidden])
+    hidden[1].gamma.assign(np.arange(10) % 2)
+    return model
+
+
 class TooFew(dfprune.Method):
     def curve(self, group, context):
         found = Mixture().curve(group, context)
@@ -158,6 +166,7 @@ class TooFew(dfprune.Method):
     [
         (TooFew(), lambda: dense_chain([10, 3]), "must remove 5 of the 10 units of layer 'fc1'"),
         (Mixture(), shared_padding, "offset for layer 'units', which has nowhere to go"),
+        (Mixture(), silenced, "multiplied by 0 can't take over for others"),
     ],
 )
 def test_a_user_s_method_that_breaks_the_rules_is_told(method, model, message):
