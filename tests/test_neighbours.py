@@ -10,14 +10,20 @@ from tests.groups import group_view
 from tests.models import matrix_of, plain_distances
 from tests.test_saliency import assert_agrees, random_layer
 
-SHAPES = [(1, 2), (4, 1), (5, 100)]
+# Rows of a tile, length of a list, units of the largest layer that keeps its tiles.
+SHAPES = [(1, 2, 0), (4, 1, 0), (5, 100, 0), (1, 2, 99), (4, 1, 99)]
+
+
+def set_shape(monkeypatch, rows, length, few):
+    monkeypatch.setattr(neighbours, "ROWS", rows)
+    monkeypatch.setattr(neighbours, "LENGTH", length)
+    monkeypatch.setattr(neighbours, "_FEW_UNITS", few)
 
 
 @pytest.fixture(params=SHAPES, ids=str)
 def tiny(request, monkeypatch):
     """Tiles and lists of a few units."""
-    monkeypatch.setattr(neighbours, "ROWS", request.param[0])
-    monkeypatch.setattr(neighbours, "LENGTH", request.param[1])
+    set_shape(monkeypatch, *request.param)
 
 
 def cases():
@@ -69,9 +75,8 @@ def test_the_order_does_not_depend_on_tiles(monkeypatch, name, sets):
     blocks = (np.random.default_rng(3).normal(size=(len(sets), 1, 3)),)
     group = group_view(sets.astype("float32"), blocks, "tanh")
     whole = dfprune.Saliency().curve(group, dfprune.Context())
-    for tile, length in SHAPES:
-        monkeypatch.setattr(neighbours, "ROWS", tile)
-        monkeypatch.setattr(neighbours, "LENGTH", length)
+    for shape in SHAPES:
+        set_shape(monkeypatch, *shape)
         curve = dfprune.Saliency().curve(group, dfprune.Context())
         assert curve.order.tolist() == whole.order.tolist()
         np.testing.assert_allclose(curve.costs, whole.costs, rtol=1e-5, atol=1e-12)
@@ -111,6 +116,25 @@ def test_few_tiles_wait_for_the_sort(monkeypatch, strategy):
     assert waiting == 0 and most <= 64
     rows = found.sample.astype("float32")
     np.testing.assert_array_equal(found._units, np.argsort(rows, axis=1, kind="stable")[:, :32])
+
+
+@pytest.mark.parametrize(("few", "again"), [(13, 0), (12, 2)])
+def test_tiles_of_few_units_are_computed_once(monkeypatch, few, again):
+    set_shape(monkeypatch, 4, 2, few)
+    computed = []
+
+    def counted(self, *blocks):
+        computed.append(1)
+        return between(self, *blocks)
+
+    between = distances.PairDistances.between
+    monkeypatch.setattr(distances.PairDistances, "between", counted)
+    pairwise = plain_distances(np.random.default_rng(7).normal(size=(13, 5)).astype("float32"))
+    found, alive = Neighbours(pairwise, np.ones(13, bool), dfprune.Context(seed=0)), np.ones(13)
+    assert len(computed) == 10  # of four blocks
+    alive[::2] = 0
+    found.refill(np.array([1, 3]), alive > 0, alive > 0)
+    assert len(computed) == 10 + again
 
 
 def test_the_sample_is_all_pairs_or_those_of_some_units(tiny, monkeypatch):

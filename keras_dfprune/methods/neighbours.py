@@ -20,6 +20,9 @@ ROWS = 512
 # So many tiles of a block go through one sort: twice as quick for each as one by one. The tiles of
 # at most as many blocks wait for it, 64 MiB.
 _TOGETHER = 8
+# Layers of at most so many units keep their tiles for later lists, 64 MiB; those of larger ones are
+# computed anew, for what is left.
+_FEW_UNITS = 4096
 # Neighbours on a list: it lasts until about 1 in 10 units is left, when few rows remain.
 LENGTH = 32
 # About so many pairs make the histogram: those of all units where they are no more, else those of
@@ -51,7 +54,11 @@ class Neighbours:
         self._sampled = _sampled(self._bounds, context.seed)
         self._cuts = np.searchsorted(self._sampled, self._bounds)  # in `sampled`, by block
         self.sample = np.empty((len(self._sampled), units))
+        # What was sorted, by the block of the rows, if it is kept.
+        self._tiles: list[list[tf.Tensor]] = [[] for _ in self._blocks if units <= _FEW_UNITS]
         self._fill(allowed, context)
+        if self._tiles:
+            self._blocks = []  # the weight-sets aren't needed any more
 
     def _fill(self, allowed: np.ndarray, context: Context) -> None:
         """All tiles on the diagonal and above; each unit's columns come in ascending order."""
@@ -80,6 +87,8 @@ class Neighbours:
                 some = tf.gather(closeness, self._sampled[sampled] - self._bounds[row])
                 self.sample[sampled, columns] = -some.numpy()
                 self._add(self._span(row), columns, closeness, allowed)
+                if self._tiles:
+                    self._tiles[row].append(closeness)
 
         steps = context.progress.over("Comparing units", places, "tile")
         for (row, column), tile in zip(steps, tiles, strict=True):
@@ -127,9 +136,13 @@ class Neighbours:
         """
         left = np.flatnonzero(alive)
         few = len(left) <= ROWS
+        units = left if few else dry
+        if self._tiles:
+            self._values[units] = np.inf
+            self._add(units, left, self._from_tiles(units, left), allowed)
+            return units
         if few or 2 * len(left) <= sum(len(block.units) for block in self._blocks):
             self._blocks = [self._gathered(some) for some in _split(left, ROWS)]
-        units = left if few else dry
         for some in _split(units, ROWS):
             rows = self._gathered(some)
             self._values[some] = np.inf
@@ -162,6 +175,15 @@ class Neighbours:
         values, places = tf.math.top_k(values, length)
         self._values[rows] = -values
         self._units[rows] = tf.gather(units, places, batch_dims=1)
+
+    def _from_tiles(self, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+        """The negative distances of some units, both ascending, from the tiles that are kept."""
+        parts = np.split(rows, np.searchsorted(rows, self._bounds[1:-1]))
+        found = [
+            tf.concat([tf.gather(tile, part - first) for tile in tiles], axis=1)
+            for tiles, part, first in zip(self._tiles, parts, self._bounds[:-1], strict=True)
+        ]
+        return tf.gather(tf.concat(found, axis=0), columns, axis=1)
 
     def _gathered(self, units: np.ndarray) -> Block:
         """Some units, ascending, from the blocks that hold them."""
