@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.methods import exact
+from tests.groups import group_view
 from tests.models import (
     dense_chain,
     inputs_of,
@@ -58,6 +60,38 @@ def test_negative_multiples_and_near_copies_stay():
     kernel[0, 7] += 1e-3
     layer.kernel.assign(kernel)
     assert removed_units(pruned_exactly(model)) == {"fc1": set()}
+
+
+@pytest.mark.parametrize("scaled", [1.0, 1e-25, 1e25])
+@pytest.mark.parametrize("inputs", [1, 3, 700])
+def test_all_multiples_are_found_at_any_scale(inputs, scaled):
+    """Float32 rounds each of them anew; classes of one to nine, in any order."""
+    random = np.random.default_rng(inputs)
+    classes = random.integers(0, 60, size=300)
+    factors = np.exp(random.normal(scale=4.0, size=(300, 1)))
+    sets = scaled * factors * random.normal(size=(60, inputs + 1))[classes]
+    group = group_view(sets.astype("float32"), (random.normal(size=(300, 1, 2)),))
+    wanted = {unit for unit in range(300) if np.any(classes[unit + 1 :] == classes[unit])}
+    found = exact.lossless(group)
+    assert {removal.unit for removal in found} == wanted
+    for removal in found:
+        assert classes[removal.survivor] == classes[removal.unit]
+        ratio = factors[removal.unit, 0] / factors[removal.survivor, 0]
+        assert removal.scale == pytest.approx(ratio, rel=1e-5)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-5, 3e-6, 1e-6])
+def test_weight_sets_that_nearly_agree_are_not_compared_pair_by_pair(monkeypatch, noise):
+    """300 around one direction make 44,850 pairs; only the two that are multiples are one class."""
+    random = np.random.default_rng(0)
+    sets = random.normal(size=51) + noise * random.normal(size=(300, 51))
+    sets[[10, 200]] = sets[[70, 70]] * [[3.7], [0.2]]
+    group = group_view(sets.astype("float32"), (random.normal(size=(300, 1, 2)),))
+    compared, multiple = [], exact._multiple
+    monkeypatch.setattr(exact, "_multiple", lambda *some: compared.append(1) or multiple(*some))
+    found = exact.lossless(group)
+    assert [(removal.unit, removal.survivor) for removal in found] == [(10, 70), (70, 200)]
+    assert len(compared) < 20
 
 
 def test_negative_zero_is_zero():

@@ -215,12 +215,13 @@ def _differences(
 def _product(first: Block, second: Block, sign: float) -> tf.Tensor:
     """The Gram formula in float64, around the mean: that of one cluster loses nothing."""
     ours, others = _vectors(first), -sign * _vectors(second)
-    sums = _column(_lengths(ours)) + _lengths(others)
     centre = tf.reduce_mean(ours, axis=1, keepdims=True)
     ours, others = ours - centre, others - centre
     product = tf.matmul(ours, others, transpose_a=True)
-    squares = _column(_lengths(ours)) + _lengths(others) - 2 * product
-    return tf.where(squares < _EQUAL * sums, tf.zeros_like(squares), squares)
+    sums = _column(_lengths(ours)) + _lengths(others)
+    squares = sums - 2 * product
+    lost = _EQUAL * (sums + 2 * _lengths(centre))  # at least half of it from before centring
+    return tf.where(squares < lost, tf.zeros_like(squares), squares)
 
 
 def _vectors(block: Block, places: tf.Tensor | None = None) -> tf.Tensor:

@@ -5,6 +5,7 @@ positively homogeneous activation (Srinivas & Babu 2015, Sections 3 and 3.3).
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -14,6 +15,13 @@ from keras_dfprune.methods.base import GroupView
 # Squared distance of two unit-norm weight-sets below which they count as multiples of each other:
 # float32 weights scaled by any factor differ by about d * (6e-8)^2 / d from an exact multiple.
 _MULTIPLE = 1e-12
+# Random directions on which weight-sets are projected, and the sum of the squared differences there
+# below which two are compared: in expectation a quarter of `_MULTIPLE` for each. Nothing that a
+# float32 rounds comes near it, and few of those that pass are no multiples after all.
+_DIRECTIONS = 16
+_ALIKE = _DIRECTIONS * _MULTIPLE / 4
+# Weight-sets that are projected at a time.
+_AT_ONCE = 256
 # Coordinates that are compared first: each lies far from the last in memory.
 _FEW = 16
 # A weight-set this much smaller than the largest is zero.
@@ -114,44 +122,55 @@ def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
 
 
 def _multiples(group: GroupView, units: np.ndarray) -> list[list[int]]:
-    """Classes, of two units at least, whose weight-sets are positive multiples of each other.
+    """Classes of units whose weight-sets are positive multiples of each other.
 
     Multiples have equal projections on any direction, so only units that lie next to each other
-    along a fixed random direction are compared.
+    along one are compared: first by their projections on some more.
     """
-    parts = (group.weights, group.constants)
-    random = np.random.default_rng(0)
-    directions = [random.standard_normal(part.shape[1]) for part in parts]
+    parts, random = (group.weights, group.constants), np.random.default_rng(0)
+    directions = [random.standard_normal((_DIRECTIONS, part.shape[1])) for part in parts]
     projected = sum(
-        np.einsum("ij,j->i", part, direction, dtype=np.float64)
+        np.einsum("ij,j->i", part, direction[0], dtype=np.float64)
         for part, direction in zip(parts, directions, strict=True)
     )
     projected /= group.norms.clip(min=np.finfo(float).tiny)
-    reach = np.sqrt(_MULTIPLE) * np.linalg.norm(np.concatenate(directions))
+    reach = math.sqrt(_ALIKE)
     line = units[np.argsort(projected[units], kind="stable")]
-    apart = np.flatnonzero(np.diff(projected[line]) > reach) + 1
-    starts, ends = np.concatenate([[0], apart]), np.concatenate([apart, [len(line)]])
+    close = np.diff(projected[line]) <= reach
+    line = line[np.append(close, False) | np.append(False, close)]
     classes: list[list[int]] = []
-    for k in np.flatnonzero(ends - starts > 1):
-        nearby: list[list[int]] = []
-        for unit in line[starts[k] : ends[k]]:
-            nearby = [some for some in nearby if projected[unit] - projected[some[0]] <= reach]
-            home = next((some for some in nearby if _multiple(group, some[0], unit)), None)
-            if home is None:
-                home = []
-                nearby.append(home)
-                classes.append(home)
-            home.append(int(unit))
+    sketches, first = _sketches(group, line, directions), np.empty((len(line), _DIRECTIONS))
+    behind = 0  # classes whose first units are out of reach
+    for unit, sketch in zip(line.tolist(), sketches, strict=True):
+        while behind < len(classes) and projected[unit] - projected[classes[behind][0]] > reach:
+            behind += 1
+        apart = first[behind : len(classes)] - sketch
+        alike = behind + np.flatnonzero(np.einsum("ij,ij->i", apart, apart) <= _ALIKE)
+        home = next((classes[k] for k in alike if _multiple(group, classes[k][0], unit)), None)
+        if home is None:
+            first[len(classes)] = sketch
+            classes.append([unit])
+        else:
+            home.append(unit)
     return [sorted(members) for members in classes]
 
 
+def _sketches(group: GroupView, units: np.ndarray, directions: list[np.ndarray]) -> np.ndarray:
+    """Projections of unit-norm weight-sets: float64, shape `(units, _DIRECTIONS)`."""
+    found = np.empty((len(units), _DIRECTIONS))
+    for start in range(0, len(units), _AT_ONCE):
+        some = units[start : start + _AT_ONCE]
+        rows = np.concatenate([group.weights[some], group.constants[some]], axis=1)
+        across = rows @ np.concatenate(directions, axis=1).T
+        found[start : start + _AT_ONCE] = across / group.norms[some, None]
+    return found
+
+
 def _multiple(group: GroupView, unit: int, other: int) -> bool:
-    """Whether two units are; a few coordinates tell most that aren't."""
+    """Whether two units are."""
     square = 0.0
-    for part in (group.weights[:, :_FEW], group.constants, group.weights[:, _FEW:]):
+    for part in (group.weights, group.constants):
         difference = part[unit].astype(np.float64) / group.norms[unit]
         difference -= part[other].astype(np.float64) / group.norms[other]
         square += float(np.vdot(difference, difference))
-        if square > _MULTIPLE:
-            return False
-    return True
+    return square <= _MULTIPLE
