@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.methods import distances, neighbours
+from keras_dfprune.methods import centred_distances, distances, neighbours
 from keras_dfprune.methods.neighbours import Neighbours
 from tests.groups import group_view
 from tests.models import matrix_of, plain_distances
@@ -161,6 +161,7 @@ def test_tiles_full_of_near_copies_take_the_product_in_float64(monkeypatch, dist
     sets = np.repeat([[1.0], [-2.0]], 6, axis=0) + 1e-4 * random.normal(size=(12, 30))
     blocks = (random.normal(size=(12, 1, 3)),)
     group = group_view(sets.astype("float32"), blocks, "tanh")
+    monkeypatch.setattr(centred_distances, "_CROWDED", 1.0)
     wanted = dfprune.Saliency(distance=distance).curve(group, dfprune.Context())
     taken = []
     product = distances._product

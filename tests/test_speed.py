@@ -24,13 +24,13 @@ def test_the_benchmark_runs(capsys, tmp_path):
 
 
 def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
-    seen, rows = [], dfprune.methods.distances.PairDistances.__init__
+    seen, made = [], dfprune.methods.saliency.weight_distances
 
-    def watched(self, parts, norms, *rest):
+    def watched(parts, norms, normalize):
         seen.append((len(norms), sum(part.shape[1] for part in parts)))
-        rows(self, parts, norms, *rest)
+        return made(parts, norms, normalize)
 
-    monkeypatch.setattr(dfprune.methods.distances.PairDistances, "__init__", watched)
+    monkeypatch.setattr(dfprune.methods.saliency, "weight_distances", watched)
     widths = (20, 12, 10, 4)
     dfprune.plan(speed.dense(widths), sparsity=0.5)
     assert seen == [one.shape for one in speed.seen_sets(widths, 0.5)]

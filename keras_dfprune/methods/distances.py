@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 # Below this share of the norms the Gram formula in float32 has lost most of its digits.
-_NEAR = 4e-3
+NEAR = 4e-3
 # Powers of two up to which norms are left as they are: float32 has room for their squares, and for
 # those of coordinates a billion times smaller.
 _MODERATE = 24
@@ -22,7 +22,9 @@ _CHUNK = 2**24
 # Near pairs for each row of a tile above which one float64 product of the whole tile is quicker
 # than their differences: 512 rows of 4,096 take 63 ms, and so do two pairs for each.
 _MANY = 2
-# What float64 leaves of the Gram formula for equal vectors, relative to their norms.
+# Squared length of a mean in those of the vectors up to which it is their centre.
+_MUCH_SHORTER = 16
+# What float64 leaves of the Gram formula for equal vectors, relative to their squares.
 _EQUAL = 1e-14
 
 
@@ -132,7 +134,7 @@ class RatioDistances(PairDistances):
     def between(self, first: Block, second: Block) -> tf.Tensor:
         twice = _twice_gram(first, second)
         apart, across = _apart(first, second, twice), _across(first, second, twice)
-        ours, others = _column(first.biases), second.biases
+        ours, others = column(first.biases), second.biases
         bias = _ratio(tf.abs(ours - others), tf.abs(ours + others))
         ratio = _ratio(tf.sqrt(apart), tf.sqrt(across)) + tf.cast(bias, apart.dtype)
         return tf.square(ratio)
@@ -146,41 +148,44 @@ def _twice_gram(first: Block, second: Block) -> tf.Tensor:
     ours, others = (tf.cast(block.values, tf.float32) for block in (first, second))
     with full_precision():
         product = tf.matmul(ours, others, transpose_a=True)
-    product *= _column(first.factors)
+    product *= column(first.factors)
     return product * (2 * second.factors)
 
 
 def _apart(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
     """`||W_i - W_j||^2`, infinite where both are the same unit."""
-    matrix = _sums(first, second) - twice
+    matrix = without_same(sums(first, second) - twice, first, second)
+    return _with_exact(matrix, first, second, -1.0)
 
-    def without_same() -> tf.Tensor:
-        same = _column(first.units) == second.units
-        return tf.where(same, tf.constant(np.inf, matrix.dtype), matrix)
 
+def without_same(matrix: tf.Tensor, first: Block, second: Block) -> tf.Tensor:
+    """A tile that is infinite where both are the same unit."""
     ours, others = first.units, second.units
     overlap = tf.logical_and(
         tf.reduce_min(ours) <= tf.reduce_max(others), tf.reduce_min(others) <= tf.reduce_max(ours)
     )
-    matrix = tf.cond(overlap, without_same, lambda: matrix)
-    return _with_exact(matrix, first, second, -1.0)
+
+    def infinite() -> tf.Tensor:
+        return tf.where(column(ours) == others, tf.constant(np.inf, matrix.dtype), matrix)
+
+    return tf.cond(overlap, infinite, lambda: matrix)
 
 
 def _across(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
     """`||W_i + W_j||^2`."""
-    return _with_exact(_sums(first, second) + twice, first, second, 1.0)
+    return _with_exact(sums(first, second) + twice, first, second, 1.0)
 
 
-def _sums(first: Block, second: Block) -> tf.Tensor:
+def sums(first: Block, second: Block) -> tf.Tensor:
     """`||W_i||^2 + ||W_j||^2`."""
-    return _column(first.squares) + second.squares
+    return column(first.squares) + second.squares
 
 
 def _with_exact(matrix: tf.Tensor, first: Block, second: Block, sign: float) -> tf.Tensor:
     """A tile with its near pairs in float64: one by one, or all of it where they are many."""
 
     def recomputed() -> tf.Tensor:
-        near = matrix < _NEAR * _sums(first, second)  # all that rounding left below 0, too
+        near = matrix < NEAR * sums(first, second)  # all that rounding left below 0, too
         pairs = tf.where(near)
 
         def by_product() -> tf.Tensor:
@@ -193,7 +198,7 @@ def _with_exact(matrix: tf.Tensor, first: Block, second: Block, sign: float) -> 
         return tf.cond(many, by_product, by_differences)
 
     largest = tf.reduce_max(first.squares) + tf.reduce_max(second.squares)
-    return tf.cond(tf.reduce_min(matrix) < _NEAR * largest, recomputed, lambda: matrix)
+    return tf.cond(tf.reduce_min(matrix) < NEAR * largest, recomputed, lambda: matrix)
 
 
 def _differences(
@@ -204,8 +209,8 @@ def _differences(
     def some(start: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pairs = near[start : start + step]
         ours, others = tf.unstack(pairs, num=2, axis=1)
-        difference = _vectors(first, ours) + sign * _vectors(second, others)
-        exact = tf.cast(_lengths(difference), matrix.dtype)
+        difference = vectors(first, ours) + sign * vectors(second, others)
+        exact = tf.cast(lengths(difference), matrix.dtype)
         return start + step, tf.tensor_scatter_nd_update(matrix, pairs, exact)
 
     count = tf.shape(near)[0]
@@ -214,17 +219,37 @@ def _differences(
 
 def _product(first: Block, second: Block, sign: float) -> tf.Tensor:
     """The Gram formula in float64, around the mean: that of one cluster loses nothing."""
-    ours, others = _vectors(first), -sign * _vectors(second)
-    centre = tf.reduce_mean(ours, axis=1, keepdims=True)
+    ours, others = vectors(first), -sign * vectors(second)
+    shortest = tf.minimum(tf.reduce_min(first.squares), tf.reduce_min(second.squares))
+    centre = centre_of(ours, tf.cast(shortest, tf.float64))
     ours, others = ours - centre, others - centre
-    product = tf.matmul(ours, others, transpose_a=True)
-    sums = _column(_lengths(ours)) + _lengths(others)
-    squares = sums - 2 * product
-    lost = _EQUAL * (sums + 2 * _lengths(centre))  # at least half of it from before centring
-    return tf.where(squares < lost, tf.zeros_like(squares), squares)
+    return by_gram(ours, others, column(lengths(ours)) + lengths(others))
 
 
-def _vectors(block: Block, places: tf.Tensor | None = None) -> tf.Tensor:
+def centre_of(vectors: tf.Tensor, shortest: tf.Tensor) -> tf.Tensor:
+    """The mean, shape `(coordinates, 1)`, or 0 where digits of short vectors would be lost in it.
+
+    Args:
+        vectors: Float64 tensor, shape `(coordinates, rows)`.
+        shortest: The smallest squared length of all vectors that this is to be the centre of.
+    """
+    mean = tf.reduce_mean(vectors, axis=1, keepdims=True)
+    return tf.where(lengths(mean) <= _MUCH_SHORTER * shortest, mean, tf.zeros_like(mean))
+
+
+def by_gram(ours: tf.Tensor, others: tf.Tensor, both: tf.Tensor) -> tf.Tensor:
+    """Squared distances by the Gram formula in float64; those of equal vectors are 0.
+
+    Args:
+        ours: Differences of vectors from a centre, shape `(coordinates, rows)`.
+        others: Those of other vectors, shape `(coordinates, columns)`.
+        both: The sums of their squared lengths, shape `(rows, columns)`.
+    """
+    squares = both - 2 * tf.matmul(ours, others, transpose_a=True)
+    return tf.where(squares < _EQUAL * both, tf.zeros_like(squares), squares)
+
+
+def vectors(block: Block, places: tf.Tensor | None = None) -> tf.Tensor:
     """Weight-sets divided by their norms, in float64, shape `(coordinates, rows)`.
 
     A quotient is rounded once: those of single coordinates are 1 or -1 and may cancel to 0.
@@ -235,11 +260,15 @@ def _vectors(block: Block, places: tf.Tensor | None = None) -> tf.Tensor:
     return tf.cast(values, tf.float64) / norms
 
 
-def _lengths(vectors: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.square(vectors), axis=0)
+def lengths(vectors: tf.Tensor) -> tf.Tensor:
+    """Squared lengths of the columns."""
+    squares = tf.square(vectors)
+    ones = tf.ones((1, tf.shape(squares)[0]), squares.dtype)
+    return tf.squeeze(tf.matmul(ones, squares), axis=0)  # a sum along the first axis is slow
 
 
-def _column(values: tf.Tensor) -> tf.Tensor:
+def column(values: tf.Tensor) -> tf.Tensor:
+    """Shape `(n,)` as `(n, 1)`."""
     return tf.expand_dims(values, axis=1)
 
 

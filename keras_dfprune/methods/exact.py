@@ -8,6 +8,7 @@ import dataclasses
 import math
 
 import numpy as np
+import tensorflow as tf
 
 from keras_dfprune.merge import SurvivorMerge, follow_survivors
 from keras_dfprune.methods.base import GroupView
@@ -20,7 +21,7 @@ _MULTIPLE = 1e-12
 # float32 rounds comes near it, and few of those that pass are no multiples after all.
 _DIRECTIONS = 16
 _ALIKE = _DIRECTIONS * _MULTIPLE / 4
-# Weight-sets that are projected at a time.
+# Coordinates that are projected at a time.
 _AT_ONCE = 256
 # Coordinates that are compared first: each lies far from the last in memory.
 _FEW = 16
@@ -157,13 +158,15 @@ def _multiples(group: GroupView, units: np.ndarray) -> list[list[int]]:
 
 def _sketches(group: GroupView, units: np.ndarray, directions: list[np.ndarray]) -> np.ndarray:
     """Projections of unit-norm weight-sets: float64, shape `(units, _DIRECTIONS)`."""
-    found = np.empty((len(units), _DIRECTIONS))
-    for start in range(0, len(units), _AT_ONCE):
-        some = units[start : start + _AT_ONCE]
-        rows = np.concatenate([group.weights[some], group.constants[some]], axis=1)
-        across = rows @ np.concatenate(directions, axis=1).T
-        found[start : start + _AT_ONCE] = across / group.norms[some, None]
-    return found
+    most = 2 * len(units) > group.units  # then all of them: no copy is needed
+    rows = slice(None) if most else units
+    found = np.zeros((group.units if most else len(units), _DIRECTIONS))
+    for part, direction in zip((group.weights, group.constants), directions, strict=True):
+        for start in range(0, part.shape[1], _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            values = tf.cast(part[rows, some].T, tf.float64)  # as kernels lie in memory
+            found += tf.matmul(direction[:, some], values).numpy().T
+    return (found[units] if most else found) / group.norms[units, None]
 
 
 def _multiple(group: GroupView, unit: int, other: int) -> bool:

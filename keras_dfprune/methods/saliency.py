@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_dfprune.beside import beside
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
+from keras_dfprune.methods.centred_distances import weight_distances
 from keras_dfprune.methods.cutoff import mode_of_saliencies
 from keras_dfprune.methods.distances import PairDistances, RatioDistances
 from keras_dfprune.methods.exact import Removal, lossless, merge_of
@@ -140,7 +141,7 @@ class Saliency(Method):
     def _distances(self, group: GroupView) -> PairDistances:
         if self.distance == "weights":
             parts = (group.weights, group.constants)
-            return PairDistances(parts, group.norms, self._normalizes(group))
+            return weight_distances(parts, group.norms, self._normalizes(group))
         return RatioDistances((group.weights,), _weights_only(group), group.biases)
 
 
