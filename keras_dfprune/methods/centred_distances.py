@@ -75,8 +75,14 @@ class CentredDistances(PairDistances):
     def block(self, first: int, end: int) -> Block:
         block = super().block(first, end)
         values, ones = vectors(block) - self._centre, tf.ones_like(block.norms)
-        factors = tf.cast(ones, tf.float32)
-        return block._replace(values=values, norms=ones, factors=factors, squares=lengths(values))
+        return Block(
+            units=block.units,
+            values=values,
+            norms=ones,
+            factors=tf.cast(ones, tf.float32),
+            squares=lengths(values),
+            biases=block.biases,
+        )
 
     def between(self, first: Block, second: Block) -> tf.Tensor:
         both = sums(first, second)

@@ -37,7 +37,7 @@ class Block(NamedTuple):
             large or small, each times a power of two (nothing is rounded) near its inverse.
         norms: Float64 tensor, shape `(rows,)`: what is left to divide the values by.
         factors: Float32 tensor, shape `(rows,)`: one over the norms.
-        squares: Float32 tensor, shape `(rows,)`: squared lengths, after the division.
+        squares: Float tensor, shape `(rows,)`: squared lengths, after the division.
         biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
     """
 
