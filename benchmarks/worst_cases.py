@@ -24,6 +24,8 @@ def kernels(width: int) -> dict[str, np.ndarray]:
         "all equal": np.ones_like(noise),
         "all zero": np.zeros_like(noise),
         "two clusters": centres + 1e-3 * noise,
+        "many clusters": noise[:, np.arange(width) % 256] + 1e-3 * noise[:, ::-1],
+        "nearly equal": noise[:, :1] + 3e-6 * noise,
         "hub": hub,
         "orthogonal": np.eye(width, dtype=np.float32),
     }
