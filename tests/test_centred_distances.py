@@ -25,6 +25,7 @@ def crowds():
     yield "one", clusters(1, 1e-6)
     yield "one, in float32", clusters(1, 1e-4).astype("float32")
     yield "two", clusters(2, 1e-3)
+    yield "two, of many coordinates", clusters(2, 1e-3, 700)
     yield "equal ones", np.repeat(clusters(2, 1e-3, 501)[:4], 10, axis=0)
     yield "with a zero", np.concatenate([np.zeros((2, 30)), clusters(2, 1e-3)[2:]])
     yield "long and short", clusters(2, 1e-3) * np.where(np.arange(UNITS) % 2, 1e5, 1e-5)[:, None]
@@ -88,6 +89,23 @@ def test_the_sample_is_drawn_from_all_units():
     sets = np.random.default_rng(0).normal(size=(4096, 8)).astype("float32")
     sets[np.arange(4096) % 64 > 40] = sets[0]
     norms = np.linalg.norm(sets.astype(np.float64), axis=1)
+    assert type(weight_distances((sets,), norms, True)) is CentredDistances
+
+
+def test_no_crowd_where_they_agree_in_most_coordinates_only():
+    sets = clusters(1, 1e-6, 5000).astype("float32")
+    apart = 700 * np.eye(UNITS, 5000, dtype="float32")
+    norms = np.linalg.norm(sets.astype(np.float64) + apart, axis=1)
+    assert type(weight_distances((sets,), norms, False)) is CentredDistances
+    assert type(weight_distances((sets + apart,), norms, False)) is PairDistances
+
+
+def test_256_clusters_of_4096_units_are_a_crowd():
+    """Where these were not seen, their plan took three times as long as that of random ones."""
+    random = np.random.default_rng(0)
+    sets = np.tile(random.normal(size=(256, 40)), (16, 1))
+    sets += 1e-3 * random.normal(size=sets.shape)
+    norms = np.linalg.norm(sets, axis=1)
     assert type(weight_distances((sets,), norms, True)) is CentredDistances
 
 

@@ -22,9 +22,11 @@ from keras_dfprune.methods.distances import (
     without_same,
 )
 
-# Units of a sample, and the share of near pairs among them from which on float64 pays.
-_SAMPLED = 64
-_CROWDED = 0.003
+# Units of a sample and, to begin with, coordinates of theirs; and the share of near pairs among
+# them from which on float64 pays.
+_SAMPLED = 128
+_COORDINATES = 512
+_CROWDED = 0.002
 
 
 def weight_distances(
@@ -37,23 +39,32 @@ def weight_distances(
         norms: Float64 array, shape `(units,)`: their norms.
         normalize: Whether they are divided by them; those of norm 0 never are.
     """
-    units = len(norms)
-    some = np.random.default_rng(0).choice(units, min(units, _SAMPLED), replace=False)
-    few = PairDistances([part[some] for part in parts], norms[some], normalize)
-    sample = vectors(few.block(0, len(some)))
-    if _share_of_near(sample) > _CROWDED:
-        shortest = np.min(np.where(normalize & (norms > 0), 1.0, norms)) ** 2
-        centre = centre_of(sample, shortest)
-        return CentredDistances(parts, norms, normalize, centre)
+    random = np.random.default_rng(0)
+    some = _some(random, len(norms), _SAMPLED)
+
+    def sample(most: int) -> tf.Tensor:
+        few = [part[np.ix_(some, _some(random, part.shape[1], most))] for part in parts]
+        return vectors(PairDistances(few, norms[some], normalize).block(0, len(some)))
+
+    if _is_crowded(sample(_COORDINATES)):
+        whole = sample(max(part.shape[1] for part in parts))
+        if _is_crowded(whole):
+            shortest = np.min(np.where(normalize & (norms > 0), 1.0, norms)) ** 2
+            return CentredDistances(parts, norms, normalize, centre_of(whole, shortest))
     return PairDistances(parts, norms, normalize)
 
 
-def _share_of_near(sample: tf.Tensor) -> float:
-    """How many pairs of different columns are near each other, of all pairs."""
+def _some(random: np.random.Generator, number: int, most: int) -> np.ndarray:
+    """At most so many of the first `number` integers, ascending."""
+    return np.sort(random.choice(number, min(number, most), replace=False))
+
+
+def _is_crowded(sample: tf.Tensor) -> bool:
+    """Whether many pairs of different columns are near each other."""
     product, squares = tf.matmul(sample, sample, transpose_a=True), lengths(sample)
     both = column(squares) + squares
     near = tf.linalg.set_diag(both - 2 * product, squares) < NEAR * both
-    return float(tf.reduce_mean(tf.cast(near, tf.float64)))
+    return float(tf.reduce_mean(tf.cast(near, tf.float64))) > _CROWDED
 
 
 class CentredDistances(PairDistances):
