@@ -88,6 +88,9 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) ->
         "rebuild and verify": lambda: plan.apply(model),
         "apply": lambda: dfprune.apply(model, sparsity=0.5),
     }
+    narrow = plan.apply(model)
+    config, weights = narrow.get_config(), narrow.get_weights()
+    work["keras"] = lambda: type(narrow).from_config(config).set_weights(weights)
     if moments:
         work["gram64+inv"] = lambda: products_and_inverses(arrays)
         work["moments"] = lambda: dfprune.plan(model, sparsity=0.5, method="moments")
@@ -101,7 +104,7 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) ->
                 times[stage].append(taken)
     found = {"widths": list(widths), "seconds": {k: float(np.median(v)) for k, v in times.items()}}
     times["verify"] = np.subtract(times["rebuild and verify"], times["rebuild"])
-    for stage in ("saliency", "rebuild", "verify", "apply"):
+    for stage in ("saliency", "rebuild", "keras", "verify", "apply"):
         found[stage] = float(np.median(np.divide(times[stage], times["gram"])))
     if moments:
         found["moments"] = float(np.median(np.divide(times["moments"], times["gram64+inv"])))
@@ -179,6 +182,7 @@ def table(results: list[dict]) -> str:
     columns = {
         "saliency": "Saliency plan",
         "rebuild": "rebuild",
+        "keras": "Keras alone",
         "verify": "verify",
         "apply": "apply",
         "torch-pruning": "torch-pruning",
