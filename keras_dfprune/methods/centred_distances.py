@@ -61,9 +61,9 @@ def _some(random: np.random.Generator, number: int, most: int) -> np.ndarray:
 
 def _is_crowded(sample: tf.Tensor) -> bool:
     """Whether many pairs of different columns are near each other."""
-    product, squares = tf.matmul(sample, sample, transpose_a=True), lengths(sample)
+    squares = lengths(sample)
     both = column(squares) + squares
-    near = tf.linalg.set_diag(both - 2 * product, squares) < NEAR * both
+    near = tf.linalg.set_diag(by_gram(sample, sample, both), squares) < NEAR * both
     return float(tf.reduce_mean(tf.cast(near, tf.float64))) > _CROWDED
 
 
