@@ -2,8 +2,9 @@
 
 `python benchmarks/speed.py` from the repository root; `--quick` for a small form of it,
 `--memory UNITS INPUTS` for the peak of one Saliency layer, `--report` to write the table and the
-plot into `docs/performance.md`. All stages of a case are timed in turn in one process, its own, and
-ratios are medians over the rounds. It runs on a GPU unchanged: TensorFlow places the products.
+plot into `docs/performance.md`. All stages of a case are timed in turn in one process, its own, or
+in several with `--processes`; ratios are medians over all rounds. It runs on a GPU unchanged:
+TensorFlow places the products.
 """
 # ruff: noqa: T201
 
@@ -32,6 +33,15 @@ import keras_dfprune as dfprune  # noqa: E402
 HEAD = (9216, 4096, 4096, 1000)  # AlexNet's fc6, fc7 and fc8
 WIDTHS = [512, 1024, 2048, 4096, 8192, 16384]
 LONG = 8192  # units of a layer from which one round has to do
+# What the seconds of a stage are divided by.
+BESIDE = {
+    "saliency": "gram",
+    "rebuild": "gram",
+    "keras": "gram",
+    "apply": "gram",
+    "torch-pruning": "gram",
+    "moments": "gram64+inv",
+}
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 
@@ -78,7 +88,7 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) ->
     A first round warms up and doesn't count, but for layers that take minutes: of those the only
     round does.
     """
-    rounds, warm = (1, 0) if max(widths[1:]) >= LONG else (rounds, 1)
+    rounds, warm = (1, 0) if is_long(widths) else (rounds, 1)
     model, arrays = dense(widths), seen_sets(widths, 0.5)
     plan = dfprune.plan(model, sparsity=0.5)
     work = {
@@ -102,22 +112,43 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) ->
             taken = seconds(run)
             if number >= warm:
                 times[stage].append(taken)
-    found = {"widths": list(widths), "seconds": {k: float(np.median(v)) for k, v in times.items()}}
-    times["verify"] = np.subtract(times["rebuild and verify"], times["rebuild"])
-    for stage in ("saliency", "rebuild", "keras", "verify", "apply"):
-        found[stage] = float(np.median(np.divide(times[stage], times["gram"])))
-    if moments:
-        found["moments"] = float(np.median(np.divide(times["moments"], times["gram64+inv"])))
-    if peers:
-        found["torch-pruning"] = float(np.median(np.divide(times["torch-pruning"], times["gram"])))
-    found["peak"] = peak()
+    return {"times": times, "peak": peak()}
+
+
+def measure_alone(processes: int, widths: tuple[int, ...], *arguments) -> list[dict]:
+    """`measure` in new processes: what an earlier case did to the memory doesn't count.
+
+    One process for layers that take minutes.
+    """
+    found = []
+    for _ in range(1 if is_long(widths) else processes):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found.append(pool.apply(measure, (widths, *arguments)))
     return found
 
 
-def measure_alone(*arguments) -> dict:
-    """`measure` in a new process: what an earlier case did to the memory doesn't count."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, arguments)
+def is_long(widths: tuple[int, ...]) -> bool:
+    """Whether a round takes minutes."""
+    return max(widths[1:]) >= LONG
+
+
+def summary(widths: tuple[int, ...], runs: list[dict]) -> dict:
+    """Medians over the rounds of all processes: of seconds, and of the ratios in each round."""
+    times = {
+        stage: np.concatenate([run["times"][stage] for run in runs]) for stage in runs[0]["times"]
+    }
+    ratios = {key: times[key] / times[base] for key, base in BESIDE.items() if key in times}
+    ratios["verify"] = (times["rebuild and verify"] - times["rebuild"]) / times["gram"]
+    return {
+        "widths": list(widths),
+        "seconds": {stage: float(np.median(taken)) for stage, taken in times.items()},
+        **{key: float(np.median(ratio)) for key, ratio in ratios.items()},
+        "saliency in each process": [
+            float(np.median(np.divide(run["times"]["saliency"], run["times"]["gram"])))
+            for run in runs
+        ],
+        "peak": max(run["peak"] for run in runs),
+    }
 
 
 def torch_pruning(widths: tuple[int, ...], times: int) -> Callable[[], None]:
@@ -206,6 +237,16 @@ def table(results: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def spread(results: list[dict]) -> str:
+    """The Saliency plan's smallest and largest median of a process, where there are several."""
+    lines = [
+        f"{'-'.join(map(str, one['widths']))} {min(found):.2f} to {max(found):.2f}"
+        for one in results
+        if len(found := one["saliency in each process"]) > 1
+    ]
+    return f"Saliency plan, medians of single processes: {', '.join(lines)}.\n\n" if lines else ""
+
+
 def slopes(results: list[dict]) -> str:
     """How seconds grow with the width, over the square cases: `d log t / d log n`."""
     square = [one for one in results if len(one["widths"]) == 3]
@@ -253,7 +294,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--peers", action="store_true", help="torch-pruning beside `apply`, if it is installed"
     )
     parser.add_argument("--no-head", action="store_true", help="without AlexNet's dense layers")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="in each process; default: 5")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="for each case, one after the other; default: 1"
+    )
     parser.add_argument("--memory", type=int, nargs=2, metavar=("UNITS", "INPUTS"))
     parser.add_argument("--crowded", action="store_true", help="weight-sets alike, for --memory")
     parser.add_argument("--results", type=pathlib.Path, help="JSON file to keep the cases in")
@@ -273,14 +317,15 @@ def main(argv: list[str] | None = None) -> list[dict]:
     rounds = arguments.rounds
     if arguments.quick:
         cases, rounds = [(32, 32, 10), (64, 64, 10), (96, 64, 64, 10)], 1
-    results, run = [], measure if arguments.quick else measure_alone
+    results = []
     for widths in cases:
-        moments = max(widths[1:]) <= arguments.moments_up_to
-        results.append(run(widths, rounds, moments, arguments.peers))
+        asked = (widths, rounds, max(widths[1:]) <= arguments.moments_up_to, arguments.peers)
+        runs = [measure(*asked)] if arguments.quick else measure_alone(arguments.processes, *asked)
+        results.append(summary(widths, runs))
         print(json.dumps(results[-1]), flush=True)
         if arguments.results:
             arguments.results.write_text(json.dumps(results, indent=1))
-    text = table(results) + "\n\n" + slopes(results)
+    text = table(results) + "\n\n" + spread(results) + slopes(results)
     if not arguments.quick:
         text += f"\n\nImporting keras_dfprune adds {import_times(3):.2f} s to importing keras."
     print(text)

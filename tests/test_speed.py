@@ -23,6 +23,20 @@ def test_the_benchmark_runs(capsys, tmp_path):
     assert "| 64-64-10 |" in shown and "Log-log slopes over the widths: gram" in shown
 
 
+def test_ratios_are_medians_over_the_rounds_of_all_processes():
+    stages = ("gram", "saliency", "rebuild", "rebuild and verify", "keras", "apply")
+    runs = [
+        {"times": {**{stage: [1.0, 2.0] for stage in stages}, "saliency": times}, "peak": peak}
+        for times, peak in [([1.0, 4.0], 5), ([3.0, 14.0], 4)]
+    ]
+    found = speed.summary((8, 4, 2), runs)
+    assert found["saliency"] == 2.5 and found["saliency in each process"] == [1.5, 5.0]
+    assert found["seconds"]["saliency"] == 3.5 and found["seconds"]["gram"] == 1.5
+    assert found["verify"] == 0 and found["rebuild"] == 1 and found["peak"] == 5
+    assert "single processes: 8-4-2 1.50 to 5.00." in speed.spread([found])
+    assert speed.spread([speed.summary((8, 4, 2), runs[:1])]) == ""
+
+
 def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
     seen, made = [], dfprune.methods.saliency.weight_distances
 
