@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import keras_dfprune as dfprune  # noqa: E402
+from benchmarks import speed_report  # noqa: E402
 
 HEAD = (9216, 4096, 4096, 1000)  # AlexNet's fc6, fc7 and fc8
 WIDTHS = [512, 1024, 2048, 4096, 8192, 16384]
@@ -42,7 +43,6 @@ BESIDE = {
     "torch-pruning": "gram",
     "moments": "gram64+inv",
 }
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 
 def dense(widths: tuple[int, ...]) -> keras.Model:
@@ -132,21 +132,22 @@ def is_long(widths: tuple[int, ...]) -> bool:
     return max(widths[1:]) >= LONG
 
 
+def ratios(times: dict[str, list[float]]) -> dict[str, np.ndarray]:
+    """What each stage takes beside the bare products, in every round."""
+    taken = {stage: np.array(some) for stage, some in times.items()}
+    found = {stage: taken[stage] / taken[base] for stage, base in BESIDE.items() if stage in taken}
+    return {**found, "verify": (taken["rebuild and verify"] - taken["rebuild"]) / taken["gram"]}
+
+
 def summary(widths: tuple[int, ...], runs: list[dict]) -> dict:
     """Medians over the rounds of all processes: of seconds, and of the ratios in each round."""
-    times = {
-        stage: np.concatenate([run["times"][stage] for run in runs]) for stage in runs[0]["times"]
-    }
-    ratios = {key: times[key] / times[base] for key, base in BESIDE.items() if key in times}
-    ratios["verify"] = (times["rebuild and verify"] - times["rebuild"]) / times["gram"]
+    times = {stage: sum((run["times"][stage] for run in runs), []) for stage in runs[0]["times"]}
+    alone = [float(np.median(ratios(run["times"])["saliency"])) for run in runs]
     return {
         "widths": list(widths),
         "seconds": {stage: float(np.median(taken)) for stage, taken in times.items()},
-        **{key: float(np.median(ratio)) for key, ratio in ratios.items()},
-        "saliency in each process": [
-            float(np.median(np.divide(run["times"]["saliency"], run["times"]["gram"])))
-            for run in runs
-        ],
+        **{stage: float(np.median(found)) for stage, found in ratios(times).items()},
+        "saliency in each process": alone,
         "peak": max(run["peak"] for run in runs),
     }
 
@@ -215,75 +216,6 @@ def import_times(rounds: int) -> float:
     return float(np.median(found))
 
 
-def table(results: list[dict]) -> str:
-    """Markdown, one row for each case."""
-    columns = {
-        "saliency": "Saliency plan",
-        "rebuild": "rebuild",
-        "keras": "Keras alone",
-        "verify": "verify",
-        "apply": "apply",
-        "torch-pruning": "torch-pruning",
-        "moments": "Moments plan",
-    }
-    columns = {key: title for key, title in columns.items() if any(key in one for one in results)}
-    titles = ["layers", "Gram products, s", *columns.values(), "peak, GB"]
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for one in results:
-        ratios = [f"{one[key]:.2f}" if key in one else "–" for key in columns]
-        name = "-".join(map(str, one["widths"]))
-        row = [name, f"{one['seconds']['gram']:.3f}", *ratios, f"{one['peak'] / 1e9:.1f}"]
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
-
-
-def spread(results: list[dict]) -> str:
-    """The Saliency plan's smallest and largest median of a process, where there are several."""
-    lines = [
-        f"{'-'.join(map(str, one['widths']))} {min(found):.2f} to {max(found):.2f}"
-        for one in results
-        if len(found := one["saliency in each process"]) > 1
-    ]
-    return f"Saliency plan, medians of single processes: {', '.join(lines)}.\n\n" if lines else ""
-
-
-def slopes(results: list[dict]) -> str:
-    """How seconds grow with the width, over the square cases: `d log t / d log n`."""
-    square = [one for one in results if len(one["widths"]) == 3]
-    if len(square) < 2:
-        return ""
-    lines = []
-    for stage in ("gram", "saliency", "apply", "moments"):
-        points = [
-            (one["widths"][1], one["seconds"][stage]) for one in square if stage in one["seconds"]
-        ]
-        if len(points) > 1:
-            slope = np.polyfit(*np.log(np.array(points)).T, 1)[0]
-            lines.append(f"{stage} {slope:.2f}")
-    return "Log-log slopes over the widths: " + ", ".join(lines) + "."
-
-
-def plot(results: list[dict], path: pathlib.Path) -> None:
-    """Seconds against the width."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4))
-    square = [one for one in results if len(one["widths"]) == 3]
-    for stage in ("gram", "gram64+inv", "saliency", "moments", "apply", "torch-pruning"):
-        points = [
-            (one["widths"][1], one["seconds"][stage]) for one in square if stage in one["seconds"]
-        ]
-        if points:
-            axes.loglog(*zip(*points, strict=True), "o-", label=stage)
-    axes.set(xlabel="units and inputs of the layer", ylabel="seconds")
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=100, bbox_inches="tight")
-    pyplot.close(figure)
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -325,15 +257,12 @@ def main(argv: list[str] | None = None) -> list[dict]:
         print(json.dumps(results[-1]), flush=True)
         if arguments.results:
             arguments.results.write_text(json.dumps(results, indent=1))
-    text = table(results) + "\n\n" + spread(results) + slopes(results)
+    text = f"{speed_report.table(results)}\n\n{speed_report.slopes(results)}"
     if not arguments.quick:
         text += f"\n\nImporting keras_dfprune adds {import_times(3):.2f} s to importing keras."
     print(text)
     if arguments.report:
-        page = ROOT / "docs" / "performance.md"
-        before, rest = page.read_text().split(BEGIN)
-        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
-        plot(results, ROOT / "docs" / "images" / "speed.png")
+        speed_report.write(text, results, ROOT / "docs")
     return results
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from benchmarks import speed, worst_cases
+from benchmarks import speed, speed_report, worst_cases
 from keras_dfprune import progress
 from keras_dfprune.methods import surgeon
 from keras_dfprune.methods.neighbours import Neighbours
@@ -24,17 +24,30 @@ def test_the_benchmark_runs(capsys, tmp_path):
 
 
 def test_ratios_are_medians_over_the_rounds_of_all_processes():
-    stages = ("gram", "saliency", "rebuild", "rebuild and verify", "keras", "apply")
+    stages = ("gram", "rebuild", "rebuild and verify", "keras", "apply")
+    others = {**{stage: [1.0, 2.0] for stage in stages}, "gram64+inv": [4.0, 2.0]}
     runs = [
-        {"times": {**{stage: [1.0, 2.0] for stage in stages}, "saliency": times}, "peak": peak}
+        {"times": {**others, "saliency": times, "moments": [8.0, 8.0]}, "peak": peak}
         for times, peak in [([1.0, 4.0], 5), ([3.0, 14.0], 4)]
     ]
     found = speed.summary((8, 4, 2), runs)
     assert found["saliency"] == 2.5 and found["saliency in each process"] == [1.5, 5.0]
     assert found["seconds"]["saliency"] == 3.5 and found["seconds"]["gram"] == 1.5
     assert found["verify"] == 0 and found["rebuild"] == 1 and found["peak"] == 5
-    assert "single processes: 8-4-2 1.50 to 5.00." in speed.spread([found])
-    assert speed.spread([speed.summary((8, 4, 2), runs[:1])]) == ""
+    assert found["moments"] == 3
+    assert "| 2.50 (1.50 to 5.00) |" in speed_report.table([found])
+    assert "| 1.50 |" in speed_report.table([speed.summary((8, 4, 2), runs[:1])])
+
+
+def test_the_report_replaces_what_is_between_the_markers(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "images").mkdir()
+    page, markers = tmp_path / "performance.md", (speed_report.BEGIN, speed_report.END)
+    page.write_text("before {} old {} after".format(*markers))
+    case = {"widths": [4, 4, 2], "seconds": {"gram": 1.0}}
+    speed_report.write("new", [case], tmp_path)
+    assert page.read_text() == "before {}\nnew\n{} after".format(*markers)
+    assert (tmp_path / "images" / "speed.png").stat().st_size > 0
 
 
 def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
