@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import keras_dfprune as dfprune
-from tests.random_graphs import plant_copies
+from tests.support.random_graphs import plant_copies
 
 _SMALL = {"weights": None, "input_shape": (32, 32, 3)}
 _WHOLE = {**_SMALL, "classes": 10, "classifier_activation": None}

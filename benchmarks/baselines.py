@@ -9,8 +9,8 @@ import numpy as np
 from scipy.cluster.hierarchy import linkage
 
 import keras_dfprune as dfprune
-from keras_dfprune.merge import SurvivorMerge, follow_survivors
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
+from keras_dfprune.methods.merge import SurvivorMerge, follow_survivors
 
 
 class Drop(Method):

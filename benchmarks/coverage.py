@@ -9,7 +9,8 @@ import pathlib
 import keras
 
 from keras_dfprune import rules
-from keras_dfprune.barriers import clause
+from keras_dfprune.rules import registry
+from keras_dfprune.rules.barriers import clause
 
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "coverage.md"
 HEAD = f"""# Every layer of Keras
@@ -40,7 +41,7 @@ def layer_names() -> dict[type, list[str]]:
 
 def describe(kind: type) -> tuple[str, str]:
     """Role and reason of a layer class."""
-    rule = rules.RULE_OF_TYPE.get(kind)
+    rule = registry.RULE_OF_TYPE.get(kind)
     if (
         rule is None or kind is keras.layers.Softmax
     ):  # as an activation it is looked at, and refused

@@ -14,8 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from keras_dfprune.export import export
-from keras_dfprune.export.result import ERROR_BOUNDS, PRECISION_BOUNDS
+from keras_dfprune.exporting.export import export
+from keras_dfprune.exporting.result import ERROR_BOUNDS, PRECISION_BOUNDS
 
 layers = keras.layers
 SEEDS = 3

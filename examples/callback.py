@@ -8,7 +8,7 @@ import argparse
 import keras
 
 import keras_dfprune as dfprune
-from keras_dfprune.demo import load_digits, train_digits
+from keras_dfprune.cli.demo import load_digits, train_digits
 
 
 def main(argv=None):

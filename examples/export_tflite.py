@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_dfprune as dfprune
-from keras_dfprune.demo import load_digits, train_digits
+from keras_dfprune.cli.demo import load_digits, train_digits
 
 
 def main(argv=None):

@@ -6,7 +6,7 @@ Needs `pip install "keras_dfprune[demo]"`.
 import argparse
 
 import keras_dfprune as dfprune
-from keras_dfprune.demo import load_digits, train_digits
+from keras_dfprune.cli.demo import load_digits, train_digits
 
 
 def main(argv=None):

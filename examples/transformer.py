@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import keras_dfprune as dfprune
-from keras_dfprune.demo import load_digits
+from keras_dfprune.cli.demo import load_digits
 
 layers, ops = keras.layers, keras.ops
 PATCHES, WIDTH, HIDDEN = 16, 32, 128

@@ -1,53 +1,81 @@
 """Data-free structured pruning for Keras 3: a trained model in, narrower layers out.
 
+Public names are loaded when they are first used (PEP 562), so importing this package needs
+neither TensorFlow nor Keras.
+
 >>> import keras_dfprune as dfprune
 >>> dfprune.__version__
 '0.1.0'
 """
 
-import keras
+import importlib
+from typing import TYPE_CHECKING, Any
 
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "keras_dfprune works with the TensorFlow backend of Keras. Set the environment variable "
-        f"KERAS_BACKEND=tensorflow. Received: backend '{keras.backend.backend()}'"
-    )
-
-from keras_dfprune.api import apply, plan
-from keras_dfprune.callbacks import PostTrainPrune
-from keras_dfprune.export import ExportError, ExportResult, export
-from keras_dfprune.functionalize import functionalize
-from keras_dfprune.group_plan import GroupPlan
-from keras_dfprune.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
-from keras_dfprune.methods import Moments, Saliency
-from keras_dfprune.methods.base import Context, Curve, GroupView, Method
-from keras_dfprune.plan import PruningPlan
-from keras_dfprune.rules import register_rule, unregister_rule
-from keras_dfprune.verify import VerificationError
+if TYPE_CHECKING:
+    from keras_dfprune import rules as rules
+    from keras_dfprune.api.apply import apply as apply
+    from keras_dfprune.api.apply import plan as plan
+    from keras_dfprune.api.callback import PostTrainPrune as PostTrainPrune
+    from keras_dfprune.api.functionalize import functionalize as functionalize
+    from keras_dfprune.api.pruning_plan import PruningPlan as PruningPlan
+    from keras_dfprune.exporting.export import export as export
+    from keras_dfprune.exporting.result import ExportError as ExportError
+    from keras_dfprune.exporting.result import ExportResult as ExportResult
+    from keras_dfprune.methods.base import Context as Context
+    from keras_dfprune.methods.base import Curve as Curve
+    from keras_dfprune.methods.base import GroupView as GroupView
+    from keras_dfprune.methods.base import Method as Method
+    from keras_dfprune.methods.merge import CentroidMerge as CentroidMerge
+    from keras_dfprune.methods.merge import LinearMerge as LinearMerge
+    from keras_dfprune.methods.merge import SurvivorMerge as SurvivorMerge
+    from keras_dfprune.methods.merge import UnitMerge as UnitMerge
+    from keras_dfprune.methods.moments.moments import Moments as Moments
+    from keras_dfprune.methods.saliency.saliency import Saliency as Saliency
+    from keras_dfprune.planning.group_plan import GroupPlan as GroupPlan
+    from keras_dfprune.rules.registry import register_rule as register_rule
+    from keras_dfprune.rules.registry import unregister_rule as unregister_rule
+    from keras_dfprune.verify.verify import VerificationError as VerificationError
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CentroidMerge",
-    "Context",
-    "Curve",
-    "ExportError",
-    "ExportResult",
-    "GroupPlan",
-    "GroupView",
-    "LinearMerge",
-    "Method",
-    "Moments",
-    "PostTrainPrune",
-    "PruningPlan",
-    "Saliency",
-    "SurvivorMerge",
-    "UnitMerge",
-    "VerificationError",
-    "apply",
-    "export",
-    "functionalize",
-    "plan",
-    "register_rule",
-    "unregister_rule",
-]
+_MODULES = {
+    "CentroidMerge": "methods.merge",
+    "Context": "methods.base",
+    "Curve": "methods.base",
+    "ExportError": "exporting.result",
+    "ExportResult": "exporting.result",
+    "GroupPlan": "planning.group_plan",
+    "GroupView": "methods.base",
+    "LinearMerge": "methods.merge",
+    "Method": "methods.base",
+    "Moments": "methods.moments.moments",
+    "PostTrainPrune": "api.callback",
+    "PruningPlan": "api.pruning_plan",
+    "Saliency": "methods.saliency.saliency",
+    "SurvivorMerge": "methods.merge",
+    "UnitMerge": "methods.merge",
+    "VerificationError": "verify.verify",
+    "apply": "api.apply",
+    "export": "exporting.export",
+    "functionalize": "api.functionalize",
+    "plan": "api.apply",
+    "register_rule": "rules.registry",
+    "unregister_rule": "rules.registry",
+}
+
+__all__ = sorted(_MODULES)  # noqa: PLE0605 - type checkers read the imports above
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or the folder of rules, when it is first used."""
+    if name == "rules" or name in _MODULES:
+        importlib.import_module("keras_dfprune.graph.backend").require_tensorflow()
+        module = importlib.import_module(f"keras_dfprune.{_MODULES.get(name, name)}")
+        value = module if name == "rules" else getattr(module, name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'keras_dfprune' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "rules"])

@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_dfprune_cli import main
+from keras_dfprune.cli.main import main
 
 sys.exit(main())

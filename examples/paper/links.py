@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_dfprune as dfprune
 from examples.paper.results import new_figure, write_figure, write_table
 from examples.paper.settings import Settings
-from keras_dfprune.activations import NotElementwise, describe
+from keras_dfprune.rules.activations import NotElementwise, describe
 
 _INPUTS, _UNITS, _OUTPUTS = 20, 30, 5
 

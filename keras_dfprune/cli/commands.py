@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 import keras_dfprune as dfprune
-from keras_dfprune.export.files import check_target
+from keras_dfprune.exporting.files import check_target
 
 _MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 
@@ -66,7 +66,7 @@ def prune(options: argparse.Namespace) -> None:
 
 def run_demo(options: argparse.Namespace) -> None:
     """Trains and prunes a small net."""
-    from keras_dfprune import demo
+    from keras_dfprune.cli import demo
 
     demo.run(pathlib.Path(options.output), quick=options.quick)
 

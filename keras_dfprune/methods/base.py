@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.activations import Activation
-from keras_dfprune.merge import UnitMerge
-from keras_dfprune.progress import SILENT, Progress
+from keras_dfprune.methods.merge import UnitMerge
+from keras_dfprune.report.progress import SILENT, Progress
+from keras_dfprune.rules.activations import Activation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

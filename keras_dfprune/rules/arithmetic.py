@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 
-from keras_dfprune.activations import describe
-from keras_dfprune.graph import Call, Tensor
+from keras_dfprune.graph.calls import Call, Tensor
+from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
 from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.joining import join, joint
 from keras_dfprune.rules.layer_state import Cut, LayerState
-from keras_dfprune.streams import Stream
 
 
 class ElementwiseOperationRule(ElementwiseRule):

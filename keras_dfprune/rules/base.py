@@ -11,11 +11,11 @@ from typing import ClassVar
 import keras
 import numpy as np
 
-from keras_dfprune.activations import describe
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
+from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
-from keras_dfprune.streams import Stream
 
 
 class Barrier(Exception):

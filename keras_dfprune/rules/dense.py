@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import UnitRule
 from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_dfprune.activations import Activation
+from keras_dfprune.rules.activations import Activation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

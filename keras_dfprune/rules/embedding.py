@@ -8,10 +8,10 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import Barrier, UnitRule
+from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut, LayerState
-from keras_dfprune.streams import Stream
 
 
 class EmbeddingRule(UnitRule):

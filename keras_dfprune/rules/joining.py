@@ -7,11 +7,11 @@ they are pruned as one group. Copies in all tensors stay copies behind any such 
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
 from keras_dfprune.rules.effects import Joint
+from keras_dfprune.rules.features import Piece, Stage, Stream
 from keras_dfprune.rules.layer_state import LayerState
-from keras_dfprune.streams import Piece, Stage, Stream
 
 _KINDS = {"Multiply": "product", "Maximum": "extreme", "Minimum": "extreme"}
 

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
 from keras_dfprune.rules.effects import Affine
+from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState, as_array
-from keras_dfprune.streams import Stream
 
 
 class BatchNormalizationRule(ElementwiseRule):

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import Barrier, PassRule, Rule, single
+from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut
-from keras_dfprune.streams import Stream
 
 
 class IdentityRule(PassRule):

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.activations import Activation, describe
-from keras_dfprune.graph import Call
+from keras_dfprune.graph.calls import Call
+from keras_dfprune.rules.activations import Activation, describe
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, single
 from keras_dfprune.rules.convolution import channel_axis, pads_with_zeros
 from keras_dfprune.rules.effects import Nonlinear
+from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
-from keras_dfprune.streams import Stream
 
 
 class PositionRule(Rule):

@@ -1,0 +1,1 @@
+"""The public functions and classes: apply, plan, PruningPlan, PostTrainPrune, functionalize."""

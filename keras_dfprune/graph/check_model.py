@@ -1,0 +1,39 @@
+"""What a caller passed as a model into a built Keras 3 model, or an error with its remedy."""
+
+import keras
+
+from keras_dfprune.graph.keras_private import functional_core
+
+
+def check_model(model: keras.Model) -> None:
+    """Makes sure that `model` can be planned for.
+
+    Args:
+        model: What the caller passed.
+
+    Raises:
+        TypeError: If it is not a Keras 3 model.
+        ValueError: If it isn't built, or is a subclassed model whose graph can't be seen.
+    """
+    if not isinstance(model, keras.Model):
+        kind = type(model)
+        if kind.__module__.split(".")[0] in ("tf_keras", "keras_legacy") or any(
+            base.__module__.startswith("tf_keras") for base in kind.__mro__
+        ):
+            raise TypeError(
+                "Expected a Keras 3 model, but this is a tf_keras (Keras 2) model. Save its "
+                "weights and rebuild it with `keras`, or load its .keras file with Keras 3. "
+                f"Received: model of type {kind.__module__}.{kind.__name__}"
+            )
+        raise TypeError(f"Expected a `keras.Model`. Received: {model!r} of type {kind.__name__}")
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError(
+            f"Model '{model.name}' isn't built yet, so it has no weights. Add a `keras.Input` as "
+            "its first layer, or call it once on data, before pruning."
+        )
+    if functional_core(model) is None:
+        raise ValueError(
+            f"Model '{model.name}' is a subclassed model ({type(model).__name__}), whose graph "
+            "can't be seen. Make it functional first: `model = keras_dfprune.functionalize(model, "
+            "keras.Input(shape))`, with a list or dict of inputs where it takes one."
+        )

@@ -1,0 +1,1 @@
+"""Where a model's inputs come from: the user's rows, draws from a prior, small samples."""

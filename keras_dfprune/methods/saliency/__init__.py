@@ -1,0 +1,1 @@
+"""The paper's method: merge each removed unit into its nearest remaining unit."""

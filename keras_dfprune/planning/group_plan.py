@@ -1,0 +1,57 @@
+"""What a plan says of one group of units: which of them go, and who stands in for them."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_dfprune.methods.merge import SurvivorMerge, UnitMerge
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupPlan:
+    """What happens to one group of units.
+
+    Attributes:
+        layer: Path of the first producer.
+        layers: Paths of all producers.
+        units: Number of units before.
+        merge: The `UnitMerge`.
+        parameters: Parameters of the producers before and after, biases included.
+        saliency: Float array: the cost of each removal along the whole path, normally down to
+            one unit; the first `len(removed)` are those made.
+        cutoff: The cost at which the automatic cut-off lies, or None.
+        predicted_error: Expected squared change over the variance at the group's consumers, or
+            None where the method predicts none.
+        histogram: Counts and bin edges behind `cutoff`, or None.
+        note: A sentence for the report, or None.
+        lossless: How many of the first removals change nothing.
+    """
+
+    layer: str
+    layers: tuple[str, ...]
+    units: int
+    merge: UnitMerge
+    parameters: tuple[int, int]
+    saliency: np.ndarray
+    cutoff: float | None = None
+    predicted_error: float | None = None
+    histogram: tuple[np.ndarray, np.ndarray] | None = None
+    note: str | None = None
+    lossless: int = 0
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Int array, shape `(kept,)`: ascending indices of the units that stay."""
+        return self.merge.kept
+
+    @property
+    def removed(self) -> np.ndarray:
+        """Int array, shape `(removed,)`: the units that go, in the order of their removal."""
+        return self.merge.removed
+
+    @property
+    def survivor(self) -> np.ndarray:
+        """Int array, shape `(removed,)`: the kept unit that stands in; -1 for none or many."""
+        if not isinstance(self.merge, SurvivorMerge):
+            return np.full(len(self.removed), -1)
+        return np.where(self.merge.survivor >= 0, self.kept[self.merge.survivor], -1)

@@ -1,0 +1,1 @@
+"""Build the narrow model from the cut arrays, and compile it as the original was compiled."""

@@ -1,0 +1,1 @@
+"""Train the narrow model to follow the wide one, without data."""

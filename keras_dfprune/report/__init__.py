@@ -1,0 +1,1 @@
+"""Tables, plots, progress bars and warnings. Imports nothing else of this package."""

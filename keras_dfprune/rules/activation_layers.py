@@ -1,0 +1,85 @@
+"""Activations as layers and as Keras operations: feature by feature one function."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph.calls import Call
+from keras_dfprune.rules.activations import Activation, describe
+from keras_dfprune.rules.base import Barrier, ElementwiseRule
+from keras_dfprune.rules.effects import Nonlinear
+from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.layer_state import LayerState
+
+
+class ActivationRule(ElementwiseRule):
+    """The activation layers without weights; each is judged by its function."""
+
+    types = (
+        keras.layers.Activation,
+        keras.layers.ReLU,
+        keras.layers.LeakyReLU,
+        keras.layers.ELU,
+        keras.layers.Softmax,
+    )
+
+    def effect(self, call: Call, state: LayerState) -> Nonlinear:
+        units = call.inputs[0].shape[-1] or 8
+        return Nonlinear(describe(self.function(call.operation), units))
+
+    def function(self, layer: keras.Layer) -> Callable:
+        """What the layer computes at inference, as a known Keras function where it is one."""
+        if isinstance(layer, keras.layers.Activation):
+            return layer.activation
+        if isinstance(layer, keras.layers.Softmax):
+            return keras.activations.softmax
+        if isinstance(layer, keras.layers.ELU):
+            return lambda x: keras.activations.elu(x, alpha=layer.alpha)
+        if isinstance(layer, keras.layers.LeakyReLU):
+            return lambda x: keras.activations.leaky_relu(x, negative_slope=layer.negative_slope)
+        if layer.max_value is None and not layer.negative_slope and not layer.threshold:
+            return keras.activations.relu
+        return lambda x: keras.activations.relu(
+            x,
+            negative_slope=layer.negative_slope,
+            max_value=layer.max_value,
+            threshold=layer.threshold,
+        )
+
+
+class PReLURule(ElementwiseRule):
+    """`keras.layers.PReLU`: the slopes belong to the weight-set of the unit that they bend."""
+
+    types = (keras.layers.PReLU,)
+    axes = {"alpha": (..., "in")}
+
+    def check(self, call: Call, stream: Stream) -> None:
+        if stream.axis != len(call.inputs[0].shape) - 1:
+            raise Barrier("works along another axis than the units'")
+
+    def effect(self, call: Call, state: LayerState) -> Nonlinear:
+        alpha = state.variables["alpha"]
+        slopes = np.concatenate([np.ones(1), np.abs(alpha).reshape(-1)])
+        own = np.moveaxis(alpha, -1, 0).reshape(alpha.shape[-1], -1)
+        function = Activation(
+            name="prelu",
+            function=_prelu(own[:1]),
+            slope=float(slopes.max()),
+            monotone=bool(alpha.min() >= 0),
+            homogeneous=True,
+            at_zero=0.0,
+            kinks=(0.0,),
+        )
+        if np.all(alpha == alpha.flat[0]):
+            return Nonlinear(function)
+        own = np.broadcast_to(own, (call.inputs[0].shape[-1], own.shape[1]))  # shared by all units
+        return Nonlinear(function, own, _prelu)
+
+
+def _prelu(slopes: np.ndarray) -> Callable:
+    """A PReLU with the slopes of some units, the mean over positions where they differ."""
+    mean = slopes.mean(axis=1).astype(np.float32)
+    return lambda x: (
+        keras.ops.maximum(x, 0) + keras.ops.cast(mean, x.dtype) * keras.ops.minimum(x, 0)
+    )

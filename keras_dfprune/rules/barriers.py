@@ -1,0 +1,81 @@
+"""Why a layer without a rule lets no units pass: one clause for each kind of layer."""
+
+import keras
+
+from keras_dfprune.graph.keras_private import all_layers
+
+_MIXES = "mixes all units of its input"
+_RESHAPES = "rearranges units and positions"
+_LEARNS = "has weights of its own for each unit that can't be cut yet"
+
+_UNKNOWN = "no rule covers"
+_STEP = "is one step of a recurrent layer"
+_FOREIGN = "runs what another library made, which can't be seen through"
+
+_CLAUSES = {
+    "LayerNormalization": _MIXES,
+    "RMSNormalization": _MIXES,
+    "UnitNormalization": _MIXES,
+    "GroupNormalization": _MIXES,
+    "Softmax": _MIXES,
+    "SpectralNormalization": "rescales the whole kernel of the layer that it wraps",
+    "Masking": "compares all units of its input with a mask value",
+    "GroupedQueryAttention": _LEARNS,
+    "Attention": _MIXES,
+    "AdditiveAttention": _MIXES,
+    "RNN": _LEARNS,
+    "ConvLSTM1D": _LEARNS,
+    "ConvLSTM2D": _LEARNS,
+    "ConvLSTM3D": _LEARNS,
+    "Conv1DTranspose": _LEARNS,
+    "Conv2DTranspose": _LEARNS,
+    "Conv3DTranspose": _LEARNS,
+    "LSTMCell": _STEP,
+    "GRUCell": _STEP,
+    "SimpleRNNCell": _STEP,
+    "StackedRNNCells": _STEP,
+    "ReversibleEmbedding": "uses its table in both directions",
+    "JaxLayer": _FOREIGN,
+    "FlaxLayer": _FOREIGN,
+    "TorchModuleWrapper": _FOREIGN,
+    "TFSMLayer": _FOREIGN,
+    "Reshape": _RESHAPES,
+    "Permute": _RESHAPES,
+    "Transpose": _RESHAPES,
+    "GetItem": "takes only a part of the tensor",
+    "Dot": _MIXES,
+    "Lambda": "runs Python code that can't be seen through; use layers or keras.ops instead",
+}
+
+
+def clause(kind: type) -> str:
+    """Completes "it feeds x, which ..." for a class of Keras without a rule."""
+    if ".preprocessing." in kind.__module__:
+        return "prepares data and which no rule covers"
+    return _CLAUSES.get(kind.__name__, _UNKNOWN)
+
+
+def explain(operation: keras.Operation) -> str:
+    """Completes "it feeds x, which ..." for an operation without a rule."""
+    if isinstance(operation, keras.Model):
+        return (
+            "is a subclassed model whose graph can't be seen; "
+            "keras_dfprune.api.functionalize(model, inputs) opens it"
+        )
+    if type(operation).__module__.startswith("keras."):
+        return clause(type(operation))
+    if isinstance(operation, keras.Layer) and len(all_layers(operation)) > 1:
+        return (
+            "is a custom layer made of others; keras_dfprune.functionalize(model, inputs) opens it"
+        )
+    return "is a custom layer that no rule covers; keras_dfprune.register_rule(rule) adds one"
+
+
+def why_whole(operation: keras.Operation) -> str | None:
+    """Why an operation without a rule stays as it is; None where it has no kernel to cut."""
+    kernels = operation.weights if isinstance(operation, keras.Layer) else ()
+    prepares = ".preprocessing." in type(operation).__module__
+    if prepares or all(len(kernel.shape) < 2 for kernel in kernels):
+        return None
+    reason = explain(operation)
+    return "no rule covers it" if reason == _UNKNOWN else f"it {reason}"

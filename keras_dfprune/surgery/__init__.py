@@ -1,0 +1,1 @@
+"""Show a group's arrays to a method, and cut them as the method decides."""

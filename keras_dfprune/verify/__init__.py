@@ -1,0 +1,1 @@
+"""Check that the narrow model computes what was planned."""

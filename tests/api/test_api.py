@@ -1,0 +1,147 @@
+"""The interface: what may be asked for, and what comes back."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from tests.support.models import dense_chain, inputs_of, nested_model, outputs, widths
+
+layers = keras.layers
+
+
+def test_sparsity_is_the_fraction_of_units_removed():
+    model = dense_chain([22, 10, 3])
+    assert widths(dfprune.apply(model, sparsity=15 / 22)) == [7, 3, 3]
+    assert widths(dfprune.apply(model, sparsity=0)) == [22, 10, 3]
+    assert widths(dfprune.apply(model, sparsity=0.25)) == [16, 7, 3]  # 5.5 and 2.5: up
+    assert widths(dfprune.apply(model, sparsity=0.999)) == [1, 1, 3]
+    assert widths(dfprune.apply(model, sparsity=np.float32(0.5))) == [11, 5, 3]
+
+
+def test_sparsity_by_layer_leaves_the_others_whole():
+    model = dense_chain([22, 10, 3])
+    assert widths(dfprune.apply(model, sparsity={"fc2": 0.5})) == [22, 5, 3]
+    assert widths(dfprune.apply(model, sparsity=0.5, layers=["fc1"])) == [11, 10, 3]
+    assert widths(dfprune.apply(model, sparsity=0.5, layers="fc1")) == [11, 10, 3]
+
+
+def test_layers_of_nested_models_are_named_by_their_paths():
+    pruned = dfprune.apply(nested_model(), sparsity={"left/fc1": 0.5, "first": 0.5})
+    assert pruned.get_layer("left").get_layer("fc1").units == 4
+    assert pruned.get_layer("right").get_layer("fc1").units == 8
+    assert pruned.get_layer("first").units == 3
+    assert pruned.get_layer("right").input_shape == (None, 3)
+
+
+@pytest.mark.parametrize("method", ["saliency", "moments"])
+@pytest.mark.parametrize("budget", [3000, 1500, 400])
+def test_max_params_bounds_the_whole_model(method, budget):
+    model = dense_chain([40, 30, 20, 5])
+    plan = dfprune.plan(model, max_params=budget, method=method)
+    pruned = plan.apply(model)
+    assert pruned.count_params() == plan.parameters[1] <= budget
+    assert plan.parameters[0] == model.count_params()
+    if budget < model.count_params():
+        assert plan.parameters[1] > 0.85 * budget  # and doesn't fall far below it
+
+
+def test_max_params_counts_biases_that_consumers_gain():
+    model = dense_chain([12, 8, 4], "tanh", use_bias=False)
+    plan = dfprune.plan(model, max_params=60, method="moments")
+    assert plan.apply(model).count_params() == plan.parameters[1] <= 60
+
+
+def state_of(model):
+    nodes = [len(layer._inbound_nodes) + len(layer._outbound_nodes) for layer in model.layers]
+    variables = [v.numpy() for v in [*model.variables, *model.optimizer.variables]]
+    metrics = [v.numpy() for v in model.metrics_variables]
+    return nodes, str(model.get_config()), [v.tolist() for v in [*variables, *metrics]]
+
+
+@pytest.mark.parametrize("method", ["saliency", "moments"])
+def test_the_model_passed_in_is_not_changed(method, capsys):
+    model = dense_chain([10, 8, 3])
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((8, 6)), np.ones((8, 3)), verbose=0)
+    before = state_of(model)
+    dfprune.apply(model, sparsity=0.5, method=method)
+    assert state_of(model) == before
+    assert capsys.readouterr().out == ""
+
+
+def test_verbose_prints_the_table(capsys):
+    dfprune.plan(dense_chain([10, 3]), sparsity=0.5, verbose=1)
+    assert "fc1    10 -> 5   50.0 %" in capsys.readouterr().out
+
+
+class Alternate(dfprune.Method):
+    """A user's own method: drops the units with the smallest outgoing weights."""
+
+    def curve(self, group, context):
+        sizes = (group.outgoing_matrix() ** 2).sum(axis=1)
+        order = np.argsort(sizes)[:-1]
+
+        def merge(count):
+            kept = np.sort(np.setdiff1d(np.arange(group.units), order[:count]))
+            none = np.full(count, -1)
+            return dfprune.SurvivorMerge(
+                kept, order[:count], np.zeros(group.units), none, np.zeros(count)
+            )
+
+        return dfprune.Curve(order=order, costs=sizes[order], merge=merge)
+
+
+def test_a_user_s_own_method():
+    model = dense_chain([10, 8, 3])
+    pruned = dfprune.apply(model, sparsity=0.5, method=Alternate())
+    assert widths(pruned) == [5, 4, 3]
+    sizes = (model.get_layer("fc2").kernel.numpy() ** 2).sum(axis=1)
+    kept = np.sort(np.argsort(sizes)[5:])
+    kernel = model.get_layer("fc1").kernel.numpy()
+    np.testing.assert_array_equal(pruned.get_layer("fc1").kernel.numpy(), kernel[:, kept])
+    assert dfprune.apply(model, max_params=60, method=Alternate()).count_params() <= 60
+    with pytest.raises(ValueError, match="'alternate' has no automatic cut-off"):
+        dfprune.apply(model, method=Alternate())
+    with pytest.raises(ValueError, match="predicts no error"):
+        dfprune.apply(model, method=Alternate(), tolerance=0.1)
+
+
+def test_tolerance_bounds_the_predicted_error():
+    model = dense_chain([40, 30, 5], seed=2)
+    removed = []
+    for tolerance in (0.01, 0.1, 0.5):
+        plan = dfprune.plan(model, method="moments", tolerance=tolerance)
+        assert all(group.predicted_error <= tolerance for group in plan.groups)
+        removed.append(sum(len(group.removed) for group in plan.groups))
+    assert removed == sorted(removed) and removed[0] < removed[-1]
+
+
+def test_calibration_data_sharpens_moments():
+    model = dense_chain([40, 5], seed=4)
+    random = np.random.default_rng(0)
+    directions = random.normal(size=(2, 6))
+    x = (random.normal(size=(500, 2)) @ directions).astype("float32")
+    errors = []
+    for data in (None, x):
+        pruned = dfprune.apply(model, sparsity=0.8, method=dfprune.Moments(calibration_data=data))
+        errors.append(np.mean((outputs(pruned, x) - outputs(model, x)) ** 2))
+    assert errors[1] < 0.5 * errors[0]
+    with pytest.raises(ValueError, match="`calibration_data` doesn't fit"):
+        dfprune.apply(model, method=dfprune.Moments(calibration_data=np.ones((3, 5))))
+
+
+def test_result_can_be_trained_on_and_names_stay():
+    model = dense_chain([10, 8, 3])
+    model.get_layer("fc1").trainable = False
+    model.compile("adam", "mse")
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert [layer.name for layer in pruned.layers] == [layer.name for layer in model.layers]
+    assert isinstance(pruned, keras.Sequential) and pruned.name == model.name
+    assert not pruned.get_layer("fc1").trainable and pruned.get_layer("fc2").trainable
+    frozen, before = pruned.get_layer("fc1").kernel.numpy(), outputs(model, inputs_of(model))
+    moving = pruned.get_layer("fc2").kernel.numpy()
+    pruned.fit(np.ones((8, 6)), np.ones((8, 3)), verbose=0)
+    np.testing.assert_array_equal(frozen, pruned.get_layer("fc1").kernel.numpy())
+    assert np.any(moving != pruned.get_layer("fc2").kernel.numpy())
+    np.testing.assert_array_equal(before, outputs(model, inputs_of(model)))

@@ -1,0 +1,184 @@
+"""What can't be pruned is said in words, and the model passed in stays as it was."""
+
+import json
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from tests.support.models import dense_chain, inputs_of, outputs
+
+layers = keras.layers
+
+
+class OwnLogic(keras.Model):
+    def __init__(self):
+        super().__init__(name="logic")
+        self.first, self.last = layers.Dense(8, "relu"), layers.Dense(2)
+
+    def call(self, x):
+        return self.last(self.first(x))
+
+
+@pytest.mark.parametrize("function", [dfprune.apply, dfprune.plan])
+@pytest.mark.parametrize("value", [None, "model.keras", layers.Dense(3), dense_chain])
+def test_what_is_no_model(function, value):
+    with pytest.raises(TypeError, match="Expected a `keras.Model`. Received: "):
+        function(value, sparsity=0.5)
+
+
+def test_a_model_of_keras_2_is_named_even_through_a_subclass():
+    base = type("Model", (), {"__module__": "tf_keras.src.engine.training"})
+    own = type("Mine", (base,), {"__module__": "my.code"})
+    with pytest.raises(TypeError, match=r"this is a tf_keras \(Keras 2\) model.*my.code.Mine"):
+        dfprune.apply(own())
+
+
+@pytest.mark.parametrize("model", [keras.Sequential([]), keras.Sequential([layers.Dense(3)])])
+def test_a_model_that_isn_t_built(model):
+    with pytest.raises(ValueError, match=f"'{model.name}' isn't built yet.*Add a `keras.Input`"):
+        dfprune.apply(model, sparsity=0.5)
+
+
+def test_a_sequential_built_by_a_call_is_fine():
+    model = keras.Sequential([layers.Dense(8, "relu"), layers.Dense(2)])
+    model(np.ones((1, 4)))
+    assert dfprune.apply(model, sparsity=0.5).layers[0].units == 4
+
+
+def test_a_subclassed_model_is_told_what_to_do_and_that_works():
+    model = OwnLogic()
+    with pytest.raises(
+        ValueError, match=r"'logic' is a subclassed model \(OwnLogic\).*functionalize"
+    ):
+        dfprune.apply(model, sparsity=0.5)
+    model(np.ones((1, 6)))
+    functional = dfprune.functionalize(model, keras.Input((6,)))
+    pruned = dfprune.apply(functional, sparsity=0.5)
+    assert sorted(layer.units for layer in pruned.layers[1:]) == [2, 4]
+    assert model.first.units == 8
+    assert len(model.first._inbound_nodes) == 0
+
+
+def test_a_subclassed_model_inside_is_left_alone():
+    inputs = keras.Input((6,))
+    hidden = OwnLogic()(layers.Dense(6, "relu", name="before")(inputs))
+    hidden = layers.Dense(8, "relu", name="behind")(hidden)
+    model = keras.Model(inputs, layers.Dense(2, name="head")(hidden))
+    plan = dfprune.plan(model, sparsity=0.5)
+    assert [group.layer for group in plan.groups] == ["behind"]
+    assert "before" in [refusal.layer for refusal in plan.refusals]
+    pruned = plan.apply(model)
+    assert pruned.get_layer("behind").units == 4
+    assert pruned.get_layer("logic") is not model.get_layer("logic")
+
+
+def without_dense():
+    return keras.Sequential([keras.Input((4,)), layers.Rescaling(2.0), layers.ReLU()])
+
+
+def one_dense():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")])
+
+
+def not_finite():
+    model = dense_chain([4, 3])
+    model.get_layer("fc1").bias.assign(np.array([np.nan, 0, 0, 0]))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (without_dense, "It has no Dense layer"),
+        (one_dense, "only: its units are an output of the model"),
+        (not_finite, "fc1: .*not finite"),
+        (lambda: dense_chain([1, 3]), "fc1: .*fewer than two units"),
+    ],
+)
+def test_nothing_to_prune_is_one_warning(make, reason):
+    model = make()
+    with pytest.warns(
+        UserWarning, match=f"'{model.name}' has nothing to prune. .*{reason}"
+    ) as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__  # it points at the caller
+    assert pruned is not model and pruned.count_params() == model.count_params()
+    x = inputs_of(model)
+    np.testing.assert_array_equal(outputs(pruned, x), outputs(model, x))
+
+
+def test_refused_layers_that_were_named_are_one_warning():
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, "softmax", name="mixed")(inputs)
+    hidden = layers.Dense(8, "relu", name="fine")(hidden)
+    model = keras.Model(inputs, layers.Dense(2, name="head")(hidden))
+    with pytest.warns(UserWarning, match="left whole although they were named: ") as seen:
+        plan = dfprune.plan(model, sparsity=0.5, layers=["mixed", "fine", "head"])
+    assert len(seen) == 1
+    assert "mixed: " in str(seen[0].message) and "head: " in str(seen[0].message)
+    assert [group.layer for group in plan.groups] == ["fine"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dfprune.plan(model, sparsity=0.5)  # nobody asked for them: the plan lists them
+
+
+def busy_model():
+    """Nested, normalised, with a layer called twice, compiled and trained for a step."""
+    block = keras.Sequential([keras.Input((8,)), layers.Dense(8, "relu", name="fc")], name="block")
+    twice = layers.Dense(4, "tanh", name="twice")
+    inputs = keras.Input((6,), name="x")
+    hidden = layers.BatchNormalization(name="bn")(layers.Dense(8, name="first")(inputs))
+    hidden = block(layers.ReLU()(hidden))
+    hidden = layers.Add()([twice(hidden), twice(layers.Dropout(0.2)(hidden))])
+    model = keras.Model(inputs, layers.Dense(3, name="head")(hidden))
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.ones((8, 6)), np.ones((8, 3)), verbose=0)
+    return model
+
+
+def everything_about(model):
+    parts = [model, *model._flatten_layers(include_self=False)]
+    return {
+        "nodes": [(len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts],
+        "built": [(part.built, part.trainable, part.name) for part in parts],
+        "attributes": [sorted(vars(part)) for part in parts],
+        "config": json.dumps(model.get_config(), default=str),
+        "compile": json.dumps(model.get_compile_config(), default=str),
+        "identities": [id(v) for v in [*model.variables, *model.optimizer.variables]],
+        "values": [v.numpy().tolist() for v in [*model.variables, *model.optimizer.variables]],
+        "metrics": [v.numpy().tolist() for v in model.metrics_variables],
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"sparsity": 0.5},
+        {"max_params": 150},
+        {"tolerance": 0},
+        {"method": "moments", "sparsity": 0.5},
+        {"method": dfprune.Moments(calibration_data=np.ones((4, 6), "float32")), "sparsity": 0.5},
+    ],
+)
+def test_the_model_passed_in_is_not_changed(arguments, capsys):
+    model = busy_model()
+    before = everything_about(model)
+    pruned = dfprune.apply(model, **arguments)
+    after = everything_about(model)
+    for name, value in before.items():
+        assert after[name] == value, name
+    assert pruned.count_params() < model.count_params() or "tolerance" in arguments
+    mine = {id(v) for v in [*model.variables, *model.optimizer.variables]}
+    assert not mine & {id(v) for v in [*pruned.variables, *pruned.optimizer.variables]}
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == ""
+
+
+def test_verbose_prints_the_plan_and_nothing_else(capsys):
+    model = busy_model()
+    plan = dfprune.plan(model, sparsity=0.5, verbose=1)
+    assert capsys.readouterr().out == f"{plan}\n"

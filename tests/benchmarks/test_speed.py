@@ -1,0 +1,151 @@
+"""Benchmarks of speed in their small form; memory that runs out, progress and interruptions."""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from benchmarks import speed, speed_report, worst_cases
+from keras_dfprune.methods.moments import removal_order
+from keras_dfprune.methods.saliency.neighbours import Neighbours
+from keras_dfprune.report import progress
+from tests.support.models import dense_chain
+
+
+def test_the_benchmark_runs(capsys, tmp_path):
+    found = speed.main(["--quick", "--results", str(tmp_path / "cases.json")])
+    assert [one["widths"] for one in found][-1] == [96, 64, 64, 10]
+    assert all(one["saliency"] > 0 and one["moments"] > 0 and one["peak"] > 0 for one in found)
+    assert (tmp_path / "cases.json").exists()
+    shown = capsys.readouterr().out
+    assert "| 64-64-10 |" in shown and "Log-log slopes over the widths: gram" in shown
+
+
+def test_ratios_are_medians_over_the_rounds_of_all_processes():
+    stages = ("gram", "rebuild", "rebuild and verify", "keras", "apply")
+    others = {**{stage: [1.0, 2.0] for stage in stages}, "gram64+inv": [4.0, 2.0]}
+    runs = [
+        {"times": {**others, "saliency": times, "moments": [8.0, 8.0]}, "peak": peak}
+        for times, peak in [([1.0, 4.0], 5), ([3.0, 14.0], 4)]
+    ]
+    found = speed.summary((8, 4, 2), runs)
+    assert found["saliency"] == 2.5 and found["saliency in each process"] == [1.5, 5.0]
+    assert found["seconds"]["saliency"] == 3.5 and found["seconds"]["gram"] == 1.5
+    assert found["verify"] == 0 and found["rebuild"] == 1 and found["peak"] == 5
+    assert found["moments"] == 3
+    assert "| 2.50 (1.50 to 5.00) |" in speed_report.table([found])
+    assert "| 1.50 |" in speed_report.table([speed.summary((8, 4, 2), runs[:1])])
+
+
+def test_the_report_replaces_what_is_between_the_markers(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "images").mkdir()
+    page, markers = tmp_path / "performance.md", (speed_report.BEGIN, speed_report.END)
+    page.write_text("before {} old {} after".format(*markers))
+    case = {"widths": [4, 4, 2], "seconds": {"gram": 1.0}}
+    speed_report.write("new", [case], tmp_path)
+    assert page.read_text() == "before {}\nnew\n{} after".format(*markers)
+    assert (tmp_path / "images" / "speed.png").stat().st_size > 0
+
+
+def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
+    seen, made = [], dfprune.methods.saliency.weight_distances
+
+    def watched(parts, norms, normalize):
+        seen.append((len(norms), sum(part.shape[1] for part in parts)))
+        return made(parts, norms, normalize)
+
+    monkeypatch.setattr(dfprune.methods.saliency, "weight_distances", watched)
+    widths = (20, 12, 10, 4)
+    dfprune.plan(speed.dense(widths), sparsity=0.5)
+    assert seen == [one.shape for one in speed.seen_sets(widths, 0.5)]
+
+
+def test_the_worst_cases_run(capsys):
+    found = worst_cases.main(["--width", "40", "--rounds", "1"])
+    assert list(found) == list(worst_cases.kernels(2)) and found["random"] == 1
+    assert "| hub |" in capsys.readouterr().out
+
+
+def test_everybody_is_next_to_the_hub():
+    sets = worst_cases.kernels(30)["hub"].T
+    sets = sets / np.linalg.norm(sets, axis=1, keepdims=True)
+    likeness = sets @ sets.T - 2 * np.eye(30)
+    assert np.all(likeness.argmax(axis=1)[1:] == 0)
+
+
+@pytest.mark.parametrize("error", [MemoryError, "tensorflow"])
+def test_moments_says_what_a_layer_would_need(monkeypatch, error):
+    if error == "tensorflow":
+        error = speed.tf.errors.ResourceExhaustedError(None, None, "too large")
+
+    def full(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(removal_order, "greedy_order", full)
+    model = dense_chain([1000, 3])
+    with pytest.raises(MemoryError, match=r"0\.1 GB for the 1000 units of layer 'fc1'"):
+        dfprune.plan(model, sparsity=0.5, method="moments")
+
+
+def test_progress_names_the_stage_after_a_second(monkeypatch, capsys):
+    model = dense_chain([16, 8, 3])
+    dfprune.apply(model, sparsity=0.5, verbose=1)
+    assert "layer, pruning" not in capsys.readouterr().out
+    monkeypatch.setattr(progress, "_PATIENCE", -1)
+    dfprune.apply(model, max_params=200, verbose=1)
+    shown = capsys.readouterr().out
+    stages = ("allocating", "pruning", "merging", "rebuilding", "verifying")
+    assert [stage for stage in stages if f"layer, {stage}" not in shown] == []
+    assert "tile, comparing units" in shown
+    dfprune.plan(model, sparsity=0.5, method="moments", verbose=1)
+    assert "unit, removing units" in capsys.readouterr().out
+    dfprune.apply(model, max_params=200)
+    assert capsys.readouterr() == ("", "")
+
+
+STEPS = {
+    "planning": (Neighbours, "nearest"),
+    "rebuilding": (importlib.import_module("keras_dfprune.rebuild.rebuild"), "_assign"),
+    "verifying": (importlib.import_module("keras_dfprune.verify.verify"), "edit_twin"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interruption_leaves_the_model_as_it_was(monkeypatch, step):
+    model = dense_chain([16, 8, 3])
+    model.compile("adam", "mse")
+    before, reached = [one.copy() for one in model.get_weights()], []
+
+    def interrupted(*arguments):
+        reached.append(step)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*STEPS[step], interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            dfprune.apply(model, sparsity=0.5)
+    assert reached
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert dfprune.apply(model, sparsity=0.5).layers[0].units == 8
+
+
+@pytest.mark.parametrize("name", ["old.keras", "saved"])
+def test_an_interrupted_export_leaves_the_files_as_they_were(monkeypatch, tmp_path, name):
+    model, module = dense_chain([8, 3]), importlib.import_module("keras_dfprune.exporting.export")
+    dfprune.export(model, tmp_path / name)
+    contents = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    kind = module._FORMATS["keras" if name.endswith("keras") else "saved_model"]
+
+    def interrupted(source, path, inputs):
+        assert path.exists() and path.parent != tmp_path
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dfprune.export(keras.models.clone_model(model), tmp_path / name)
+    left = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == contents

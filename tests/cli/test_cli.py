@@ -1,0 +1,232 @@
+import runpy
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from keras_dfprune.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(20, activation="relu", name="fc1"),
+            keras.layers.Dense(12, activation="relu", name="fc2"),
+            keras.layers.Dense(3, name="logits"),
+        ]
+    )
+
+
+@pytest.fixture
+def model_file(model, tmp_path):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    return path
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def widths(path):
+    model = keras.saving.load_model(path)
+    return [model.get_layer(name).units for name in ("fc1", "fc2")]
+
+
+def fails(capsys, *arguments):
+    """The one line on stderr; exit code 2."""
+    try:
+        code = run(*arguments)
+    except SystemExit as stopped:  # argparse
+        code = stopped.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.count("\n") == 1, captured.err
+    assert "error: " in captured.err
+    return captured.err
+
+
+def test_inspect_prints_the_plan_and_writes_nothing(model, model_file, tmp_path, capsys):
+    assert run("inspect", model_file, "--sparsity", 0.5) == 0
+    assert capsys.readouterr().out.strip() == str(dfprune.plan(model, sparsity=0.5))
+    assert list(tmp_path.iterdir()) == [model_file]
+
+
+def test_inspect_without_a_budget_shows_the_automatic_plan(model, model_file, capsys):
+    assert run("inspect", model_file) == 0
+    assert capsys.readouterr().out.strip() == str(dfprune.plan(model))
+
+
+def test_prune_writes_what_apply_makes(model, model_file, tmp_path):
+    out = tmp_path / "pruned.keras"
+    assert run("prune", model_file, "-o", out, "--sparsity", 0.5, "--method", "moments") == 0
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    expected = dfprune.apply(model, sparsity=0.5, method="moments")
+    np.testing.assert_allclose(keras.saving.load_model(out)(x), expected(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [
+        (("--sparsity", "fc1=0.25"), [15, 12]),
+        (("--sparsity", "fc1=0.25", "--sparsity", "fc2=0.5"), [15, 6]),
+        (("--sparsity", "0.5", "--layers", "fc2"), [20, 6]),
+        (("--sparsity", "0.5", "--layers", "fc1", "fc2"), [10, 6]),
+        (("--tolerance", "0"), [20, 12]),
+    ],
+)
+def test_budgets(model_file, tmp_path, budget, expected):
+    out = tmp_path / "pruned.keras"
+    assert run("prune", model_file, "-o", out, *budget) == 0
+    assert widths(out) == expected
+
+
+def test_max_params(model, model_file, tmp_path):
+    out = tmp_path / "pruned.keras"
+    assert run("prune", model_file, "-o", out, "--max-params", 200) == 0
+    assert keras.saving.load_model(out).count_params() <= 200 < model.count_params()
+
+
+def test_an_h5_file(model, tmp_path):
+    model.save(tmp_path / "model.h5")
+    out = tmp_path / "pruned.keras"
+    assert run("prune", tmp_path / "model.h5", "-o", out, "--sparsity", 0.5) == 0
+    assert widths(out) == [10, 6]
+
+
+def test_the_suffix_decides_the_format(model_file, tmp_path, capsys):
+    plain, small, folder = tmp_path / "a.tflite", tmp_path / "b.tflite", tmp_path / "saved"
+    assert run("prune", model_file, "-o", plain, "--sparsity", 0.5) == 0
+    assert run("prune", model_file, "-o", small, "--sparsity", 0.5, "--quantize", "float16") == 0
+    assert run("prune", model_file, "-o", folder, "--sparsity", 0.5) == 0
+    assert plain.read_bytes() != small.read_bytes()
+    assert (folder / "saved_model.pb").exists()
+    assert f"{plain.stat().st_size:,} bytes" in capsys.readouterr().out
+
+
+def test_plan_and_plot_are_written(model, model_file, tmp_path):
+    plan, plot = tmp_path / "plan.npz", tmp_path / "curve.png"
+    out = tmp_path / "pruned.keras"
+    arguments = ("--sparsity", 0.5, "--save-plan", plan, "--plot", plot)
+    assert run("prune", model_file, "-o", out, *arguments) == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    loaded = dfprune.PruningPlan.load(plan)
+    assert loaded.apply(model).count_params() == keras.saving.load_model(out).count_params()
+
+
+def test_a_missing_file(tmp_path, capsys):
+    assert "no such file" in fails(capsys, "inspect", tmp_path / "missing.keras")
+
+
+def test_foreign_and_damaged_files(model_file, tmp_path, capsys):
+    text = tmp_path / "notes.txt"
+    text.write_text("not a model")
+    assert "expected .keras or .h5" in fails(capsys, "inspect", text)
+    assert "is a folder" in fails(capsys, "inspect", tmp_path)
+    for name in ("text.keras", "text.h5"):
+        (tmp_path / name).write_text("not a model")
+        assert "can't read a Keras model" in fails(capsys, "inspect", tmp_path / name)
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes(model_file.read_bytes()[:2000])
+    assert "can't read a Keras model" in fails(capsys, "inspect", cut)
+    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
+        archive.writestr("readme.txt", "another archive")
+    assert "can't read a Keras model" in fails(capsys, "inspect", tmp_path / "other.keras")
+
+
+def test_code_in_a_model_file_is_not_run(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)])
+    model.save(tmp_path / "code.keras")
+    said = fails(capsys, "inspect", tmp_path / "code.keras")
+    assert "can't read a Keras model" in said and "is a Python lambda. The command knows" in said
+
+
+class Own(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def test_a_layer_that_the_command_cannot_know_is_named(tmp_path, capsys):
+    keras.Sequential([keras.Input((4,)), Own()]).save(tmp_path / "own.keras")
+    said = fails(capsys, "inspect", tmp_path / "own.keras")
+    assert "Could not locate class 'Own'. " in said and "use keras_dfprune.apply" in said
+    assert "config" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sparsity", "1.5"), r"must be a number in [0, 1)"),
+        (("--sparsity", "half"), "not a number"),
+        (("--sparsity", "0.5", "--sparsity", "0.6"), "NAME=F for each layer"),
+        (("--sparsity", "fc1=0.5", "--sparsity", "fc1=0.6"), "named twice"),
+        (("--sparsity", "fc7=0.5"), "fc7"),
+        (("--layers", "fc7"), "fc7"),
+        (("--sparsity", "0.5", "--tolerance", "0"), "not allowed with"),
+        (("--tolerance", "0.1"), "moments"),
+        (("--max-params", "3"), "max_params"),
+        (("--method", "magic"), "invalid choice"),
+        (("--quantize", "dynamic"), "quantize"),
+    ],
+)
+def test_bad_arguments_leave_nothing_behind(model_file, tmp_path, capsys, arguments, message):
+    out = tmp_path / "pruned.keras"
+    assert message in fails(capsys, "prune", model_file, "-o", out, *arguments)
+    assert list(tmp_path.iterdir()) == [model_file]
+
+
+def test_targets_that_cannot_be_written(model_file, tmp_path, capsys):
+    before = model_file.read_bytes()
+    assert "end in .keras" in fails(capsys, "prune", model_file, "-o", tmp_path / "out.bin")
+    assert "doesn't exist" in fails(capsys, "prune", model_file, "-o", tmp_path / "no" / "o.keras")
+    assert "the model itself" in fails(capsys, "prune", model_file, "-o", model_file)
+    arguments = ("-o", tmp_path / "out.keras", "--save-plan", tmp_path / "no" / "plan.npz")
+    assert "no such folder" in fails(capsys, "prune", model_file, *arguments)
+    assert list(tmp_path.iterdir()) == [model_file]
+    assert model_file.read_bytes() == before
+
+
+def test_warnings_are_one_line_each(tmp_path, capsys):
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "flat.keras")
+    assert run("inspect", tmp_path / "flat.keras") == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("keras-dfprune: warning: ")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [(), ("inspect",), ("prune",), ("demo",)])
+def test_help_and_version_do_not_import_tensorflow(command):
+    program = (
+        "import sys; from keras_dfprune_cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    for flag in ["--help", "--version"][: 1 if command else 2]:
+        arguments = [sys.executable, "-c", program, *command, flag]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("False False\n")
+        assert done.stderr == ""
+
+
+def test_the_package_itself_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["keras_dfprune", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("keras_dfprune", run_name="__main__")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("keras-dfprune 0.")
+
+
+def test_a_process_of_its_own_shows_nothing_but_the_error(tmp_path):
+    (tmp_path / "text.h5").write_text("not a model")
+    arguments = [sys.executable, "-m", "keras_dfprune_cli", "inspect", str(tmp_path / "text.h5")]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,159 @@
+"""What is asked for in vain: errors and warnings that say what is wrong, and what to do."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from tests.support.models import dense_chain, nested_model, widths
+
+layers = keras.layers
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "message"),
+    [
+        ({"fc1": 0.5}, "'fc1' is ambiguous. Use one of the paths left/fc1, right/fc1"),
+        ({"frist": 0.5}, "There is no layer 'frist'. Did you mean 'first'?"),
+        ({"left/fc1": 1.0}, r"`sparsity\['left/fc1'\]` must be a number in \[0, 1\).*1.0"),
+        ({"first": 0.2, "left": 0.1}, "Layer 'left' has no units that can be pruned"),
+    ],
+)
+def test_wrong_names(sparsity, message):
+    with pytest.raises(ValueError, match=message):
+        dfprune.plan(nested_model(), sparsity=sparsity)
+
+
+def test_a_layer_named_twice():
+    inner = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "relu", name="fc1"), layers.Dense(6, name="fc2")],
+        name="inner",
+    )
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(2)(inner(inputs)))
+    with pytest.raises(ValueError, match="names layer 'inner/fc1' twice, with 0.5 and 0.25"):
+        dfprune.plan(model, sparsity={"inner/fc1": 0.5, "fc1": 0.25})
+    plan = dfprune.plan(model, sparsity={"inner/fc1": 0.5, "fc1": 0.5})
+    assert [len(group.kept) for group in plan.groups] == [4]
+
+
+@pytest.mark.parametrize("value", [1.0, -0.1, float("nan"), True, "half", [0.5]])
+def test_wrong_sparsity(value):
+    with pytest.raises(ValueError, match=r"`sparsity` must be a number in \[0, 1\).*Received"):
+        dfprune.apply(dense_chain([5, 3]), sparsity=value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sparsity": 0.5, "max_params": 10}, "at most one of.*sparsity=0.5, max_params=10"),
+        ({"sparsity": 0.5, "tolerance": 0}, "at most one of"),
+        ({"tolerance": 0.1}, 'Use method="moments".*tolerance=0.1'),
+        ({"tolerance": -1, "method": "moments"}, "`tolerance` must be a number of at least 0"),
+        ({"max_params": True}, "`max_params` must be a positive number"),
+        ({"max_params": float("inf")}, "`max_params` must be a positive number.*inf"),
+        ({"max_params": 0}, "`max_params` must be a positive number"),
+        ({"max_params": float("nan")}, "`max_params` must be a positive number.*nan"),
+        ({"max_params": "100"}, "`max_params` must be a positive number.*'100'"),
+        ({"tolerance": True}, "`tolerance` must be a number of at least 0. Received: True"),
+        ({"tolerance": float("inf")}, "`tolerance` must be a number of at least 0.*inf"),
+        ({"sparsity": {"fc1": float("nan")}}, r"`sparsity\['fc1'\]` must be a number.*nan"),
+        ({"sparsity": {"fc1": True}}, r"`sparsity\['fc1'\]` must be a number.*True"),
+        ({"sparsity": {3: 0.5}}, "There is no layer '3'. Layers: fc1, fc2, fc3"),
+        ({"layers": 3}, "`layers` must be a list of layer names. Received: layers=3"),
+        ({"method": dfprune.Saliency}, r"Pass an instance: Saliency\(\). Received: .*Saliency"),
+        ({"method": "magic"}, "`method` must be one of 'saliency', 'moments'.*'magic'"),
+        ({"sparsity": {"fc1": 0.1}, "layers": ["fc1"]}, "in `sparsity` or in `layers`, not in"),
+        ({"layers": ["fc9"]}, "There is no layer 'fc9'"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        dfprune.plan(dense_chain([5, 4, 3]), **arguments)
+
+
+def test_max_params_that_can_t_be_reached():
+    with pytest.raises(ValueError, match="can't be reached.*still has 15 parameters"):
+        dfprune.plan(dense_chain([8, 8, 3]), max_params=14)
+    assert dfprune.apply(dense_chain([8, 8, 3]), max_params=15).count_params() == 15
+
+
+def test_one_warning_where_nothing_can_be_pruned():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="only")])
+    with pytest.warns(UserWarning, match="nothing to prune. only: its units are an output") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+    assert widths(pruned) == [3]
+
+
+def test_one_warning_where_a_named_layer_is_refused():
+    model = dense_chain([8, 3])
+    with pytest.warns(UserWarning, match="left whole although they were named: fc2") as seen:
+        dfprune.plan(model, sparsity={"fc2": 0.5})
+    assert len(seen) == 1
+
+
+def one_layer(layer, shape=(4,)):
+    return keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(2)])
+
+
+@pytest.mark.parametrize(
+    ("model", "sparsity", "message"),
+    [
+        (lambda: one_layer(layers.Conv1D(6, 2), (5, 3)), None, "for dense layers; give `sparsity`"),
+        (lambda: one_layer(layers.Dense(6, "exponential")), 0.5, "exact removals only: the slope"),
+        (lambda: one_layer(layers.Dense(6, "relu")), 0.05, "less than half a unit in each layer"),
+    ],
+)
+def test_one_warning_where_nothing_is_removed(model, sparsity, message):
+    with pytest.warns(UserWarning, match=f"Nothing is removed from model.*{message}") as seen:
+        dfprune.plan(model(), sparsity=sparsity)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "asked", [{"sparsity": 0}, {"tolerance": 0}, {"max_params": 100_000}, {"layers": []}]
+)
+def test_no_warning_where_nothing_had_to_be_removed(asked, recwarn):
+    plan = dfprune.plan(one_layer(layers.Conv1D(6, 2), (5, 3)), **asked)
+    assert not any(len(group.removed) for group in plan.groups)
+    assert not recwarn.list
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.fc = layers.Dense(3)
+
+    def call(self, x):
+        return self.fc(x)
+
+
+class OldModel:
+    """Stands in for a model of Keras 2."""
+
+
+OldModel.__module__ = "tf_keras.src.engine.training"
+
+
+def test_what_is_no_model():
+    with pytest.raises(TypeError, match="Expected a `keras.Model`. Received: 3 of type int"):
+        dfprune.apply(3)
+    with pytest.raises(TypeError, match="this is a tf_keras"):
+        dfprune.apply(OldModel())
+    with pytest.raises(ValueError, match="isn't built yet.*Add a `keras.Input`"):
+        dfprune.apply(keras.Sequential([layers.Dense(3)]))
+    model = Subclassed()
+    model(np.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"Make it functional first:.*functionalize\(model"):
+        dfprune.apply(model)
+
+
+def test_a_prior_is_heard_or_the_caller_is_told():
+    inputs = keras.Input((6,), name="x")
+    hidden = layers.Dense(8, "relu")(layers.Rescaling(2.0)(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    with pytest.raises(ValueError, match="`prior` must name inputs of the model: 'x'.*'input'"):
+        dfprune.plan(model, sparsity=0.5, method=dfprune.Moments(prior={"input": (0.0, 1.0)}))
+    with pytest.warns(UserWarning, match="prior of input 'x' is not used"):
+        dfprune.plan(model, sparsity=0.5, method=dfprune.Moments(prior={"x": (0.0, 1.0)}))

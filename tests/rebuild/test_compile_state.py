@@ -1,0 +1,218 @@
+"""Compile state and optimizer slots go along, from new objects."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from keras_dfprune.graph.keras_private import is_decayed
+from tests.support.models import dense_chain, plant_copy
+
+optimizers = keras.optimizers
+
+
+def data(seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(32, 6)).astype("float32"), random.normal(size=(32, 3))
+
+
+def with_dead_units(optimizer):
+    """A trained model some of whose units nothing reads, and whose training can't revive them."""
+    model = dense_chain([8, 6, 3])
+    for name, dead in (("fc1", [1, 5]), ("fc2", [0, 4])):
+        layer = model.get_layer(name)
+        kernel, bias = layer.get_weights()
+        kernel[:, dead], bias[dead] = 0.0, -1.0  # relu: no value, no gradient
+        layer.set_weights([kernel, bias])
+        reader = model.get_layer(f"fc{int(name[-1]) + 1}")
+        rows = reader.kernel.numpy()
+        rows[dead] = 0.0
+        reader.kernel.assign(rows)
+    model.compile(optimizer, "mse")
+    losses(model, 3)
+    return model
+
+
+def losses(model, steps):
+    x, y = data()
+    return [float(np.ravel(model.train_on_batch(x, y))[0]) for _ in range(steps)]
+
+
+def sparing_biases():
+    optimizer = optimizers.AdamW(0.01, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+OPTIMIZERS = {
+    "excluded from decay": sparing_biases,
+    "sgd": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: optimizers.Adam(0.01),
+    "adam, amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
+    "adamw": lambda: optimizers.AdamW(0.01),
+    "rmsprop": lambda: optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+    "lion": lambda: optimizers.Lion(0.01),
+    "loss scale": lambda: optimizers.LossScaleOptimizer(optimizers.Adam(0.01)),
+    "average": lambda: optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=4),
+    "accumulation": lambda: optimizers.Adam(0.01, gradient_accumulation_steps=2),
+    "schedule": lambda: optimizers.SGD(optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_goes_on_as_if_nothing_had_happened(name):
+    model = with_dead_units(OPTIMIZERS[name]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pruned = dfprune.apply(model, tolerance=0)
+    assert pruned.get_layer("fc1").units == 6 and pruned.get_layer("fc2").units == 4
+    assert type(pruned.optimizer) is type(model.optimizer)
+    assert pruned.optimizer is not model.optimizer
+    before = [v.numpy() for v in [*model.variables, *model.optimizer.variables]]
+    found = losses(pruned, 6)
+    for variable, value in zip([*model.variables, *model.optimizer.variables], before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    np.testing.assert_allclose(found, losses(model, 6), rtol=1e-5)
+
+
+def test_slots_matter():
+    """The comparison above can fail: a fresh optimizer takes another way."""
+    model = with_dead_units(OPTIMIZERS["adam"]())
+    pruned = dfprune.apply(model, tolerance=0)
+    pruned.compile(OPTIMIZERS["adam"](), "mse")
+    assert abs(losses(pruned, 6)[-1] - losses(model, 6)[-1]) > 1e-4
+
+
+def test_slots_that_can_t_be_cut_start_anew():
+    model = dense_chain([8, 6, 3])
+    model.compile(optimizers.Adafactor(0.01), "mse")
+    losses(model, 2)
+    with pytest.warns(UserWarning, match="state of optimizer Adafactor") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+    assert isinstance(pruned.optimizer, optimizers.Adafactor)
+    losses(pruned, 1)
+
+
+class OwnOptimizer(optimizers.SGD):
+    def __init__(self, secret):
+        super().__init__(0.1)
+
+
+def test_no_other_optimizer_takes_the_place_of_a_lost_one():
+    model = dense_chain([8, 3])
+    model.compile(OwnOptimizer(3), "mse")
+    with pytest.warns(UserWarning, match="without the original's optimizer OwnOptimizer"):
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.optimizer is None
+    model.compile(None, "mse")
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.optimizer is None
+    x, y = data()
+    assert pruned.evaluate(x, y, verbose=0) > 0
+
+
+def test_single_variables_stay_excluded_from_decay():
+    model = dense_chain([8, 6, 3])
+    optimizer = optimizers.AdamW(weight_decay=0.5)
+    optimizer.exclude_from_weight_decay([model.get_layer("fc2").kernel])
+    model.compile(optimizer, "mse")
+    pruned = dfprune.apply(model, sparsity=0.5)
+    found = pruned.optimizer
+    assert [is_decayed(found, layer.kernel) for layer in pruned.layers] == [True, False, True]
+
+
+def own_loss(y, prediction):
+    return keras.ops.mean(keras.ops.abs(y - prediction))
+
+
+class OwnMetric(keras.metrics.MeanSquaredError):
+    def __init__(self, secret):
+        super().__init__()
+        self.secret = secret
+
+
+def test_functions_are_reused_and_what_can_t_be_made_is_left_out():
+    model = dense_chain([8, 3])
+    model.compile("adam", own_loss, metrics=["mae", OwnMetric(3)])
+    losses(model, 1)
+    state = [variable.numpy() for variable in model.metrics_variables]
+    with pytest.warns(UserWarning, match="without the original's metrics OwnMetric") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+    assert pruned.loss is own_loss
+    x, y = data()
+    assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == {"loss", "mae"}
+    for variable, value in zip(model.metrics_variables, state, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [OwnMetric(3), "mae"],
+        [[OwnMetric(3)], ["mae"]],
+        [["mae", OwnMetric(3)], "mse"],
+        {"a": OwnMetric(3), "b": "mae"},
+        {"a": [OwnMetric(3), "mse"]},
+    ],
+)
+def test_metrics_stay_with_their_outputs(metrics):
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8, "relu")(inputs)
+    heads = [keras.layers.Dense(1, name=name)(hidden) for name in ("a", "b")]
+    model = keras.Model(inputs, heads)
+    model.compile("adam", ["mse", "mae"], metrics=metrics, weighted_metrics={"b": ["mse"]})
+    x, y = np.ones((4, 4)), [np.ones((4, 1))] * 2
+    wanted = set(model.evaluate(x, y, return_dict=True, verbose=0)) - {"a_mean_squared_error"}
+    with pytest.warns(UserWarning, match="without the original's metrics OwnMetric") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+    assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == wanted
+
+
+def test_compile_settings_go_along():
+    model = dense_chain([8, 3])
+    loss = keras.losses.Huber(delta=0.3)
+    model.compile("sgd", loss, loss_weights=0.5, metrics=[keras.metrics.MeanSquaredError(name="m")],
+                  run_eagerly=True)  # fmt: skip
+    pruned = dfprune.apply(model, tolerance=0)
+    assert pruned.run_eagerly
+    assert type(pruned.loss) is keras.losses.Huber and pruned.loss.name == loss.name
+    x, y = data()
+    assert pruned.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0))
+
+
+def test_a_model_that_is_not_compiled_stays_so():
+    assert not dfprune.apply(dense_chain([8, 3]), sparsity=0.5).compiled
+
+
+class OwnTraining(keras.Model):
+    def train_step(self, data):
+        return {"loss": 0.0}
+
+
+def test_training_logic_of_its_own_is_not_ours():
+    chain = dense_chain([8, 3])
+    model = OwnTraining(chain.inputs, chain.outputs)
+    model.compile("adam", "mse")
+    with pytest.warns(UserWarning, match="OwnTraining has training logic of its own") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1 and not pruned.compiled and type(pruned) is not OwnTraining
+
+
+def test_a_consumer_s_new_bias_trains_along():
+    model = dense_chain([8, 3], "sigmoid", use_bias=False)
+    plant_copy(model.get_layer("fc1"), 0, 5)
+    kernel = model.get_layer("fc1").kernel.numpy()
+    kernel[:, 2] = 0.0
+    model.get_layer("fc1").kernel.assign(kernel)
+    model.compile("adam", "mse")
+    losses(model, 0)
+    model.optimizer.build(model.trainable_variables)
+    pruned = dfprune.apply(model, tolerance=0)
+    bias = pruned.get_layer("fc2").bias.numpy()
+    losses(pruned, 2)
+    assert np.any(bias != pruned.get_layer("fc2").bias.numpy())

@@ -1,0 +1,105 @@
+"""Refinement through `apply`: which chains, better by its own measure, repeatable, stored."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dfprune as dfprune
+from keras_dfprune.graph.read_graph import read_graph
+from keras_dfprune.locate.locate import locate
+from keras_dfprune.refine import chains, distill
+from tests.support.models import dense_chain, inputs_of, outputs
+
+layers = keras.layers
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(distill, "BATCH", 64)
+    monkeypatch.setattr(distill, "HELD_OUT", 256)
+
+
+def chains_of(model, **arguments):
+    plan = dfprune.plan(model, sparsity=0.5, **arguments)
+    graph = read_graph(model)
+    merges = {group.layer: group.merge for group in plan.groups}
+    found = chains.chains(graph, locate(graph), merges)
+    return [[group.name for group in chain.groups] for chain in found]
+
+
+def test_layers_that_follow_one_another_are_one_chain():
+    assert chains_of(dense_chain([8, 7, 6, 2])) == [["fc1", "fc2", "fc3"]]
+    assert chains_of(dense_chain([8, 7, 6, 2]), layers=["fc1", "fc3"]) == [["fc1"], ["fc3"]]
+
+
+def test_what_the_draws_can_t_stand_for_is_left_out():
+    behind = keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Flatten(),
+         layers.Dense(8, "relu", name="head"), layers.Dense(2)]
+    )  # fmt: skip
+    assert chains_of(behind) == []
+    assert chains_of(behind, layers=["head"]) == [["head"]]
+    sequence = keras.Sequential(
+        [keras.Input((5, 3)), layers.Dense(8, "relu"), layers.Flatten(), layers.Dense(2)]
+    )
+    assert chains_of(sequence) == []
+
+
+def refined(model, steps, **arguments):
+    method = dfprune.Moments(refine_steps=steps, prior="isotropic", prior_scale=1.0)
+    return dfprune.apply(model, method=method, sparsity=0.6, **arguments)
+
+
+def test_refined_is_nearer_on_the_prior_and_repeatable():
+    model = dense_chain([24, 20, 4], seed=1)
+    x = inputs_of(model, rows=500)
+    apart = {}
+    for steps in (0, 200):
+        apart[steps] = np.mean((outputs(refined(model, steps), x) - outputs(model, x)) ** 2)
+    assert apart[200] < 0.8 * apart[0]
+    one, two = refined(model, 30).get_weights(), refined(model, 30).get_weights()
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_frozen_model_is_cut_and_nothing_else():
+    model = dense_chain([16, 12, 4])
+    model.trainable = False
+    for one, two in zip(refined(model, 0).weights, refined(model, 10).weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_the_original_and_frozen_layers_stay():
+    model = dense_chain([16, 12, 4])
+    model.get_layer("fc2").trainable = False
+    before = model.get_weights()
+    method = dfprune.Moments(refine_steps=20)
+    plan = dfprune.plan(model, method=method, sparsity=0.5)
+    plain, moved = dataclasses.replace(plan, refinement=None).apply(model), plan.apply(model)
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(*[m.get_layer("fc2").kernel.numpy() for m in (plain, moved)])
+    assert not isinstance(plan.groups[1].merge, dfprune.CentroidMerge)
+    assert np.any(plain.get_layer("fc1").kernel.numpy() != moved.get_layer("fc1").kernel.numpy())
+
+
+def test_a_saved_plan_refines_again(tmp_path):
+    model = dense_chain([16, 4])
+    plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=10), sparsity=0.5)
+    plan.save(tmp_path / "plan.npz")
+    loaded = dfprune.PruningPlan.load(tmp_path / "plan.npz")
+    assert loaded.refinement["steps"] == 10
+    x = inputs_of(model)
+    np.testing.assert_array_equal(outputs(plan.apply(model), x), outputs(loaded.apply(model), x))
+
+
+def test_a_softmax_at_the_end_is_followed_by_its_logits():
+    chain = dense_chain([16, 4])
+    model = keras.Sequential([*chain.layers[:1], layers.Dense(4, "softmax", name="end")])
+    model.build((None, 6))
+    found = dfprune.apply(model, method=dfprune.Moments(refine_steps=5), sparsity=0.5)
+    np.testing.assert_allclose(outputs(found, inputs_of(model)).sum(axis=1), 1, rtol=1e-5)
+    assert found.get_layer("end").activation is keras.activations.softmax
+    assert model.get_layer("end").activation is keras.activations.softmax

@@ -1,0 +1,247 @@
+"""One row or more for each rule: a small model in which pruned units cross it.
+
+A row is a function from nothing to a model with random weights, and the rule that it shows.
+"""
+
+import keras
+import numpy as np
+
+from keras_dfprune.rules import registry
+from tests.support.random_graphs import randomize
+
+layers = keras.layers
+
+
+def chain(*middle, shape=(5,), units=8, activation="relu"):
+    """A Dense layer, then `middle`, then a Dense layer that consumes."""
+    inputs = keras.Input(shape)
+    hidden = layers.Dense(units, activation, name="producer")(inputs)
+    for step in middle:
+        hidden = step(hidden)
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(hidden))
+
+
+def convolutions(*middle, padding="valid", **arguments):
+    """A Conv2D layer, then `middle`, then a Conv2D layer that consumes."""
+    inputs = keras.Input((7, 6, 2))
+    hidden = layers.Conv2D(6, 2, activation="relu", name="producer", **arguments)(inputs)
+    for step in middle:
+        hidden = step(hidden)
+    hidden = layers.Conv2D(3, 2, padding=padding, name="consumer")(hidden)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(hidden))
+
+
+def concatenated():
+    inputs = keras.Input((5,))
+    one = layers.Dense(7, "relu", name="producer")(inputs)
+    two = layers.Dense(6, "tanh")(inputs)
+    return keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([one, inputs, two, one])))
+
+
+def nested():
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(7, "relu", name="producer")(inputs)
+    inner = keras.Sequential([keras.Input((7,)), layers.Dense(6, "relu"), layers.Dense(4)])
+    return keras.Model(inputs, layers.Dense(2)(inner(hidden)))
+
+
+def mixed():
+    """Mixed precision puts casts between layers of different policies."""
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(8, "relu", name="producer")(inputs)
+    hidden = keras.ops.cast(keras.ops.cast(hidden, "float64"), "float32")
+    return keras.Model(inputs, layers.Dense(3)(hidden))
+
+
+def shifted_vector():
+    vector = np.linspace(0.5, 1.5, 8).astype("float32")
+    return chain(lambda x: 2.0 * x, lambda x: x + vector, lambda x: x * vector[None, :])
+
+
+def summed():
+    inputs = keras.Input((5,))
+    one = layers.Dense(8, "relu", name="producer")(inputs)
+    two = layers.Dense(8, "tanh")(inputs)
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(layers.Add()([one, two])))
+
+
+def residual(join, activation="relu"):
+    """Two residual blocks of Dense layers: three producers and two seams are one group."""
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(8, activation, name="producer")(inputs)
+    for _ in range(2):
+        branch = layers.Dense(6, "relu")(hidden)
+        branch = layers.BatchNormalization()(layers.Dense(8)(branch))
+        hidden = layers.Activation(activation)(join(hidden, branch))
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(hidden))
+
+
+def residual_convolutions():
+    """A projected shortcut, an identity one, and a gate for each channel."""
+    inputs = keras.Input((7, 6, 2))
+    hidden = layers.Conv2D(6, 3, padding="same", name="producer")(inputs)
+    shortcut = layers.BatchNormalization()(layers.Conv2D(6, 1, use_bias=False)(inputs))
+    hidden = layers.ReLU()(layers.Add()([layers.BatchNormalization()(hidden), shortcut]))
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True)(hidden)
+    gate = layers.Conv2D(6, 1, activation="sigmoid")(layers.Conv2D(4, 1)(squeezed))
+    hidden = layers.Multiply()([hidden, gate])
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(3, 2)(hidden)))
+
+
+def two_ways():
+    """Units that reach two consumers through different activations and normalizations."""
+    inputs = keras.Input((5,))
+    hidden = layers.Dense(8, name="producer")(inputs)
+    one = layers.Dense(4)(layers.ReLU()(layers.BatchNormalization()(hidden)))
+    two = layers.Dense(4)(layers.BatchNormalization()(hidden))
+    outputs = [layers.Dense(2)(one), layers.Dense(2)(two)]
+    return keras.Model(inputs, layers.Concatenate()(outputs))
+
+
+def shared_by_two():
+    """One consumer on the units of two producers."""
+    inputs = keras.Input((5,))
+    consumer = layers.Dense(3, name="consumer")
+    one = consumer(layers.Dense(8, "relu", name="producer")(inputs))
+    two = consumer(layers.Dense(8, "tanh")(inputs))
+    return keras.Model(inputs, layers.Concatenate()([one, two]))
+
+
+def embedded(behind):
+    """An Embedding, and what takes its columns in."""
+    inputs = keras.Input((5,), dtype="int32")
+    hidden = layers.Embedding(9, 8, mask_zero=True, name="producer")(inputs)
+    return keras.Model(inputs, layers.Dense(3)(behind(hidden)))
+
+
+def recurrent(layer):
+    """Dense layers on a sequence, a constant for the offset, then a recurrent layer."""
+    return chain(lambda x: x + 0.5, layer, layers.Dense(4, "relu"), shape=(4, 5))
+
+
+def attention(**arguments):
+    inputs = keras.Input((4, 5))
+    hidden = layers.Dense(8, "relu", name="producer")(inputs)
+    attend = layers.MultiHeadAttention(2, 3, **arguments)
+    return keras.Model(inputs, layers.Dense(3)(attend(hidden, hidden)))
+
+
+ROWS = {
+    "dense": ("DenseRule", chain),
+    "dense without bias": (
+        "DenseRule",
+        lambda: chain(layers.Dense(6, use_bias=False), layers.BatchNormalization(), layers.ReLU()),
+    ),
+    "time distributed": (
+        "TimeDistributedRule",
+        lambda: chain(layers.TimeDistributed(layers.Dense(6, "relu")), shape=(4, 5)),
+    ),
+    "time distributed, consumer only": (
+        "TimeDistributedRule",
+        lambda: chain(
+            layers.TimeDistributed(layers.Dense(6)), layers.LayerNormalization(), shape=(4, 5)
+        ),  # fmt: skip
+    ),
+    "einsum": (
+        "EinsumDenseRule",
+        lambda: chain(
+            layers.EinsumDense("abc,cd->abd", (None, 7), bias_axes="d", activation="relu"),
+            layers.EinsumDense("...x,xy->...y", 6),
+            layers.ReLU(),
+            shape=(4, 5),
+        ),
+    ),
+    "embedding": ("EmbeddingRule", lambda: embedded(layers.GlobalAveragePooling1D())),
+    "embedding, recurrent": ("EmbeddingRule", lambda: embedded(layers.GRU(3, use_bias=False))),
+    "lstm": ("RecurrentRule", lambda: recurrent(layers.LSTM(3, return_sequences=True))),
+    "lstm without bias": ("RecurrentRule", lambda: recurrent(layers.LSTM(3, use_bias=False))),
+    "gru": ("RecurrentRule", lambda: recurrent(layers.GRU(3))),
+    "gru, one bias": ("RecurrentRule", lambda: recurrent(layers.GRU(3, reset_after=False))),
+    "simple rnn": ("RecurrentRule", lambda: recurrent(layers.SimpleRNN(3, go_backwards=True))),
+    "bidirectional": ("RecurrentRule", lambda: recurrent(layers.Bidirectional(layers.GRU(3)))),
+    "bidirectional without bias": (
+        "RecurrentRule",
+        lambda: recurrent(layers.Bidirectional(layers.LSTM(3, use_bias=False), "sum")),
+    ),
+    "attention": ("SelfAttentionRule", attention),
+    "attention without bias": ("SelfAttentionRule", lambda: attention(use_bias=False)),
+    "convolution": ("ConvolutionRule", convolutions),
+    "convolution, padded": (
+        "ConvolutionRule",
+        lambda: convolutions(
+            layers.Conv2D(5, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ),  # fmt: skip
+    ),
+    "convolution, flat": (
+        "ConvolutionRule",
+        lambda: chain(layers.Conv1D(6, 2, strides=2), layers.Flatten(), shape=(6, 3)),
+    ),
+    "separable": (
+        "SeparableConvolutionRule",
+        lambda: chain(
+            layers.RepeatVector(4), layers.Dense(4), layers.SeparableConv1D(6, 2), layers.ReLU()
+        ),  # fmt: skip
+    ),
+    "activation": ("ActivationRule", lambda: chain(layers.LeakyReLU(0.3), activation=None)),
+    "prelu": ("PReLURule", lambda: chain(layers.PReLU(), activation=None)),
+    "prelu by position": (
+        "PReLURule",
+        lambda: chain(layers.PReLU(), layers.Flatten(), activation=None, shape=(3, 5)),
+    ),
+    "operation": ("ElementwiseOperationRule", lambda: chain(keras.ops.silu, activation=None)),
+    "arithmetic": ("ArithmeticRule", shifted_vector),
+    "sum": ("JoiningRule", summed),
+    "residual sums": ("JoiningRule", lambda: residual(lambda a, b: layers.Add()([a, b]))),
+    "subtraction": ("ArithmeticRule", lambda: residual(lambda a, b: a - b)),
+    "product": ("JoiningRule", lambda: residual(lambda a, b: layers.Multiply()([a, b]))),
+    "average": ("JoiningRule", lambda: residual(lambda a, b: layers.Average()([a, b]), "tanh")),
+    "maximum": ("JoiningRule", lambda: residual(keras.ops.maximum)),
+    "residual convolutions": ("JoiningRule", residual_convolutions),
+    "two ways": ("BatchNormalizationRule", two_ways),
+    "one consumer, two producers": ("DenseRule", shared_by_two),
+    "normalization before": (
+        "BatchNormalizationRule",
+        lambda: chain(layers.BatchNormalization(), layers.ReLU(), activation=None),
+    ),
+    "normalization behind": ("BatchNormalizationRule", lambda: chain(layers.BatchNormalization())),
+    "identity": ("IdentityRule", lambda: chain(layers.Dropout(0.5), layers.Identity())),
+    "cast": ("CastRule", mixed),
+    "input": ("InputRule", nested),
+    "flatten": ("FlattenRule", lambda: chain(layers.Flatten(), shape=(3, 5))),
+    "flatten, channels first": (
+        "FlattenRule",
+        lambda: chain(layers.Flatten(data_format="channels_first"), shape=(3, 5)),
+    ),
+    "repeat": ("RepeatVectorRule", lambda: chain(layers.RepeatVector(3), layers.Flatten())),
+    "reshape": (
+        "ReshapeRule",
+        lambda: chain(layers.Reshape((2, 1, 8)), layers.Reshape((-1,)), shape=(2, 5)),
+    ),
+    "concatenate": ("ConcatenateRule", concatenated),
+    "average pooling": (
+        "PositionRule",
+        lambda: chain(layers.AveragePooling1D(2), layers.GlobalAveragePooling1D(), shape=(6, 5)),
+    ),
+    "upsampling": ("PositionRule", lambda: convolutions(layers.UpSampling2D(2))),
+    "zero padding": ("ZeroPaddingRule", lambda: convolutions(layers.ZeroPadding2D(1))),
+    "max pooling": ("MaxPoolingRule", lambda: convolutions(layers.MaxPooling2D(2))),
+    "depthwise": (
+        "DepthwiseConvolutionRule",
+        lambda: convolutions(layers.DepthwiseConv2D(2, depth_multiplier=2), layers.ReLU()),
+    ),
+}
+
+
+def build(name, seed=0):
+    """The model of one row, its weights drawn at random."""
+    keras.utils.set_random_seed(seed)
+    model = ROWS[name][1]()
+    randomize(model, np.random.default_rng(seed))
+    return model
+
+
+def rules_without_row():
+    """Names of the rules that no row shows."""
+    return {type(rule).__name__ for rule in registry.RULES} - {rule for rule, _ in ROWS.values()}

@@ -1,0 +1,59 @@
+"""Small models to export, rows of data for them, and what lies in a folder."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_dfprune.inputs.sample_inputs import draw_samples
+
+layers = keras.layers
+
+
+def chain(width=64, **policy):
+    return keras.Sequential(
+        [
+            keras.Input((16,)),
+            layers.Dense(width, "relu", name="fc1", **policy),
+            layers.Dense(width, "tanh", name="fc2", **policy),
+            layers.Dense(5, name="head", **policy),
+        ]
+    )
+
+
+def convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((10, 10, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.BatchNormalization(),
+            layers.Flatten(),
+            layers.Dense(6, "softmax"),
+        ]
+    )
+
+
+def several():
+    """Dict inputs whose order isn't the alphabet's, one of them an index, and dict outputs."""
+    word = keras.Input((4,), name="word", dtype="int32")
+    number = keras.Input((3,), name="number")
+    embedded = layers.Flatten()(layers.Embedding(2, 8)(word))
+    hidden = layers.Concatenate()([layers.Dense(8, "relu")(number), embedded])
+    outputs = {"wide": layers.Dense(4)(hidden), "narrow": layers.Dense(1)(hidden)}
+    return keras.Model({"word": word, "number": number}, outputs)
+
+
+def rows(model, count=16):
+    samples = draw_samples(model)
+    generator = np.random.default_rng(1)
+    return {
+        name: generator.standard_normal((count, *array.shape[1:])).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else generator.integers(0, 2, (count, *array.shape[1:])).astype(array.dtype)
+        for name, array in samples.items()
+    }
+
+
+def content(path: pathlib.Path):
+    return {f.name: f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}

@@ -1,0 +1,144 @@
+"""What the tests of model kinds share: random weights, planted copies, and the two checks.
+
+A row is a function to a model, or to a model and a function that runs once copies are planted.
+In Dense layers whose names start with `copy` unit 1 becomes a copy of unit 0, and in those that
+start with `scaled` also unit 3 three times unit 2.
+"""
+
+import keras
+import numpy as np
+
+import keras_dfprune as dfprune
+from tests.support.models import plant_copy
+
+PLANTED = {"copy": 1, "scaled": 2}
+UNITS = (keras.layers.Dense, keras.layers.TimeDistributed)
+
+
+def table():
+    """A dict of rows by name, and the decorator that enters one."""
+    rows = {}
+
+    def row(function):
+        rows[function.__name__] = function
+        return function
+
+    return rows, row
+
+
+def chain(*middle, shape=(6,)):
+    """A functional model from its layers; each has to be an object that takes one tensor."""
+    inputs = keras.Input(shape)
+    hidden = inputs
+    for step in middle:
+        hidden = step(hidden)
+    return keras.Model(inputs, hidden)
+
+
+def every_layer(model):
+    """The layers of a model and of the models and wrappers inside it, each once."""
+    found, waiting = {}, list(model.layers)
+    while waiting:
+        layer = waiting.pop()
+        found[id(layer)] = layer
+        if isinstance(layer, keras.Model):
+            waiting += layer.layers
+        elif isinstance(layer, keras.layers.TimeDistributed):
+            waiting.append(layer.layer)
+    return list(found.values())
+
+
+def randomize(model, seed=0):
+    """Random weights; what was adapted, and what isn't a float, stays."""
+    random = np.random.default_rng(seed)
+    for layer in sorted(every_layer(model), key=lambda layer: layer.name):
+        if isinstance(layer, (keras.Model, keras.layers.Normalization)):
+            continue
+        for variable in layer.weights:
+            if "variance" in variable.name:
+                variable.assign(random.uniform(0.5, 2.0, variable.shape))
+            elif "float" in variable.dtype:
+                variable.assign(random.normal(0, 0.5, variable.shape))
+
+
+def planted(name):
+    """How many units of a layer with this name or path are copies."""
+    last = name.rsplit("/")[-1]
+    return sum(count for prefix, count in PLANTED.items() if last.startswith(prefix))
+
+
+def prepare(row):
+    """The row's model with random weights and planted copies."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    made = row()
+    model, finish = made if isinstance(made, tuple) else (made, None)
+    randomize(model)
+    for layer in every_layer(model):
+        if isinstance(layer, UNITS) and planted(layer.name):
+            plant_copy(layer, 0, 1)
+            if planted(layer.name) > 1:
+                plant_copy(layer, 2, 3, 3.0)
+    if finish is not None:
+        finish()
+    return model
+
+
+def draw(model, rows=6, seed=1):
+    """Inputs in the structure that the model takes."""
+    random = np.random.default_rng(seed)
+
+    def one(symbol):
+        shape = [rows, *(5 if size is None else size for size in symbol.shape[1:])]
+        if symbol.dtype == "string":
+            return keras.ops.convert_to_tensor(random.choice(["a", "b", "c", "z"], shape))
+        if "int" in symbol.dtype:
+            return random.integers(0, 5, shape)
+        return random.normal(size=shape).astype("float32")
+
+    takes = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(one, takes)
+
+
+def run(model, x):
+    """All outputs as float arrays."""
+    results = keras.tree.flatten(model(x, training=False))
+    return [np.asarray(keras.ops.cast(result, "float32")) for result in results]
+
+
+def assert_agree(found, wanted, bound):
+    """Within `bound` of the scale of each output, which must not be trivial."""
+    for one, other in zip(found, wanted, strict=True):
+        assert np.abs(other).max() > 0
+        assert np.abs(one - other).max() <= bound * np.abs(other).max()
+
+
+def check_exact(row, bound=1e-5):
+    """Exactly what was planted is removed, and the outputs stay. Returns model and result."""
+    model = prepare(row)
+    x = draw(model)
+    before = run(model, x)
+    plan = dfprune.plan(model, tolerance=0)
+    wanted = {layer.name for layer in every_layer(model) if planted(layer.name)}
+    removed = {path: len(group.removed) for group in plan.groups for path in group.layers}
+    assert wanted == {path.rsplit("/")[-1] for path in removed if planted(path)}, plan.refusals
+    assert removed == {path: planted(path) for path in removed}
+    pruned = plan.apply(model)
+    assert pruned.count_params() == plan.parameters[1]
+    assert_agree(run(pruned, x), before, bound)
+    assert_agree(run(model, x), before, 1e-7)
+    return model, pruned
+
+
+def check_half(row, path, load=None, bound=1e-5):
+    """Half of the units go, as many as asked; the file of the result gives the same outputs."""
+    model = prepare(row)
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.count_params() < model.count_params()
+    assert isinstance(pruned, keras.Sequential) == isinstance(model, keras.Sequential)
+    if load is None:
+        return
+    pruned.save(path / "pruned.keras")
+    loaded = keras.saving.load_model(path / "pruned.keras", **load)
+    x = draw(pruned)
+    assert_agree(run(loaded, x), run(pruned, x), bound)

@@ -1,0 +1,220 @@
+"""The wide twin: it catches what is wrong, and says when it can't tell."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_dfprune as dfprune
+from keras_dfprune.methods import lossless
+from keras_dfprune.methods.merge import LinearMerge, SurvivorMerge
+from keras_dfprune.rules.base import Rule
+from keras_dfprune.surgery import weights
+from tests.support.models import dense_chain, plant_copy
+
+layers = keras.layers
+
+
+def test_a_wrong_surgery_is_caught(monkeypatch):
+    model = dense_chain([10, 8, 3])
+    original = SurvivorMerge.gains
+    monkeypatch.setattr(
+        SurvivorMerge, "gains", lambda self, k: ((h, 2 * g) for h, g in original(self, k))
+    )
+    with pytest.raises(dfprune.VerificationError, match="of the largest output from the original"):
+        dfprune.apply(model, sparsity=0.5)
+    dfprune.apply(model, sparsity=0.5, verify=False)
+    plan = dfprune.plan(model, sparsity=0.5, verify=False)
+    plan.apply(model)
+    with pytest.raises(dfprune.VerificationError):
+        plan.apply(model, verify=True)
+
+
+def test_a_forgotten_offset_is_caught(monkeypatch):
+    monkeypatch.setattr(weights, "_place", lambda *args: None)
+    with pytest.raises(dfprune.VerificationError):
+        dfprune.apply(dense_chain([10, 3], "sigmoid"), sparsity=0.5, method="moments")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Forgetful(layers.Layer):
+    """Its config leaves the factor out."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_a_layer_with_an_incomplete_config_is_caught():
+    model = keras.Sequential(
+        [keras.Input((4,)), Forgetful(3.0), layers.Dense(6, "relu"), layers.Dense(2)]
+    )
+    with pytest.raises(dfprune.VerificationError, match="plain copy.*`get_config"):
+        dfprune.apply(model, sparsity=0.5)
+
+
+def test_a_random_model_can_t_be_verified():
+    inputs = keras.Input((4,))
+    noisy = layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x)))(inputs)
+    hidden = layers.Dense(6, "relu")(noisy)
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    with pytest.warns(UserWarning, match="answers differently each time") as seen:
+        dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1
+
+
+class Counter(keras.layers.Layer):
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.calls.assign_add(1)
+        return x + self.calls
+
+
+def test_what_layers_keep_between_calls_stays(recwarn):
+    inputs = keras.Input(batch_shape=(2, 4, 3), name="x")
+    hidden = keras.layers.LSTM(4, stateful=True)(Counter(name="counter")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, "relu")(hidden)))
+    data = np.ones((2, 4, 3), "float32")
+    dfprune.apply(model, sparsity=0.5)
+    dfprune.apply(model, method=dfprune.Moments(calibration_data=data), sparsity=0.5)
+    assert not [w for w in recwarn if "could not be verified" in str(w.message)]
+    assert model.get_layer("counter").calls.numpy() == 0
+    assert not any(state.numpy().any() for state in model.layers[2].states)
+
+
+def test_unknown_lengths_are_tried():
+    inputs = keras.Input((None, None, 2))
+    hidden = layers.Conv2D(5, 5, activation="relu")(inputs)
+    hidden = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 5, activation="relu")(hidden))
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    assert dfprune.apply(model, sparsity=0.5).count_params() < model.count_params()
+
+
+def test_outputs_that_are_not_finite_are_compared_where_they_are():
+    model = dense_chain([8, 3])
+    bias = model.get_layer("fc2").bias
+    bias.assign(np.array([np.inf, 0.0, 0.0]))
+    with pytest.warns(UserWarning, match="nothing to prune.*not finite"):
+        dfprune.apply(model, sparsity=0.5)
+
+
+class Mixture(dfprune.Method):
+    """A user's own method: random units go, random mixtures of the others stand in for them."""
+
+    def curve(self, group, context):
+        random = np.random.default_rng(context.seed)
+        order = random.permutation(group.units)[:-1]
+
+        def merge(count):
+            kept = np.setdiff1d(np.arange(group.units), order[:count])
+            coefficients = random.normal(size=(len(kept), count))
+            offset = np.zeros(group.units)
+            offset[order[:count]] = random.normal(size=count)
+            return dfprune.LinearMerge(kept, order[:count], offset, coefficients)
+
+        return dfprune.Curve(order=order, costs=np.ones(len(order)), merge=merge)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_a_user_s_own_mixtures_are_verified(use_bias, monkeypatch):
+    model = dense_chain([10, 8, 3], use_bias=use_bias)
+    plan = dfprune.plan(model, sparsity=0.5, method=Mixture(), seed=3)
+    pruned = plan.apply(model)
+    assert pruned.count_params() == plan.parameters[1]
+    assert pruned.get_layer("fc3").use_bias and pruned.get_layer("fc1").use_bias == use_bias
+    assert any(group.merge.offset.any() for group in plan.groups)
+    original = LinearMerge.taken_over
+    monkeypatch.setattr(LinearMerge, "taken_over", lambda self, k: original(self, k) * 1.01)
+    with pytest.raises(dfprune.VerificationError):
+        plan.apply(model)
+
+
+def shared_padding():
+    """A convolution with zero padding, where a constant has nowhere to go."""
+    inputs = keras.Input((6, 6, 2))
+    hidden = layers.Conv2D(6, 3, activation="relu", name="units")(inputs)
+    hidden = layers.Conv2D(4, 3, padding="same")(hidden)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(hidden))
+
+
+def silenced():
+    """A BatchNormalization that multiplies half of the units by 0."""
+    hidden = [layers.Dense(10, "relu"), layers.BatchNormalization(), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((5,)), *hidden])
+    hidden[1].gamma.assign(np.arange(10) % 2)
+    return model
+
+
+class TooFew(dfprune.Method):
+    def curve(self, group, context):
+        found = Mixture().curve(group, context)
+        return dfprune.Curve(found.order, found.costs, lambda count: found.merge(1))
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "message"),
+    [
+        (TooFew(), lambda: dense_chain([10, 3]), "must remove 5 of the 10 units of layer 'fc1'"),
+        (Mixture(), shared_padding, "offset for layer 'units', which has nowhere to go"),
+        (Mixture(), silenced, "multiplied by 0 can't take over for others"),
+    ],
+)
+def test_a_user_s_method_that_breaks_the_rules_is_told(method, model, message):
+    with pytest.raises(ValueError, match=message):
+        dfprune.plan(model(), sparsity=0.5, method=method)
+
+
+def test_survivors_must_be_kept_units():
+    with pytest.raises(ValueError, match="`survivor` must hold positions in `kept`"):
+        SurvivorMerge([0, 1], [2], np.zeros(3), [2], [1.0])
+    with pytest.raises(ValueError, match=r"must have shape \(removed,\) = \(1,\)"):
+        SurvivorMerge([0, 1], [2], np.zeros(3), [0, 1], [1.0])
+
+
+def test_masks_rolled_by_one_are_caught(monkeypatch):
+    original = Rule.narrow
+
+    def rolled(self, state, cut):
+        if cut.outputs is not None:
+            cut = dataclasses.replace(cut, outputs=np.roll(cut.outputs, 1))
+        return original(self, state, cut)
+
+    model = dense_chain([10, 8, 3])
+    monkeypatch.setattr(Rule, "narrow", rolled)
+    with pytest.raises(dfprune.VerificationError):
+        dfprune.apply(model, sparsity=0.5)
+    assert dfprune.apply(model, sparsity=0.5, verify=False).get_layer("fc1").units == 5
+
+
+def test_units_that_are_no_copies_are_seen(monkeypatch):
+    """The twin merges what the plan merges; only the original knows better."""
+    model = dense_chain([10, 8, 3])
+
+    def wrong(group, surgery=True):
+        return [lossless.Removal(0, 1, 1.0, 0.0)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("keras_dfprune.methods.saliency.saliency.lossless", wrong)
+        plan = dfprune.plan(model, tolerance=0)
+    assert [(len(group.removed), group.lossless) for group in plan.groups] == [(1, 1), (1, 1)]
+    with pytest.raises(dfprune.VerificationError, match="only removals that change nothing"):
+        plan.apply(model)
+    plan.apply(model, verify=False)
+
+
+def test_a_loaded_plan_still_knows_what_is_lossless(tmp_path):
+    model = dense_chain([10, 8, 3])
+    plant_copy(model.get_layer("fc1"), 2, 5)
+    dfprune.plan(model, sparsity=0.5).save(tmp_path / "plan.npz")
+    loaded = dfprune.PruningPlan.load(tmp_path / "plan.npz")
+    assert [group.lossless for group in loaded.groups] == [1, 0]
