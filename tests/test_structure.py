@@ -48,7 +48,9 @@ def test_imports_run_one_way():
 
 
 def test_exporting_knows_nothing_of_pruning():
-    used = {name for file in (PACKAGE / "exporting").glob("*.py") for name in folders_imported_by(file)}
+    used = {
+        name for file in (PACKAGE / "exporting").glob("*.py") for name in folders_imported_by(file)
+    }
     assert used == {"exporting", "graph", "inputs", "report"}
 
 
@@ -84,7 +86,6 @@ def test_public_names_survive_the_import_of_every_module():
         "for name in keras_dfprune.__all__: assert callable(getattr(keras_dfprune, name)), name\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
-
 
 
 def is_private(name):

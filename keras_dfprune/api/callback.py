@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_dfprune.api.apply import plan as make_plan
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.exporting.export import export
 from keras_dfprune.exporting.files import check_target

@@ -23,7 +23,7 @@ from keras_dfprune.refine.chains import distill
 from keras_dfprune.report import table
 from keras_dfprune.report.progress import Progress, Steps
 from keras_dfprune.surgery.carry_out import carry_out
-from keras_dfprune.surgery.weights import States
+from keras_dfprune.surgery.weights import LayerStates
 from keras_dfprune.verify.verify import verify as verify_model
 
 
@@ -92,7 +92,7 @@ class PruningPlan:
                 f"This plan was made for another model than '{model.name}': {apart}. Make a new "
                 "plan with `keras_dfprune.plan(model, ...)`."
             )
-        states, progress = States(layout), Progress(self.verbose)
+        states, progress = LayerStates(layout), Progress(self.verbose)
         for group in progress.over("Merging", self.groups):
             carry_out(layout.groups[group.layer], group.merge, states)
         rebuilt = rebuild(model, graph, layout, states, progress)

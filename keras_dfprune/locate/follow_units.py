@@ -13,7 +13,7 @@ from keras_dfprune.rules import registry
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, UnitRule
-from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.effects import Affine, Join, Nonlinear
 from keras_dfprune.rules.features import Piece, Stream
 from keras_dfprune.rules.normalization import layer_statistics
 
@@ -48,7 +48,7 @@ class Walk:
         self.arrivals: list[tuple[Call, UnitRule, Piece]] = []
         self.ties: dict[str, set[str]] = {}
         self.records: dict[str, list[LayerFeatures]] = {}
-        self.effects: dict[str, Affine | Nonlinear | Joint] = {}
+        self.effects: dict[str, Affine | Nonlinear | Join] = {}
         self.users: dict[Tensor, list[Call]] = {}
         self.outputs = frozenset(graph.outputs)
         self.tied = _tied_operations(graph)

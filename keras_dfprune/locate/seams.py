@@ -12,7 +12,7 @@ from keras_dfprune.locate.follow_units import Walk, title
 from keras_dfprune.locate.groups import Inlet
 from keras_dfprune.rules import registry
 from keras_dfprune.rules.base import Barrier, UnitRule
-from keras_dfprune.rules.effects import Affine, Joint, Nonlinear, is_identity
+from keras_dfprune.rules.effects import Affine, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece
 
 
@@ -91,7 +91,7 @@ def _signature(effects, piece: Piece, stages, order: np.ndarray) -> tuple:
     for stage in stages:
         effect = effects[stage.call.path]
         own = stage.features[order]
-        if isinstance(effect, Joint):
+        if isinstance(effect, Join):
             signature.append(type(stage.call.operation).__name__)
             for branch in stage.branches:
                 order_there = branch.by_unit(len(order))

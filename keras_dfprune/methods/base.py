@@ -45,7 +45,7 @@ class Feed:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Joined:
+class JoinedUnits:
     """What the units of several producers make together, feature by feature.
 
     Attributes:
@@ -113,7 +113,7 @@ class GroupView:
     seams: tuple["GroupView", ...] = ()
     averages: bool = False
     levels: bool = False
-    joined: Joined | None = None
+    joined: JoinedUnits | None = None
 
     @property
     def units(self) -> int:

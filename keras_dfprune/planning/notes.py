@@ -5,10 +5,10 @@ import keras
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.recreate import is_reused, recreate
 from keras_dfprune.locate.groups import Layout, cut_of, is_cut
-from keras_dfprune.surgery.weights import States, without_bias
+from keras_dfprune.surgery.weights import LayerStates, without_bias
 
 
-def notes(graph: Graph, layout: Layout, states: States) -> tuple[str, ...]:
+def notes(graph: Graph, layout: Layout, states: LayerStates) -> tuple[str, ...]:
     """Sentences for the report of a plan.
 
     Args:
@@ -23,14 +23,14 @@ def notes(graph: Graph, layout: Layout, states: States) -> tuple[str, ...]:
     )
 
 
-def _new_biases(layout: Layout, states: States) -> list[str]:
+def _new_biases(layout: Layout, states: LayerStates) -> list[str]:
     return [
         f"{path} gets a bias, for the constant part of what was removed"
         for path in new_biases(layout, states)
     ]
 
 
-def new_biases(layout: Layout, states: States) -> list[str]:
+def new_biases(layout: Layout, states: LayerStates) -> list[str]:
     """Paths of consumers that had no bias and got one for an offset."""
     return [
         path
@@ -39,7 +39,7 @@ def new_biases(layout: Layout, states: States) -> list[str]:
     ]
 
 
-def folded_parameters(layout: Layout, states: States) -> int:
+def folded_parameters(layout: Layout, states: LayerStates) -> int:
     """Parameters that go because they are folded into others: those of LoRA adapters."""
     folded = 0
     for path, record in layout.layers.items():
@@ -50,12 +50,12 @@ def folded_parameters(layout: Layout, states: States) -> int:
     return folded
 
 
-def _touched(path: str, layout: Layout, states: States) -> bool:
+def _touched(path: str, layout: Layout, states: LayerStates) -> bool:
     """Whether `rebuild` rewrites a layer's arrays: not where its whole group stays."""
     return states.edited(path) or is_cut(cut_of(layout.layers[path], states.kept))
 
 
-def _folded_adapters(layout: Layout, states: States) -> list[str]:
+def _folded_adapters(layout: Layout, states: LayerStates) -> list[str]:
     found = []
     for path, record in layout.layers.items():
         adapted = getattr(record.call.operation, "lora_enabled", False)

@@ -23,8 +23,8 @@ from keras_dfprune.planning.notes import folded_parameters, new_biases, notes
 from keras_dfprune.planning.parameter_count import ParameterCount
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.surgery.carry_out import carry_out
-from keras_dfprune.surgery.group_view import view
-from keras_dfprune.surgery.weights import States, without_bias
+from keras_dfprune.surgery.group_view import view_group
+from keras_dfprune.surgery.weights import LayerStates, without_bias
 
 Wanted = Mapping[str, float | None]  # the groups to cut, with the sparsity where one is given
 
@@ -49,7 +49,7 @@ class Planner:
         self._progress = progress
         self._verbose = progress.verbose
         self._digests = start_layer_digests(graph)
-        self._states = States(layout)
+        self._states = LayerStates(layout)
         if method.calibration_data is not None:
             data = method.calibration_data
             values = unit_values(model, graph, layout, data, context.seed)
@@ -58,7 +58,7 @@ class Planner:
 
     def share_out(self, wanted: Wanted, max_params: int) -> dict[str, int]:
         """First pass: every curve on the original weights, and the budget over all of them."""
-        states, moments, curves = States(self._layout), {}, {}
+        states, moments, curves = LayerStates(self._layout), {}, {}
         for name in self._progress.over("Allocating", self._layout.groups):
             curve = self._leave_whole(name, states, moments)
             if name in wanted:
@@ -80,7 +80,7 @@ class Planner:
             wanted: The sparsity of each group, None where it isn't given.
             tolerance: Largest predicted error, or None.
         """
-        self._states, moments, groups = States(self._layout), {}, []
+        self._states, moments, groups = LayerStates(self._layout), {}, []
         relevant = self._layout.groups if self._method.predicts_error else counts
         for name in self._progress.over("Pruning", list(relevant)):
             if name in counts:
@@ -90,7 +90,7 @@ class Planner:
                 self._leave_whole(name, self._states, moments)
         return groups
 
-    def _leave_whole(self, name: str, states: States, moments: dict) -> Curve:
+    def _leave_whole(self, name: str, states: LayerStates, moments: dict) -> Curve:
         """The curve of a group; later ones see all of its units."""
         curve = self._curve(name, states, moments)
         states.kept[name] = np.arange(self._layout.groups[name].units)
@@ -143,7 +143,7 @@ class Planner:
     def _curve(self, name, states, moments) -> Curve:
         group = self._layout.groups[name]
         kept = {path: len(units) for path, units in states.kept.items()}
-        seen = view(group, self._layout, states, self._count.saved_by_one(name, kept))
+        seen = view_group(group, self._layout, states, self._count.saved_by_one(name, kept))
         return self._method.curve(seen, dataclasses.replace(self._context, moments=moments))
 
     def _number(self, curve, group, asked: int | None) -> int:

@@ -19,7 +19,7 @@ from keras_dfprune.locate.groups import Layout, cut_of, is_cut
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.layer_state import Cut, LayerState
-from keras_dfprune.surgery.weights import States
+from keras_dfprune.surgery.weights import LayerStates
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +38,11 @@ class Rebuilt:
 
 
 def rebuild(
-    model: keras.Model, graph: Graph, layout: Layout, states: States, progress: Progress = SILENT
+    model: keras.Model,
+    graph: Graph,
+    layout: Layout,
+    states: LayerStates,
+    progress: Progress = SILENT,
 ) -> Rebuilt:
     """Builds the narrow model.
 

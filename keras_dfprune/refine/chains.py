@@ -18,8 +18,8 @@ from keras_dfprune.locate.groups import Layout, UnitGroup
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.methods.moments.prior import read_prior
 from keras_dfprune.refine.distill import Refinement, refine
-from keras_dfprune.surgery.group_view import view
-from keras_dfprune.surgery.weights import States
+from keras_dfprune.surgery.group_view import view_group
+from keras_dfprune.surgery.weights import LayerStates
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def distill(
     reached = {}
     for chain in chains(graph, layout, merges):
         first = chain.groups[0]
-        seen = view(first, layout, States(layout), 1.0)
+        seen = view_group(first, layout, LayerStates(layout), 1.0)
         wide_start = _producer(first).inputs[0]
         narrow_calls = [twins[call] for call in chain.calls]
         narrow_ends = [twins[call] for call in chain.ends]

@@ -6,9 +6,9 @@ import numpy as np
 from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
-from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.effects import Affine, Join, Nonlinear
 from keras_dfprune.rules.features import Stream
-from keras_dfprune.rules.joining import join, joint
+from keras_dfprune.rules.joining import join, join_of
 from keras_dfprune.rules.layer_state import Cut, LayerState
 
 
@@ -71,9 +71,9 @@ class ArithmeticRule(ElementwiseRule):
         if len(shape) > rank or tuple(call.outputs[0].shape) != tuple(call.inputs[0].shape):
             raise Barrier("changes the tensor's shape")
 
-    def effect(self, call: Call, state: LayerState) -> Affine | Joint:
+    def effect(self, call: Call, state: LayerState) -> Affine | Join:
         if len(call.inputs) > 1:
-            return joint(call)
+            return join_of(call)
         constant = np.asarray(_constant(call), np.float64).reshape(-1)
         kind, first = _kind(call), isinstance(call.args[0], Tensor)
         one, zero = np.ones_like(constant), np.zeros_like(constant)

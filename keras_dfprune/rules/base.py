@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.activations import describe
-from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.effects import Affine, Join, Nonlinear
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
 
@@ -211,7 +211,7 @@ class ElementwiseRule(Rule):
         """Raises `Barrier` if this call doesn't treat each of the stream's features alike."""
 
     @abc.abstractmethod
-    def effect(self, call: Call, state: LayerState) -> Affine | Nonlinear | Joint:
+    def effect(self, call: Call, state: LayerState) -> Affine | Nonlinear | Join:
         """What it does to each of its features, in the given state.
 
         Raises:

@@ -38,7 +38,7 @@ class Nonlinear:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Joint:
+class Join:
     """Feature by feature a function of several tensors: copies in all of them stay copies.
 
     Attributes:
@@ -55,6 +55,6 @@ class Joint:
         return self.kind != "product"
 
 
-def is_identity(effect: Affine | Nonlinear | Joint) -> bool:
+def is_identity(effect: Affine | Nonlinear | Join) -> bool:
     """Whether features come out as they went in: a layer without an activation."""
     return isinstance(effect, Nonlinear) and effect.activation.name == "linear"

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
-from keras_dfprune.rules.effects import Joint
+from keras_dfprune.rules.effects import Join
 from keras_dfprune.rules.features import Piece, Stage, Stream
 from keras_dfprune.rules.layer_state import LayerState
 
@@ -32,8 +32,8 @@ class JoiningRule(ElementwiseRule):
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         return join(self, call, streams)
 
-    def effect(self, call: Call, state: LayerState) -> Joint:
-        return joint(call)
+    def effect(self, call: Call, state: LayerState) -> Join:
+        return join_of(call)
 
 
 def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Stream | None:
@@ -72,7 +72,7 @@ def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Str
     return Stream(first.axis, first.width, (piece,))
 
 
-def joint(call: Call) -> Joint:
+def join_of(call: Call) -> Join:
     """What a joining layer does with its tensors."""
     kind, count = type(call.operation).__name__, len(call.inputs)
     factors = (1.0,) * count
@@ -80,4 +80,4 @@ def joint(call: Call) -> Joint:
         factors = (1.0, -1.0)
     elif kind == "Average":
         factors = (1.0 / count,) * count
-    return Joint(_KINDS.get(kind, "sum"), factors)
+    return Join(_KINDS.get(kind, "sum"), factors)

@@ -14,17 +14,17 @@ from keras_dfprune.rules.base import UnitRule
 from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.surgery.folding import WeightSets, select
-from keras_dfprune.surgery.weights import States, consumers, counted, of_units, picked
+from keras_dfprune.surgery.weights import LayerStates, consumers, counted, of_units, picked
 
 
-def carry_out(group: UnitGroup, merge: UnitMerge, states: States) -> None:
+def carry_out(group: UnitGroup, merge: UnitMerge, states: LayerStates) -> None:
     """Makes a merge: the kept units' own weights first, where they change, then the consumers'."""
     if isinstance(merge, CentroidMerge):
         move_to_centroids(group, merge, states)
     absorb(group, merge, states)
 
 
-def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: States) -> None:
+def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: LayerStates) -> None:
     """Gives the kept units of a group their new weight-sets; the removed ones stay as they are.
 
     Args:
@@ -96,7 +96,7 @@ def averaged(
     return state
 
 
-def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
+def absorb(group: UnitGroup, merge: UnitMerge, states: LayerStates) -> None:
     """Folds a merge into the group's consumers and records which units are kept.
 
     With `y = scale h + shift` what a consumer gets of a unit, the kept rows gain
@@ -116,7 +116,9 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: States) -> None:
         _take_over(inlets, merge, states, before[path])
 
 
-def _take_over(inlets: list[Inlet], merge: UnitMerge, states: States, left: np.ndarray) -> None:
+def _take_over(
+    inlets: list[Inlet], merge: UnitMerge, states: LayerStates, left: np.ndarray
+) -> None:
     """Edits one consumer: rows of kept units gain, those of removed ones go.
 
     Args:
@@ -159,7 +161,7 @@ def _take_over(inlets: list[Inlet], merge: UnitMerge, states: States, left: np.n
         _place(inlets[0], constant, states)
 
 
-def _place(inlet: Inlet, constant: np.ndarray, states: States) -> None:
+def _place(inlet: Inlet, constant: np.ndarray, states: LayerStates) -> None:
     if inlet.normalization is not None:
         path = inlet.normalization.path
         states.edit(path, BatchNormalizationRule().with_offset(states[path], constant))

@@ -15,10 +15,10 @@ import numpy as np
 
 from keras_dfprune.locate.groups import Inlet
 from keras_dfprune.rules.activations import LINEAR, Activation, compose
-from keras_dfprune.rules.effects import Affine, Joint, Nonlinear, is_identity
+from keras_dfprune.rules.effects import Affine, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece, Stage
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.surgery.weights import States, of_features
+from keras_dfprune.surgery.weights import LayerStates, of_features
 
 
 class WeightSets(NamedTuple):
@@ -33,7 +33,7 @@ class WeightSets(NamedTuple):
     biases: np.ndarray
 
 
-def select(inlet: Inlet, weights: Mapping[str, WeightSets], states: States) -> "Selection":
+def select(inlet: Inlet, weights: Mapping[str, WeightSets], states: LayerStates) -> "Selection":
     """Folds everything on the way of a group's units to one seam.
 
     Args:
@@ -47,7 +47,7 @@ def select(inlet: Inlet, weights: Mapping[str, WeightSets], states: States) -> "
     return _follow(inlet.piece, inlet.selected, inlet.order, weights, states)
 
 
-def _follow(piece: Piece, stages, order, weights, states: States) -> "Selection":
+def _follow(piece: Piece, stages, order, weights, states: LayerStates) -> "Selection":
     branches = piece.stages[0].branches
     if branches:
         parts = [
@@ -89,7 +89,7 @@ class Selection:
         self.extra: list[np.ndarray] = []
         self.batch_mean = self.batch_std = None
         self.function = LINEAR
-        self.joint: Joint | None = None
+        self.join: Join | None = None
         self.parts: tuple[Selection, ...] = ()
         self.slope, self.monotone, self.homogeneous = 1.0, True, True
         self.bent = False
@@ -99,7 +99,7 @@ class Selection:
         self.even = True
         self.front = (np.ones(units), np.zeros(units))
 
-    def through(self, stage: Stage, order: np.ndarray, states: States) -> None:
+    def through(self, stage: Stage, order: np.ndarray, states: LayerStates) -> None:
         """Adds one stage.
 
         Args:
@@ -133,7 +133,7 @@ class Selection:
             self.differs = True
         self._behind(activation)
 
-    def _fold(self, effect: Affine, stage: Stage, own: np.ndarray, states: States) -> None:
+    def _fold(self, effect: Affine, stage: Stage, own: np.ndarray, states: LayerStates) -> None:
         scale, shift = _by_unit(effect, own)
         self._rescale(scale, shift, (stage.call.path, own[:, 0].tobytes()))
         if stage.padded:
@@ -190,14 +190,14 @@ class Selection:
             self.extra.append(coordinates)
 
     @classmethod
-    def joined(cls, parts: list["Selection"], effect: Joint) -> "Selection":
+    def joined(cls, parts: list["Selection"], effect: Join) -> "Selection":
         """The units of several producers, joined feature by feature."""
         factors = [1.0 if part.scaled(f) else f
                    for part, f in zip(parts, effect.factors, strict=True)]  # fmt: skip
         for part in parts:
             part.settle()
         made = cls({key: sets for part in parts for key, sets in part.blocks.items()})
-        made.joint = dataclasses.replace(effect, factors=tuple(factors))
+        made.join = dataclasses.replace(effect, factors=tuple(factors))
         made.parts = tuple(parts)
         made.extra = [one for part in parts for one in part.extra]
         made.bent = True

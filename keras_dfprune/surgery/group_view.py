@@ -10,12 +10,14 @@ import math
 import numpy as np
 
 from keras_dfprune.locate.groups import Layout, UnitGroup
-from keras_dfprune.methods.base import Feed, GroupView, Joined
+from keras_dfprune.methods.base import Feed, GroupView, JoinedUnits
 from keras_dfprune.surgery.folding import Selection, WeightSets, select
-from keras_dfprune.surgery.weights import States, counted, picked
+from keras_dfprune.surgery.weights import LayerStates, counted, picked
 
 
-def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: float) -> GroupView:
+def view_group(
+    group: UnitGroup, layout: Layout, states: LayerStates, parameters_per_unit: float
+) -> GroupView:
     """Shows a group as a method sees it.
 
     Args:
@@ -45,14 +47,14 @@ def view(group: UnitGroup, layout: Layout, states: States, parameters_per_unit: 
 
     def at_seam(selection: Selection, blocks: tuple[np.ndarray, ...]) -> GroupView:
         made = seen([selection], blocks)
-        if selection.joint is None:
+        if selection.join is None:
             return made
         parts = tuple(at_seam(part, ()) for part in selection.parts)
-        joined = Joined(selection.joint.kind, parts, selection.joint.factors)
+        joined = JoinedUnits(selection.join.kind, parts, selection.join.factors)
         return dataclasses.replace(made, joined=joined)
 
     whole = seen(selections, outgoing)
-    if len(selections) == 1 and selections[0].joint is None:
+    if len(selections) == 1 and selections[0].join is None:
         (only,) = selections
         alike = not only.extra and not only.differs and bool(np.all(only.front[0] != 0))
         return dataclasses.replace(
@@ -91,7 +93,7 @@ def _blocks(selections: list[Selection]) -> dict[tuple, WeightSets]:
     return {key: sets for selection in selections for key, sets in selection.blocks.items()}
 
 
-def _incoming(layout: Layout, states: States, path: str) -> WeightSets:
+def _incoming(layout: Layout, states: LayerStates, path: str) -> WeightSets:
     """A producer's weight-sets: incoming weights that are still there, and the bias."""
     record = layout.layers[path]
     incoming = record.rule.incoming(states[path])
@@ -105,7 +107,7 @@ def _constants(biases: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([sum(biases), *separate, *extra], axis=1)
 
 
-def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def _outgoing(group: UnitGroup, states: LayerStates) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """Outgoing weights for each inlet, and which units reach every consumer."""
     blocks, survives = [], np.ones(group.units, bool)
     for inlet in group.inlets:
@@ -119,7 +121,7 @@ def _outgoing(group: UnitGroup, states: States) -> tuple[tuple[np.ndarray, ...],
     return tuple(blocks), survives
 
 
-def _feeds(selections: list[Selection], layout: Layout, states: States) -> tuple[Feed, ...]:
+def _feeds(selections: list[Selection], layout: Layout, states: LayerStates) -> tuple[Feed, ...]:
     """Which of the remaining input columns carry kept units of earlier groups."""
     feeds, start = [], 0
     for key, sets in _blocks(selections).items():
@@ -128,7 +130,7 @@ def _feeds(selections: list[Selection], layout: Layout, states: States) -> tuple
     return tuple(feeds)
 
 
-def _feeds_of_producer(path: str, start: int, layout: Layout, states: States) -> list[Feed]:
+def _feeds_of_producer(path: str, start: int, layout: Layout, states: LayerStates) -> list[Feed]:
     record = layout.layers[path]
     taps = math.prod(record.rule.taps(record.call.operation))
     features = record.rule.incoming(states[path]).shape[1]

@@ -1,18 +1,18 @@
 """The arrays of a model's layers while groups are cut one after the other.
 
-`States` starts as the model's own arrays; `absorb` folds one group's merge into the consumers.
+`LayerStates` starts as the model's own arrays; `absorb` folds one group's merge into the consumers.
 """
 
 import numpy as np
 
 from keras_dfprune.locate.groups import Inlet, Layout, UnitGroup
 from keras_dfprune.rules.base import UnitRule
-from keras_dfprune.rules.effects import Affine, Joint, Nonlinear
+from keras_dfprune.rules.effects import Affine, Join, Nonlinear
 from keras_dfprune.rules.features import Stage
 from keras_dfprune.rules.layer_state import LayerState
 
 
-class States:
+class LayerStates:
     """Layer states by path, read from the model when first asked for.
 
     A consumer's arrays have the input features that are left: `absorb` leaves out the others. All
@@ -47,7 +47,7 @@ class States:
         """Which input features of a consumer are left: bool array, shape `(features,)`."""
         return self._layout.layers[path].inputs.kept(self.kept)
 
-    def effect(self, stage: Stage) -> Affine | Nonlinear | Joint:
+    def effect(self, stage: Stage) -> Affine | Nonlinear | Join:
         """What a stage does to its features at the present weights."""
         path = stage.call.path
         state = self[path] if path in self._layout.layers else stage.rule.read(stage.call.operation)

@@ -13,7 +13,9 @@ import tensorflow as tf
 from keras_dfprune.methods.moments.unit_moments import UnitMoments, mixture
 
 
-def joint_moments(kind: str, parts: Sequence[UnitMoments], factors: Sequence[float]) -> UnitMoments:
+def joined_moments(
+    kind: str, parts: Sequence[UnitMoments], factors: Sequence[float]
+) -> UnitMoments:
     """Moments of units that are made of several parts, feature by feature.
 
     Args:

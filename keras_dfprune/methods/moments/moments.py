@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.lossless import lossless
 from keras_dfprune.methods.moments.curve import Surgery
-from keras_dfprune.methods.moments.joined_units import joint_moments, pooled_moments
+from keras_dfprune.methods.moments.joined_units import joined_moments, pooled_moments
 from keras_dfprune.methods.moments.preactivations import preactivations
 from keras_dfprune.methods.moments.prior import read_prior
 from keras_dfprune.methods.moments.symmetric_matrices import is_finite
@@ -144,7 +144,7 @@ class Moments(Method):
         if view.joined is None:
             return preactivations(view, self._prior, context).moments(view.activation)
         parts = [self._at_seam(part, context) for part in view.joined.parts]
-        joint = joint_moments(view.joined.kind, parts, view.joined.factors)
+        joint = joined_moments(view.joined.kind, parts, view.joined.factors)
         if view.activation.linear_pieces == LINEAR.linear_pieces:
             return joint
         return normal_moments(view.activation, joint.mean, joint.covariance)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_dfprune.methods.moments import activated_units
-from keras_dfprune.methods.moments.joined_units import joint_moments
+from keras_dfprune.methods.moments.joined_units import joined_moments
 from keras_dfprune.methods.moments.unit_moments import (
     Preactivations,
     normal_moments,
@@ -196,6 +196,6 @@ def test_moments_of_joined_units_are_those_of_all_pairs_of_values(kind):
     }
     wanted = sample_moments(pairs[kind].reshape(-1, 3))
     parts = [sample_moments(first), sample_moments(second)]
-    found = joint_moments(kind, parts, [2.0, -0.5])
+    found = joined_moments(kind, parts, [2.0, -0.5])
     np.testing.assert_allclose(found.mean, wanted.mean)
     np.testing.assert_allclose(found.second, wanted.second)
