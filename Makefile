@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help venv demo test doctest lint clean
+.PHONY: help venv demo test doctest lint types clean
 
 help:
 	@echo "make demo     set up, then train and prune a small net (writes $(RESULTS)/)"
 	@echo "make test     set up, then run the tests"
 	@echo "make doctest  run the examples in the docstrings"
 	@echo "make lint     ruff check and ruff format --check"
+	@echo "make types    mypy over the package"
 
 venv: $(BIN)/python
 
@@ -38,6 +39,9 @@ doctest: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) build *.egg-info $(RESULTS)

@@ -1,1 +1,1 @@
-"""What the documentation's figures are measured with; run from the repository root."""
+"""Measure the figures in the documentation; every script runs from the repository root."""

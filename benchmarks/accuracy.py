@@ -1,15 +1,16 @@
-"""Trained networks and pruning methods into test accuracies: the tables of `docs/methods.md`.
+"""Measure the test accuracy of pruned networks: the tables of `docs/methods.md`.
 
-`python -m benchmarks.accuracy --data-dir DIR` from the repository root. Each finished cell is a
-line of `benchmarks/accuracy.csv` and isn't measured again; `--nets`, `--methods`, `--seeds` and
-`--fractions` run a part; `--report` writes the tables and the plot into the documentation. No cell
-is fine-tuned.
+`python -m benchmarks.accuracy --data-dir DIR` from the repository root. Each finished measurement
+is a line of `benchmarks/accuracy.csv` and isn't repeated. `--nets`, `--methods`, `--seeds` and
+`--fractions` select a part; `--report` writes the tables and the plot into the documentation. No
+pruned network is fine-tuned, except by the method "refined", which distills it without data.
 """
 
 import argparse
 import csv
 import pathlib
 import time
+import typing
 from collections.abc import Callable, Iterator
 
 import keras
@@ -21,10 +22,10 @@ from benchmarks.baselines import Drop, Ward, folded
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "accuracy.csv"
-FIELDS = ("net", "dataset", "seed", "method", "fraction", "accuracy", "parameters", "seconds")
-# LeNet-5: of the 500 units of its dense layer, the paper's experiment. Else of every hidden layer.
-LENET5 = (0.6, 0.8, 0.88, 0.92, 0.96, 0.98)
-OTHERS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
+# Of LeNet-5 only the dense layer of 500 units is pruned, as in the paper; of the other networks
+# every hidden layer.
+LENET5_FRACTIONS = (0.6, 0.8, 0.88, 0.92, 0.96, 0.98)
+FRACTIONS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 CASES = [
     ("digits", "digits"),
     ("lenet300", "mnist"),
@@ -34,34 +35,54 @@ CASES = [
     ("lenet5", "mnist"),
     ("lenet5", "fashion_mnist"),
 ]
+BASE = "base"  # the network before pruning
 CALIBRATION_IMAGES = 5000
 REFINE_STEPS = 1500
 
+Sparsity = float | dict[str, float]
+MakeMethod = Callable[[np.ndarray, int], dfprune.Method]  # from images and a seed
+Prune = Callable[[keras.Model, Sparsity, np.ndarray, int], keras.Model]
 
-def _prune(method: Callable[[np.ndarray, int], dfprune.Method]):
-    def run(model, sparsity, images, seed):
-        return dfprune.apply(model, method=method(images, seed), sparsity=sparsity)
+
+class Cell(typing.NamedTuple):
+    """One cell of a table: a trained network, a method and the fraction of the units to remove."""
+
+    net: str
+    dataset: str
+    seed: int
+    method: str
+    fraction: float
+
+
+FIELDS = (*Cell._fields, "accuracy", "parameters", "seconds")
+
+
+def _prune(make_method: MakeMethod) -> Prune:
+    """Return a function that removes the same fraction of the units of every layer."""
+
+    def run(model: keras.Model, sparsity: Sparsity, images: np.ndarray, seed: int) -> keras.Model:
+        return dfprune.apply(model, method=make_method(images, seed), sparsity=sparsity)
 
     return run
 
 
-def _share_out(method: Callable[[np.ndarray, int], dfprune.Method]):
-    """As many parameters as equal fractions leave, shared out over the layers."""
+def _share_out(make_method: MakeMethod) -> Prune:
+    """Return a function that keeps as many parameters, shared out over the layers by their cost."""
 
-    def run(model, sparsity, images, seed):
+    def run(model: keras.Model, sparsity: Sparsity, images: np.ndarray, seed: int) -> keras.Model:
         size = dfprune.plan(model, sparsity=sparsity).parameters[1]
-        return dfprune.apply(model, method=method(images, seed), max_params=size)
+        return dfprune.apply(model, method=make_method(images, seed), max_params=size)
 
     return run
 
 
-def _ward(model, sparsity, images, seed):
+def _ward(model: keras.Model, sparsity: Sparsity, images: np.ndarray, seed: int) -> keras.Model:
     return folded(model, dfprune.plan(model, method=Ward(), sparsity=sparsity))
 
 
-# From a model, the sparsity, unlabelled images (for the calibrated one alone) and a seed to the
-# pruned model. Two of a kind are the same method at its two settings; the better one counts.
-METHODS = {
+# Only "calibrated" sees the images, which are unlabelled. "smallest weights" and "smallest
+# products" are two settings of the same method: the tables show the better one.
+METHODS: dict[str, Prune] = {
     "random": _prune(lambda images, seed: Drop("random", seed)),
     "smallest weights": _prune(lambda images, seed: Drop("weights")),
     "smallest products": _prune(lambda images, seed: Drop("product")),
@@ -75,100 +96,98 @@ METHODS = {
 }
 
 
-def cells(arguments: argparse.Namespace) -> Iterator[tuple]:
-    """Net, data set, seed, method and fraction of all that is asked for, the quick ones first."""
+def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
+    """Yield every cell that the command line selects, the fast methods first."""
     slow = [name for name in arguments.methods if name == "refined"]
-    quick = ["base", *(name for name in arguments.methods if name not in slow)]
+    fast = [BASE, *(name for name in arguments.methods if name not in slow)]
     for seed in arguments.seeds:
-        for methods in (quick, slow):
+        for methods in (fast, slow):
             for net, dataset in CASES:
                 if arguments.nets and f"{net}-{dataset}" not in arguments.nets:
                     continue
                 for method in methods:
                     if net == "lenet5" and method == "shared out":
-                        continue  # one layer
-                    fractions = LENET5 if net == "lenet5" else OTHERS
+                        continue  # a single pruned layer has nothing to share
+                    fractions = LENET5_FRACTIONS if net == "lenet5" else FRACTIONS
                     fractions = arguments.fractions or fractions
-                    for fraction in (0.0,) if method == "base" else fractions:
-                        yield net, dataset, seed, method, fraction
+                    for fraction in (0.0,) if method == BASE else fractions:
+                        yield Cell(net, dataset, seed, method, fraction)
 
 
-def measure(model: keras.Model, cell: tuple, train: nets.Split, test: nets.Split) -> dict:
-    """Prunes one model and tests it."""
-    net, dataset, seed, method, fraction = cell
+def measure(model: keras.Model, cell: Cell, train: nets.Split, test: nets.Split) -> dict:
+    """Prune a model and return its test accuracy in percent, its size and the seconds spent."""
     images = train.shaped_for(model).x[:CALIBRATION_IMAGES]
     start, pruned = time.monotonic(), model
-    if method != "base":
-        sparsity = {"fc1": fraction} if net == "lenet5" else fraction
-        pruned = METHODS[method](model, sparsity, images, seed)
+    if cell.method != BASE:
+        sparsity = {"fc1": cell.fraction} if cell.net == "lenet5" else cell.fraction
+        pruned = METHODS[cell.method](model, sparsity, images, cell.seed)
     seconds = time.monotonic() - start
-    return dict(
-        zip(FIELDS[:5], cell, strict=True),
-        accuracy=round(nets.accuracy(pruned, test), 2),
-        parameters=pruned.count_params(),
-        seconds=round(seconds, 1),
-    )
+    return {
+        **cell._asdict(),
+        "accuracy": round(nets.accuracy(pruned, test), 2),
+        "parameters": pruned.count_params(),
+        "seconds": round(seconds, 1),
+    }
 
 
 def read(file: pathlib.Path) -> list[dict]:
-    """The finished cells."""
+    """Return the finished measurements, one dict for each line of the file."""
     if not file.exists():
         return []
-    kinds = (str, str, int, str, float, float, int, float)
+    types = (str, str, int, str, float, float, int, float)
     with open(file, newline="") as rows:
         return [
-            {name: kind(row[name]) for name, kind in zip(FIELDS, kinds, strict=True)}
+            {name: convert(row[name]) for name, convert in zip(FIELDS, types, strict=True)}
             for row in csv.DictReader(rows)
         ]
 
 
+def append(file: pathlib.Path, row: dict) -> None:
+    """Add a line to the file, and the header to a new file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not file.exists()
+    with open(file, "a", newline="") as lines:
+        writer = csv.DictWriter(lines, FIELDS, lineterminator="\n")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
 def run(arguments: argparse.Namespace) -> None:
-    """Measures the cells that are not in the file yet, and appends each as it is done."""
-    done = {tuple(row[name] for name in FIELDS[:5]) for row in read(arguments.results)}
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    """Measure the cells that are not in the file yet, and append each to it."""
+    done = {tuple(row[name] for name in Cell._fields) for row in read(arguments.results)}
     loaded, model, data = None, None, {}
     for cell in cells(arguments):
         if cell in done:
             continue
-        net, dataset, seed = cell[:3]
-        if dataset not in data:
-            data = {dataset: nets.load_data(dataset, arguments.data_dir)}
+        if cell.dataset not in data:
+            data = {cell.dataset: nets.load_data(cell.dataset, arguments.data_dir)}
         if loaded != cell[:3]:
             model = nets.trained(
-                net,
-                dataset,
-                seed,
-                arguments.cache,
-                data_dir=arguments.data_dir,
-                quick=arguments.quick,
+                *cell[:3], arguments.cache, data_dir=arguments.data_dir, quick=arguments.quick
             )
             loaded = cell[:3]
-        row = measure(model, cell, *data[dataset])
-        fresh = not arguments.results.exists()
-        with open(arguments.results, "a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        row = measure(model, cell, *data[cell.dataset])
+        append(arguments.results, row)
         print(*row.values(), flush=True)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     nets.add_arguments(parser)
     names = [f"{net}-{dataset}" for net, dataset in CASES]
     parser.add_argument("--nets", nargs="*", choices=names, help="default: all")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--fractions", nargs="*", type=float, help="default: six for each net")
+    parser.add_argument("--fractions", nargs="*", type=float, help="default: six for each network")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="write the documentation and stop")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs what the command line says."""
+    """Measure, or write the documentation with `--report`."""
     arguments = parse(argv)
     if arguments.report:
         from benchmarks.accuracy_report import write

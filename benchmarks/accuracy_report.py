@@ -1,6 +1,7 @@
-"""Finished cells of `benchmarks/accuracy.py` into the tables and the plot of `docs/methods.md`.
+"""Write the tables and the plot of `docs/methods.md` from `benchmarks/accuracy.csv`.
 
-Means over the seeds; tables stand between two markers, so that the text around them stays.
+`python -m benchmarks.accuracy --report` runs it. Accuracies are means over the seeds. The tables
+replace the text between two markers of the page.
 """
 
 import pathlib
@@ -17,7 +18,8 @@ TITLES = {
     ("lenet5", "mnist"): "LeNet-5 on MNIST, its dense layer of 500 units",
     ("lenet5", "fashion_mnist"): "LeNet-5 on Fashion-MNIST, its dense layer of 500 units",
 }
-ROWS = {  # the better of the two settings, cell by cell
+# The methods behind each row of a table; of two the better one is shown, cell by cell.
+ROWS = {
     "random": ("random",),
     "smallest": ("smallest weights", "smallest products"),
     "paper, raw": ("paper, raw",),
@@ -31,27 +33,27 @@ ROWS = {  # the better of the two settings, cell by cell
 
 
 def write(rows: list[dict], docs: pathlib.Path) -> None:
-    """Puts the tables into `docs/methods.md` and the plot into `docs/images/accuracy.png`."""
+    """Write the tables into `docs/methods.md` and the plot into `docs/images/accuracy.png`."""
     page = docs / "methods.md"
     text = page.read_text()
     head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
-    tables = "\n\n".join(table(rows, case) for case in TITLES if _of(rows, case))
+    tables = "\n\n".join(table(rows, case) for case in TITLES if _rows_of(rows, case))
     page.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{tail}")
     plot(rows, docs / "images" / "accuracy.png")
 
 
 def table(rows: list[dict], case: tuple[str, str]) -> str:
-    """One network's Markdown table: accuracy of each method at each fraction, seconds last."""
-    rows = _of(rows, case)
+    """Return the Markdown table of a network: accuracies by method and fraction, then seconds."""
+    rows = _rows_of(rows, case)
     base = [row["accuracy"] for row in rows if row["method"] == "base"]
     whole = next(row["parameters"] for row in rows if row["method"] == "base")
     fractions = sorted({row["fraction"] for row in rows if row["method"] != "base"})
-    gone = [_gone(rows, fraction, whole) for fraction in fractions]
+    shares = [_parameters_removed(rows, fraction, whole) for fraction in fractions]
     lines = [
         f"**{TITLES[case]}**; base {np.mean(base):.2f} (mean of {len(base)}), test accuracy.",
         "",
         "| units removed (parameters) | "
-        + " | ".join(f"{100 * f:.0f} % ({g:.0f})" for f, g in zip(fractions, gone, strict=True))
+        + " | ".join(f"{100 * f:.0f} % ({g:.0f})" for f, g in zip(fractions, shares, strict=True))
         + " | seconds |",
         "|" + "---|" * (len(fractions) + 2),
     ]
@@ -66,25 +68,25 @@ def table(rows: list[dict], case: tuple[str, str]) -> str:
 
 
 def plot(rows: list[dict], file: pathlib.Path) -> None:
-    """Accuracy against the units removed, one panel for each network."""
+    """Plot accuracy against the units removed, one panel for each network."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    cases = [case for case in TITLES if _of(rows, case)]
+    cases = [case for case in TITLES if _rows_of(rows, case)]
     figure, axes = plt.subplots(2, 4, figsize=(15, 7))
     for panel in axes.flat[len(cases) :]:
         panel.axis("off")
     for case, panel in zip(cases, axes.flat, strict=False):
-        some = _of(rows, case)
-        fractions = sorted({row["fraction"] for row in some if row["method"] != "base"})
-        for place, (name, methods) in enumerate(ROWS.items()):
-            points = [(f, _best(some, methods, f)) for f in fractions]
-            points = [(100 * f, mean[0]) for f, mean in points if mean is not None]
+        measured = _rows_of(rows, case)
+        fractions = sorted({row["fraction"] for row in measured if row["method"] != "base"})
+        for number, (name, methods) in enumerate(ROWS.items()):
+            means = [(f, _best(measured, methods, f)) for f in fractions]
+            points = [(100 * f, mean[0]) for f, mean in means if mean is not None]
             if points:
-                panel.plot(*zip(*points, strict=True), marker=".", label=name, color=f"C{place}")
-        base = np.mean([row["accuracy"] for row in some if row["method"] == "base"])
+                panel.plot(*zip(*points, strict=True), marker=".", label=name, color=f"C{number}")
+        base = np.mean([row["accuracy"] for row in measured if row["method"] == "base"])
         panel.axhline(base, color="grey", linewidth=0.8)
         panel.set(title=TITLES[case].replace(", its", ",\nits"), xlabel="units removed, %")
         panel.title.set_fontsize(9)
@@ -96,19 +98,20 @@ def plot(rows: list[dict], file: pathlib.Path) -> None:
     plt.close(figure)
 
 
-def _of(rows: list[dict], case: tuple[str, str]) -> list[dict]:
+def _rows_of(rows: list[dict], case: tuple[str, str]) -> list[dict]:
     return [row for row in rows if (row["net"], row["dataset"]) == case]
 
 
-def _gone(rows: list[dict], fraction: float, whole: int) -> float:
-    some = [row["parameters"] for row in rows if row["fraction"] == fraction]
-    return 100.0 * (1.0 - np.median(some) / whole)
+def _parameters_removed(rows: list[dict], fraction: float, whole: int) -> float:
+    """Return the median share of the parameters removed, in percent."""
+    left = [row["parameters"] for row in rows if row["fraction"] == fraction]
+    return 100.0 * (1.0 - np.median(left) / whole)
 
 
 def _best(rows: list[dict], methods: tuple, fraction: float) -> tuple[float, str] | None:
-    """Mean over the seeds of the better method, and a mark where seeds are missing."""
+    """Return the mean accuracy of the better method, and a mark if seeds are missing."""
     seeds = len({row["seed"] for row in rows if row["method"] == "base"})
-    found = []
+    means = []
     for method in methods:
         values = [
             row["accuracy"]
@@ -116,5 +119,5 @@ def _best(rows: list[dict], methods: tuple, fraction: float) -> tuple[float, str
             if row["method"] == method and row["fraction"] == fraction
         ]
         if values:
-            found.append((float(np.mean(values)), "" if len(values) == seeds else "¹"))
-    return max(found, default=None)
+            means.append((float(np.mean(values)), "" if len(values) == seeds else "¹"))
+    return max(means, default=None)

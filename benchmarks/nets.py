@@ -1,8 +1,7 @@
-"""Names of networks and data sets into trained models and their images, kept on disk.
+"""Build, train and cache the networks that the benchmarks and the paper's figures prune.
 
-LeNet-5 in Caffe's form (LeCun et al. 1998), LeNet-300-100, the same with BatchNormalization or
-gelu, a small ResNet, and a perceptron on scikit-learn's digits: what the benchmarks and the
-paper's figures prune.
+They are LeNet-5 in Caffe's form (LeCun et al. 1998), LeNet-300-100 with relu, with gelu and with
+BatchNormalization, a small ResNet, a small AlexNet, and a perceptron on scikit-learn's digits.
 """
 
 import argparse
@@ -15,17 +14,17 @@ import keras
 import numpy as np
 
 layers = keras.layers
-# Images in quick mode, which trains for one epoch: to try the code, not to measure anything.
+# Training images with `--quick`, which trains for one epoch: enough to try the code.
 QUICK_IMAGES = 2000
 CLASSES = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """How a network is built and trained.
+    """Architecture and training settings of a network.
 
     Attributes:
-        build: Makes the untrained model; its outputs are logits.
+        build: Builds the untrained model; its outputs are logits.
         epochs: Passes over the training images.
         batch_size: Images in a step.
     """
@@ -36,7 +35,7 @@ class Net:
 
 
 def lenet5() -> keras.Sequential:
-    """Caffe's LeNet, 20-50-500-10: its convolutions have no activation. 431,080 parameters."""
+    """Build Caffe's LeNet, 20-50-500-10, with linear convolutions; 431,080 parameters."""
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -52,7 +51,7 @@ def lenet5() -> keras.Sequential:
 
 
 def perceptron(inputs: int, widths: tuple[int, ...], activation: str) -> keras.Sequential:
-    """Dense layers `fc1`, `fc2`, ... and a dense head of logits, `out`."""
+    """Build dense layers `fc1`, `fc2`, ... and a dense head of logits, `out`."""
     hidden = [
         layers.Dense(width, activation=activation, name=f"fc{number}")
         for number, width in enumerate(widths, 1)
@@ -62,7 +61,7 @@ def perceptron(inputs: int, widths: tuple[int, ...], activation: str) -> keras.S
 
 
 def batchnorm() -> keras.Sequential:
-    """LeNet-300-100 with a BatchNormalization before each activation."""
+    """Build LeNet-300-100 with a BatchNormalization before each activation."""
     hidden = []
     for number, width in enumerate((300, 100), 1):
         hidden += [
@@ -74,7 +73,7 @@ def batchnorm() -> keras.Sequential:
 
 
 def resnet() -> keras.Model:
-    """Six residual blocks at 16, 32 and 64 filters with BatchNormalization. 176,090 parameters."""
+    """Build six residual blocks of 16, 32 and 64 filters; 176,090 parameters."""
     inputs = keras.Input((28, 28, 1))
     hidden = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs)
     hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
@@ -86,8 +85,12 @@ def resnet() -> keras.Model:
     return keras.Model(inputs, layers.Dense(CLASSES, name="out")(hidden))
 
 
-def _residual_block(hidden, filters: int, strides: int, name: str):
-    def normalized(tensor, size, strides, suffix):
+def _residual_block(
+    hidden: keras.KerasTensor, filters: int, strides: int, name: str
+) -> keras.KerasTensor:
+    def normalized(
+        tensor: keras.KerasTensor, size: int, strides: int, suffix: str
+    ) -> keras.KerasTensor:
         layer = layers.Conv2D(
             filters, size, strides, padding="same", use_bias=False, name=f"{name}_{suffix}"
         )
@@ -101,9 +104,10 @@ def _residual_block(hidden, filters: int, strides: int, name: str):
 
 
 def alexnet() -> keras.Sequential:
-    """AlexNet's eight layers for 28x28 pixels: 1/16 of its dense widths, 1/8 to 1/4 of its filters.
+    """Build AlexNet's eight layers for 28x28 pixels; 282,050 parameters.
 
-    As there, the flattened image is 2.25 times as wide as fc6 and fc7. 282,050 parameters.
+    It has 1/16 of AlexNet's dense widths and 1/8 to 1/4 of its filters. The flattened image is 2.25
+    times as wide as fc6 and fc7, as in AlexNet.
     """
     body = []
     for number, filters in enumerate((12, 32, 48, 48, 64), 1):
@@ -134,23 +138,28 @@ DATASETS = {name: ("digits",) if name == "digits" else IMAGES for name in NETS}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Images in [0, 1], float32, and their labels, int64."""
+    """Images and their labels.
+
+    Attributes:
+        x: Float32 array of images with values in [0, 1], the first axis counting images.
+        y: Int64 array of labels, shape `(images,)`.
+    """
 
     x: np.ndarray
     y: np.ndarray
 
     def shaped_for(self, model: keras.Model) -> "Split":
-        """The same images in the input shape of a model."""
+        """Return the same images in the input shape of a model."""
         return Split(self.x.reshape(-1, *model.input_shape[1:]), self.y)
 
 
 def load_data(dataset: str, data_dir: str | None = None) -> tuple[Split, Split]:
-    """Training and test images; nothing is ever downloaded.
+    """Load training and test images from disk, without downloading anything.
 
     Args:
         dataset: `"mnist"` or `"fashion_mnist"`, read through tensorflow-datasets, or `"digits"`,
             which comes with scikit-learn (1,297 to train, 500 to test).
-        data_dir: Folder of the prepared data sets; None for the variable TFDS_DATA_DIR.
+        data_dir: Folder of the prepared data sets; default: the environment variable TFDS_DATA_DIR.
 
     Raises:
         FileNotFoundError: If the data set isn't in the folder.
@@ -165,8 +174,8 @@ def load_data(dataset: str, data_dir: str | None = None) -> tuple[Split, Split]:
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
     if not data_dir or not (pathlib.Path(data_dir) / dataset).is_dir():
         raise FileNotFoundError(
-            f"No prepared data set {dataset!r}. Give the folder of tensorflow-datasets with "
-            f"`--data-dir` or TFDS_DATA_DIR. Received: data_dir={data_dir!r}"
+            f"There is no prepared data set {dataset!r}. Pass the folder of tensorflow-datasets as "
+            f"`--data-dir`, or set TFDS_DATA_DIR. Received: data_dir={data_dir!r}"
         )
     import tensorflow_datasets as tfds
 
@@ -193,22 +202,25 @@ def trained(
     data_dir: str | None = None,
     quick: bool = False,
 ) -> keras.Model:
-    """A trained network, from the cache or trained now (Adam, 1e-3, cosine) and put there.
+    """Load a trained network from the cache, or train it (Adam, 1e-3, cosine) and save it there.
 
     Args:
-        name: One of `NETS`.
-        dataset: One of `DATASETS[name]`.
-        seed: Of the initial weights and the order of the images.
-        cache: Folder of the trained models; made where it doesn't exist.
-        data_dir: As in `load_data`.
-        quick: One epoch on 2,000 images.
+        name: A key of `NETS`.
+        dataset: A data set of `DATASETS[name]`.
+        seed: Seed of the initial weights and of the order of the images.
+        cache: Folder of the trained models; it is created if it doesn't exist.
+        data_dir: Folder of the prepared data sets, as in `load_data`.
+        quick: Whether to train for one epoch on 2,000 images.
 
     Raises:
         ValueError: If the network isn't made for the data set.
-        FileNotFoundError: If the data set isn't there.
+        FileNotFoundError: If the data set isn't in its folder.
     """
     if dataset not in DATASETS.get(name, ()):
-        raise ValueError(f"No such network. Received: name={name!r}, dataset={dataset!r}")
+        raise ValueError(
+            f"There is no such network. Use a pair of `DATASETS`: {DATASETS}. "
+            f"Received: name={name!r}, dataset={dataset!r}"
+        )
     file = pathlib.Path(cache) / f"{name}-{dataset}-{seed}{'-quick' if quick else ''}.keras"
     if file.exists():
         return keras.saving.load_model(file)
@@ -232,13 +244,13 @@ def trained(
 
 
 def accuracy(model: keras.Model, split: Split) -> float:
-    """Share of the images that the model's largest output names rightly, in percent."""
+    """Return the share of the images that the model classifies correctly, in percent."""
     outputs = model.predict(split.shaped_for(model).x, batch_size=1000, verbose=0)
     return 100.0 * float(np.mean(np.argmax(outputs, axis=1) == split.y))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that everything which uses these networks shares."""
-    parser.add_argument("--data-dir", help="TFDS folder (default: the variable TFDS_DATA_DIR)")
+    """Add the options of every script that uses these networks."""
+    parser.add_argument("--data-dir", help="TFDS folder; default: the variable TFDS_DATA_DIR")
     parser.add_argument("--cache", default="trained", help="folder of the trained models")
-    parser.add_argument("--quick", action="store_true", help="1 epoch, 2,000 images: a trial")
+    parser.add_argument("--quick", action="store_true", help="train for one epoch on 2,000 images")

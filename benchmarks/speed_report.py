@@ -1,4 +1,7 @@
-"""What `benchmarks/speed.py` found into the table and the plot of `docs/performance.md`."""
+"""Write the table and the plot of `docs/performance.md` from the results of `benchmarks.speed`.
+
+`python -m benchmarks.speed --report` runs it.
+"""
 
 import pathlib
 
@@ -17,7 +20,7 @@ COLUMNS = {
 
 
 def write(text: str, results: list[dict], docs: pathlib.Path) -> None:
-    """Puts the text between two markers, and the plot into `docs/images/speed.png`."""
+    """Write the text between the page's two markers, and the plot to `docs/images/speed.png`."""
     page = docs / "performance.md"
     before, rest = page.read_text().split(BEGIN)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
@@ -25,36 +28,39 @@ def write(text: str, results: list[dict], docs: pathlib.Path) -> None:
 
 
 def table(results: list[dict]) -> str:
-    """Markdown, one row for each case; of several processes the span of the Saliency plan, too."""
-    columns = {key: title for key, title in COLUMNS.items() if any(key in one for one in results)}
+    """Return the Markdown table, one row for each case.
+
+    If a case ran in several processes, the Saliency plan's cell shows the range of their medians.
+    """
+    columns = {key: title for key, title in COLUMNS.items() if any(key in case for case in results)}
     titles = ["layers", "Gram products, s", *columns.values(), "peak, GB"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for one in results:
-        cells = {key: f"{one[key]:.2f}" if key in one else "–" for key in columns}
-        alone = one["saliency in each process"]
-        if len(alone) > 1:
-            cells["saliency"] += f" ({min(alone):.2f} to {max(alone):.2f})"
-        name, products = "-".join(map(str, one["widths"])), f"{one['seconds']['gram']:.3f}"
-        row = [name, products, *cells.values(), f"{one['peak'] / 1e9:.1f}"]
+    for case in results:
+        cells = {key: f"{case[key]:.2f}" if key in case else "–" for key in columns}
+        medians = case["saliency in each process"]
+        if len(medians) > 1:
+            cells["saliency"] += f" ({min(medians):.2f} to {max(medians):.2f})"
+        name, products = "-".join(map(str, case["widths"])), f"{case['seconds']['gram']:.3f}"
+        row = [name, products, *cells.values(), f"{case['peak'] / 1e9:.1f}"]
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 
 def slopes(results: list[dict]) -> str:
-    """How seconds grow with the width, over the square cases: `d log t / d log n`."""
-    found = {}
+    """Fit the growth of the seconds with the width, `d log t / d log n`, over the square cases."""
+    slope_of = {}
     for stage in ("gram", "saliency", "apply", "moments"):
         points = _points(results, stage)
         if len(points) > 1:
-            found[stage] = np.polyfit(*np.log(np.array(points)).T, 1)[0]
-    if not found:
+            slope_of[stage] = np.polyfit(*np.log(np.array(points)).T, 1)[0]
+    if not slope_of:
         return ""
-    parts = [f"{stage} {slope:.2f}" for stage, slope in found.items()]
+    parts = [f"{stage} {slope:.2f}" for stage, slope in slope_of.items()]
     return f"Log-log slopes over the widths: {', '.join(parts)}."
 
 
 def plot(results: list[dict], path: pathlib.Path) -> None:
-    """Seconds against the width."""
+    """Plot the seconds against the width."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -72,9 +78,9 @@ def plot(results: list[dict], path: pathlib.Path) -> None:
 
 
 def _points(results: list[dict], stage: str) -> list[tuple[int, float]]:
-    """Widths and seconds of a stage, over the cases of one layer as wide as its inputs."""
+    """Return widths and seconds of a stage in the square cases, which prune one layer."""
     return [
-        (one["widths"][1], one["seconds"][stage])
-        for one in results
-        if len(one["widths"]) == 3 and stage in one["seconds"]
+        (case["widths"][1], case["seconds"][stage])
+        for case in results
+        if len(case["widths"]) == 3 and stage in case["seconds"]
     ]

@@ -1,4 +1,4 @@
-"""Registers a rule for a layer of one's own, so that units are pruned through it.
+"""Register a rule for a custom layer, so that units in front of it are pruned.
 
 The layer scales each channel, as the blocks of ConvNeXt do. Without a rule it is a barrier.
 """
@@ -14,7 +14,7 @@ from keras_dfprune import rules
 
 @keras.saving.register_keras_serializable("examples")
 class LayerScale(keras.layers.Layer):
-    """`y = gamma * x` with one gamma for each channel."""
+    """Scale of each channel: `y = gamma * x`."""
 
     def build(self, input_shape):
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma")
@@ -24,7 +24,7 @@ class LayerScale(keras.layers.Layer):
 
 
 class LayerScaleRule(rules.ElementwiseRule):
-    """Each feature is multiplied by its own gamma, which is cut along with it."""
+    """Multiplies each feature by its own gamma, which is cut along with it."""
 
     types = (LayerScale,)
     axes = {"gamma": ("in",)}  # what each axis of a weight counts: features of the input
@@ -40,7 +40,7 @@ class LayerScaleRule(rules.ElementwiseRule):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="no difference here")
+    parser.add_argument("--quick", action="store_true", help="no shorter version here")
     parser.parse_args(argv)
 
     keras.utils.set_random_seed(0)

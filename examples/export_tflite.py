@@ -1,6 +1,7 @@
-"""Prunes and writes `.tflite` files, float32 and quantized, with their size and accuracy.
+"""Prune a model, export it as `.tflite` files, and print their sizes and accuracies.
 
-Needs `pip install "keras_dfprune[demo,litert]"`.
+`python examples/export_tflite.py`. The files are float32 and quantized in three ways. Needs
+`pip install "keras_dfprune[demo,litert]"`.
 """
 
 import argparse
@@ -13,10 +14,12 @@ import keras_dfprune as dfprune
 from keras_dfprune.cli.demo import load_digits, train_digits
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=pathlib.Path, default=".", help="folder; default: here")
-    parser.add_argument("--quick", action="store_true", help="a shorter, worse training")
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--output", type=pathlib.Path, default=".", help="default: the current folder"
+    )
+    parser.add_argument("--quick", action="store_true", help="train for two epochs only")
     options = parser.parse_args(argv)
 
     train, test = load_digits()
@@ -25,14 +28,14 @@ def main(argv=None):
     for name, net in (("trained", model), ("pruned", pruned)):
         for quantize in (None, "dynamic", "float16", "int8"):
             path = options.output / f"{name}-{quantize or 'float32'}.tflite"
-            # Only int8 needs data: the ranges of the activations are read from it.
+            # Only int8 needs data: it measures the ranges of the activations.
             rows = train[0][:200] if quantize == "int8" else None
             result = dfprune.export(net, path, quantize=quantize, representative_data=rows)
             print(f"{path}: {result.bytes:,} bytes, accuracy {accuracy(path, *test):.4f}")
 
 
-def accuracy(path, x, y):
-    """Runs a .tflite file on one image after the other."""
+def accuracy(path: pathlib.Path, x: np.ndarray, y: np.ndarray) -> float:
+    """Return the accuracy of a `.tflite` file, which runs on one image at a time."""
     runner = Interpreter(str(path)).get_signature_runner()
     (name,) = runner.get_input_details()
     logits = [next(iter(runner(**{name: row[None]}).values()))[0] for row in x]

@@ -1,7 +1,7 @@
-"""Data-free structured pruning for Keras 3: a trained model in, narrower layers out.
+"""Prune trained Keras 3 models without data: the same models with narrower layers.
 
-Public names are loaded when they are first used (PEP 562), so importing this package needs
-neither TensorFlow nor Keras.
+Importing this package loads neither TensorFlow nor Keras. A public name is loaded when it is first
+used (PEP 562).
 
 >>> import keras_dfprune as dfprune
 >>> dfprune.__version__
@@ -68,14 +68,16 @@ __all__ = sorted(_MODULES)  # noqa: PLE0605 - type checkers read the imports abo
 
 def __getattr__(name: str) -> Any:
     """Load a public name, or the folder of rules, when it is first used."""
-    if name == "rules" or name in _MODULES:
-        importlib.import_module("keras_dfprune.graph.backend").require_tensorflow()
-        module = importlib.import_module(f"keras_dfprune.{_MODULES.get(name, name)}")
-        value = module if name == "rules" else getattr(module, name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'keras_dfprune' has no attribute '{name}'")
+    if name not in _MODULES and name != "rules":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from keras_dfprune.graph.backend import require_tensorflow
+
+    require_tensorflow()
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    value = module if name == "rules" else getattr(module, name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "rules"])
+    return sorted({*globals(), *__all__, "rules"})

@@ -1,4 +1,4 @@
-"""`python -m keras_dfprune` is the command `keras-dfprune`, which starts faster."""
+"""Run the command line: `python -m keras_dfprune` is the command `keras-dfprune`."""
 
 import sys
 

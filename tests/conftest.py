@@ -1,4 +1,4 @@
-"""What every test runs on: a quiet TensorFlow on four logical CPUs, data only if prepared."""
+"""Set TensorFlow up for all tests, quiet and with four logical CPUs, and provide fixtures."""
 
 import os
 import pathlib
@@ -9,8 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-# Four devices on one CPU, for the tests of device placement and of MirroredStrategy. It has to
-# happen before TensorFlow runs its first op, so here.
+# Four devices on one CPU, for the tests of device placement and of MirroredStrategy. TensorFlow
+# allows this only before its first operation.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration() for _ in range(4)],
@@ -19,8 +19,10 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(scope="session")
 def strategy() -> tf.distribute.MirroredStrategy:
-    """One for all tests: a second one in a process counts its collective operations from the same
-    number, and TensorFlow then finds other shapes under it ("Shape mismatch in the collective").
+    """Return the strategy of all tests.
+
+    There is only one: a second one in a process numbers its collective operations from the same
+    start, and TensorFlow then complains about their shapes ("Shape mismatch in the collective").
     """
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(devices)
@@ -28,7 +30,7 @@ def strategy() -> tf.distribute.MirroredStrategy:
 
 @pytest.fixture(scope="session")
 def tfds_data_dir() -> str:
-    """Folder with prepared TFDS data sets (MNIST among them), from TFDS_DATA_DIR; else a skip."""
+    """Return the folder TFDS_DATA_DIR with prepared TFDS data sets, or skip the test."""
     folder = os.environ.get("TFDS_DATA_DIR", "")
     if not folder:
         pytest.skip("needs prepared data: TFDS_DATA_DIR is not set")
@@ -40,5 +42,5 @@ def tfds_data_dir() -> str:
 
 @pytest.fixture
 def seeded() -> None:
-    """Weights that Keras draws are the same whenever the test runs."""
+    """Seed the weights that Keras draws."""
     tf.keras.utils.set_random_seed(7)

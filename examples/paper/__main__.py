@@ -1,4 +1,7 @@
-"""The command line: `python -m examples.paper list | run NAME ... | all`."""
+"""Reproduce the figures and tables of the paper.
+
+`python -m examples.paper list | run NAME ... | all` from the repository root.
+"""
 
 import argparse
 import importlib
@@ -8,15 +11,15 @@ import time
 
 from examples.paper.settings import SEEDS, Settings
 
-# name: (module, title). A module is loaded when its turn comes, TensorFlow with it.
+# Module and title by name. A module, and TensorFlow with it, is only loaded when it is run.
 SCRIPTS = {
     "figure1": ("figure1", "the toy example: two equal weight-sets"),
     "links": ("links", "Lemma 1, and Optimal Brain Damage as a special case"),
-    "figure2": ("figure2", "the saliency curve over the test error; the histogram's mode"),
-    "figure3": ("figure3", "against Optimal Brain Damage and Optimal Brain Surgeon"),
+    "figure2": ("figure2", "saliency curve and test error; histogram of the saliencies"),
+    "figure3": ("figure3", "Saliency, Optimal Brain Damage and Optimal Brain Surgeon"),
     "figure4": ("figure4", "with and without the surgery"),
     "table1": ("table1", "LeNet-5 on MNIST"),
-    "table1-more": ("table1_more", "the same with Fashion-MNIST and LeNet-300-100"),
+    "table1-more": ("table1_more", "table 1 with Fashion-MNIST and LeNet-300-100"),
     "table2": ("table2", "AlexNet's fc6 and fc7 at full size"),
     "table2-small": ("table2_small", "AlexNet's shape, small, on Fashion-MNIST"),
 }
@@ -49,10 +52,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m examples.paper", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.paper", description=__doc__.splitlines()[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what there is")
-    for command, text in (("run", "some of them"), ("all", "all of them")):
+    commands.add_parser("list", help="list the names")
+    for command, text in (("run", "run the named scripts"), ("all", "run all scripts")):
         sub = commands.add_parser(command, help=text)
         if command == "run":
             sub.add_argument("names", nargs="+", choices=SCRIPTS, metavar="NAME")
@@ -62,11 +67,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--output", type=pathlib.Path, default=pathlib.Path("results/paper"), help="folder")
-    add("--quick", action="store_true", help="run on less, in seconds, to see that it runs")
-    add("--data-dir", default=os.environ.get("TFDS_DATA_DIR"), help="TFDS folder with the data")
-    add("--cache", type=pathlib.Path, default=pathlib.Path("trained"), help="trained models")
-    add("--models", type=int, default=len(SEEDS), help="trained models, seeds 0, 1, ...")
+    add(
+        "--output",
+        type=pathlib.Path,
+        default=pathlib.Path("results/paper"),
+        help="folder of the results",
+    )
+    add("--quick", action="store_true", help="a small run of seconds, to try the scripts")
+    add("--data-dir", default=os.environ.get("TFDS_DATA_DIR"), help="TFDS folder")
+    add(
+        "--cache",
+        type=pathlib.Path,
+        default=pathlib.Path("trained"),
+        help="folder of trained models",
+    )
+    add("--models", type=int, default=len(SEEDS), help="models to train, seeds 0, 1, ...")
     add("--spambase", type=pathlib.Path, help="spambase.data of the UCI repository, for figure3")
     add("--weights", type=pathlib.Path, help="AlexNet's weights (.npz), for table2")
     add("--imagenet", help="TFDS folder with imagenet2012, for table2")

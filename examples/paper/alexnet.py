@@ -1,4 +1,4 @@
-"""AlexNet as Caffe has it (Krizhevsky et al. 2012), its weights from a file, ImageNet from TFDS."""
+"""Build AlexNet in Caffe's form (Krizhevsky et al. 2012) and read its weights and ImageNet."""
 
 import pathlib
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ import tensorflow as tf
 layers = keras.layers
 SIZE = 227
 FEATURES, DENSE, CLASSES = 9216, 4096, 1000
-# conv1 to conv5; the second, fourth and fifth see half of the channels at a time
+# Parameters of conv1 to conv5. Each filter of conv2, conv4 and conv5 reads half of the channels.
 CONVOLUTIONS = 34_944 + 307_456 + 885_120 + 663_936 + 442_624
 _NAMES = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-_MEAN_BGR = (104.0, 117.0, 123.0)  # of ImageNet, as Caffe's models subtract it
+_MEAN_BGR = (104.0, 117.0, 123.0)  # of ImageNet; Caffe's models subtract it
 
 
 def head(divide: int = 1) -> keras.Sequential:
-    """fc6, fc7 and fc8 alone, with random weights (Glorot).
+    """Build fc6, fc7 and fc8 alone, with random weights (Glorot).
 
     Args:
-        divide: Makes all widths smaller, for a trial.
+        divide: Divisor of all widths, for a small run.
     """
     return keras.Sequential(
         [
@@ -34,21 +34,22 @@ def head(divide: int = 1) -> keras.Sequential:
 
 
 def alexnet(divide: int = 1) -> keras.Sequential:
-    """The whole net on `(227, 227, 3)` BGR images less the mean; 60,965,224 parameters.
+    """Build the whole network on BGR images `(227, 227, 3)` less the mean; 60,965,224 parameters.
 
     Args:
-        divide: Makes the filters fewer and fc6 and fc7 narrower, for a trial; 1 to 16.
+        divide: Divisor of the filters and of the units of fc6 and fc7, for a small run; 1 to 16.
     """
 
-    def conv(number, filters, size, **options):
+    def conv(number: int, filters: int, size: int, **options: object) -> keras.layers.Layer:
         name = f"conv{number}"
         return layers.Conv2D(filters // divide, size, activation="relu", name=name, **options)
 
-    def dense(number):
+    def dense(number: int) -> keras.layers.Layer:
         return layers.Dense(DENSE // divide, activation="relu", name=f"fc{number}")
 
-    # Local response normalisation over 5 channels; Caffe divides its alpha, 1e-4, by their number.
-    def norm(number):
+    # Local response normalisation over 5 channels. alpha is 2e-5, since Caffe divides its alpha of
+    # 1e-4 by the number of channels.
+    def norm(number: int) -> keras.layers.Layer:
         return layers.Lambda(_normalise, name=f"norm{number}")
 
     return keras.Sequential(
@@ -75,15 +76,15 @@ def alexnet(divide: int = 1) -> keras.Sequential:
     )
 
 
-def _normalise(x):
+def _normalise(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.local_response_normalization(x, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
 
 
 def load_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Reads `conv1/kernel`, `conv1/bias`, ..., `fc8/bias` from an `.npz` file into `alexnet()`.
+    """Load `conv1/kernel`, `conv1/bias`, ..., `fc8/bias` from an `.npz` file into `alexnet()`.
 
-    Kernels as Keras has them: `(height, width, channels, filters)` and `(inputs, units)`, the
-    inputs of fc6 in the order height, width, channel.
+    Kernels have the shapes of Keras, `(height, width, channels, filters)` and `(inputs, units)`.
+    The inputs of fc6 are in the order height, width, channel.
 
     Raises:
         ValueError: If an array is missing or has another shape.
@@ -91,17 +92,19 @@ def load_weights(model: keras.Model, path: pathlib.Path) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         missing = {f"{n}/{part}" for n in _NAMES for part in ("kernel", "bias")} - set(arrays)
         if missing:
-            raise ValueError(f"'{path}' lacks {', '.join(sorted(missing))}. It has {list(arrays)}.")
+            raise ValueError(
+                f"'{path}' lacks {', '.join(sorted(missing))}. Received the arrays {list(arrays)}"
+            )
         for name in _NAMES:
             model.get_layer(name).set_weights([arrays[f"{name}/kernel"], arrays[f"{name}/bias"]])
 
 
 def imagenet(folder: str, images: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of the validation images, made as Caffe makes them: 256 x 256, its middle, BGR.
+    """Yield batches of validation images, prepared as in Caffe: 256 x 256, centre crop, BGR.
 
     Args:
         folder: TFDS folder with `imagenet2012`; nothing is downloaded.
-        images: How many; None for all 50,000.
+        images: Number of images; default: all 50,000.
     """
     import tensorflow_datasets as tfds
 
@@ -109,7 +112,7 @@ def imagenet(folder: str, images: int | None = None) -> Iterator[tuple[np.ndarra
         "imagenet2012", split="validation", data_dir=folder, download=False, as_supervised=True
     )
 
-    def prepare(image, label):
+    def prepare(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = tf.image.resize(image, (256, 256))
         image = tf.image.resize_with_crop_or_pad(image, SIZE, SIZE)
         return image[..., ::-1] - tf.constant(_MEAN_BGR), label
@@ -118,8 +121,10 @@ def imagenet(folder: str, images: int | None = None) -> Iterator[tuple[np.ndarra
     return data.map(prepare).batch(50).prefetch(2).as_numpy_iterator()
 
 
-def top_errors(models: list[keras.Model], batches) -> list[tuple[float, float]]:
-    """Top-1 and top-5 error of each model, in percent, in one pass over the images."""
+def top_errors(
+    models: list[keras.Model], batches: Iterator[tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[float, float]]:
+    """Measure top-1 and top-5 error of each model, in percent, in one pass over the images."""
     wrong, seen = np.zeros((len(models), 2)), 0
     for x, y in batches:
         seen += len(y)

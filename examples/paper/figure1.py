@@ -1,23 +1,27 @@
-"""Figure 1, the toy example: two units with equal weight-sets, before and after the surgery.
+"""Draw Figure 1: a toy network with two equal weight-sets, before and after the surgery.
 
-`W_i = W_j`, so unit j goes and `a_i <- a_i + a_j`: the outputs are the same (Section 3).
+Because `W_i = W_j`, unit j is removed and `a_i <- a_i + a_j`: the outputs stay equal (Section 3).
 """
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
+from matplotlib.axes import Axes
 
 import keras_dfprune as dfprune
 from examples.paper.results import new_figure, write_figure, write_table
 from examples.paper.settings import Settings
 
+Point = tuple[float, float]
 _INCOMING = np.array([[0.8, -0.5, 0.8, 0.3], [-0.6, 0.9, -0.6, 0.7], [0.4, 0.2, 0.4, -0.8]])
 _BIAS = np.array([0.1, -0.2, 0.1, 0.3])
 _OUTGOING = np.array([[0.7, -0.4], [0.5, 0.6], [-0.2, 0.9], [0.8, -0.3]])
-_TWINS = (0, 2)  # the units whose weight-sets, biases included, are equal
+_EQUAL = (0, 2)  # units with equal weight-sets, biases included
 
 
 def run(settings: Settings) -> dict[str, float]:
-    """Draws both nets and compares their outputs on 1,000 random inputs."""
+    """Draw both networks and compare their outputs on 1,000 random inputs."""
     model = toy_net()
     plan = dfprune.plan(model, tolerance=0)
     pruned = plan.apply(model)
@@ -40,7 +44,7 @@ def run(settings: Settings) -> dict[str, float]:
 
 
 def toy_net() -> keras.Model:
-    """Three inputs, four relu units of which two are twins, two outputs."""
+    """Build three inputs, four relu units of which two have equal weight-sets, and two outputs."""
     model = keras.Sequential(
         [
             keras.Input((3,)),
@@ -61,18 +65,23 @@ def _largest_change(model: keras.Model, other: keras.Model, x: np.ndarray) -> fl
     return float(np.abs(model.predict(x, verbose=0) - other.predict(x, verbose=0)).max())
 
 
-def _draw(axes, incoming: np.ndarray, outgoing: np.ndarray, units, title: str) -> None:
-    """One net, inputs on the left; line width is the size of a weight, dashed a negative one."""
+def _draw(
+    axes: Axes, incoming: np.ndarray, outgoing: np.ndarray, units: Sequence[int], title: str
+) -> None:
+    """Draw a network, inputs on the left.
+
+    Line widths are the sizes of the weights; dashed lines are negative weights.
+    """
     inputs, hidden, outputs = (_heights(count) for count in (3, 4, 2))
     for column, unit in enumerate(units):
-        color = "C3" if unit in _TWINS else "0.6"
-        place = (1, hidden[unit])
+        color = "C3" if unit in _EQUAL else "0.6"
+        position = (1, hidden[unit])
         for height, weight in zip(inputs, incoming[:, column], strict=True):
-            _edge(axes, (0, height), place, weight, color)
+            _edge(axes, (0, height), position, weight, color)
         for height, weight in zip(outputs, outgoing[column], strict=True):
-            _edge(axes, place, (2, height), weight, color)
-            _label(axes, place, (2, height), weight, color if unit in _TWINS else "0.35")
-        _node(axes, *place, f"$h_{unit + 1}$", "#f6c9c9" if unit in _TWINS else "white")
+            _edge(axes, position, (2, height), weight, color)
+            _label(axes, position, (2, height), weight, color if unit in _EQUAL else "0.35")
+        _node(axes, *position, f"$h_{unit + 1}$", "#f6c9c9" if unit in _EQUAL else "white")
     for x, heights, letter in ((0, inputs, "x"), (2, outputs, "z")):
         for number, height in enumerate(heights, start=1):
             _node(axes, x, height, f"${letter}_{number}$", "white")
@@ -80,7 +89,7 @@ def _draw(axes, incoming: np.ndarray, outgoing: np.ndarray, units, title: str) -
     axes.axis("off")
 
 
-def _node(axes, x: float, y: float, text: str, face: str) -> None:
+def _node(axes: Axes, x: float, y: float, text: str, face: str) -> None:
     axes.plot(x, y, "o", markersize=24, markerfacecolor=face, markeredgecolor="0.2")
     axes.text(x, y, text, ha="center", va="center", fontsize=11)
 
@@ -89,14 +98,16 @@ def _heights(count: int) -> np.ndarray:
     return 1.5 + (count - 1) / 2 - np.arange(count)
 
 
-def _edge(axes, start, end, weight: float, color: str) -> None:
+def _edge(axes: Axes, start: Point, end: Point, weight: float, color: str) -> None:
     style = "-" if weight >= 0 else "--"
     axes.plot(
         *zip(start, end, strict=True), style, color=color, linewidth=3 * abs(weight), zorder=0
     )
 
 
-def _label(axes, start, end, weight: float, color: str) -> None:
-    where = np.array(start) * 0.72 + np.array(end) * 0.28
+def _label(axes: Axes, start: Point, end: Point, weight: float, color: str) -> None:
+    position = np.array(start) * 0.72 + np.array(end) * 0.28
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.text(*where, f"{weight:+.1f}", fontsize=8, color=color, ha="center", va="center", bbox=box)
+    axes.text(
+        *position, f"{weight:+.1f}", fontsize=8, color=color, ha="center", va="center", bbox=box
+    )

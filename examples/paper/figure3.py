@@ -1,9 +1,11 @@
-"""Figure 3: whole units by the paper's saliency against single weights by OBD and OBS.
+"""Draw Figure 3: removal of units by saliency, and of single weights by OBD and OBS.
 
-Small nets with one hidden layer on tabular data: test error against weights removed, and the time
-that each way takes. OBD and OBS see the training set, the paper's method sees no data (Section 5).
+It shows test error against weights removed for small networks with one hidden layer on tabular
+data, and writes the time that each method takes. OBD and OBS use the training set; the paper's
+method uses no data (Section 5).
 """
 
+import dataclasses
 import pathlib
 import time
 
@@ -22,27 +24,42 @@ from examples.paper.results import (
 from examples.paper.second_order import SmallNet, brain_damage, brain_surgeon
 from examples.paper.settings import Settings
 
-WAYS = ("OBD", "OBS", "ours, raw", "ours, normalised")
+METHODS = ("OBD", "OBS", "ours, raw", "ours, normalised")
 _HIDDEN = 20
-_POINTS = 30  # of the curves over single weights
+_POINTS = 30  # points of the curves over single weights
+
+Table = tuple[np.ndarray, np.ndarray]  # inputs and classes
 
 
-def run(settings: Settings) -> dict[str, dict]:
-    """One panel for each data set; returns curves and CPU seconds."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """Curves and times of a data set, by method.
+
+    Attributes:
+        curves: Numbers of weights removed, and test errors in percent, shape `(seeds, counts)`.
+        seconds: CPU seconds of choosing all removals, one number for each seed.
+    """
+
+    curves: dict[str, tuple[list[int], np.ndarray]]
+    seconds: dict[str, list[float]]
+
+
+def run(settings: Settings) -> dict[str, Comparison]:
+    """Draw a panel for each data set; return curves and CPU seconds."""
     data = tables(settings)
     figure, axes = new_figure(5 * len(data), 4, columns=len(data))
     results, rows, times = {}, [], []
     for panel, (name, (train, test)) in zip(axes, data.items(), strict=True):
-        curves, seconds = _compare(name, train, test, settings)
-        results[name] = {"curves": curves, "seconds": seconds}
-        for way in WAYS:
-            counts, errors = curves[way]
-            panel.plot(counts, errors.mean(axis=0), "-o", markersize=2, label=way)
+        comparison = results[name] = _compare(name, train, test, settings)
+        for method in METHODS:
+            counts, errors = comparison.curves[method]
+            panel.plot(counts, errors.mean(axis=0), "-o", markersize=2, label=method)
             rows += [
-                (name, way, count, f"{error:.2f}")
+                (name, method, count, f"{error:.2f}")
                 for count, error in zip(counts, errors.mean(axis=0), strict=True)
             ]
-            times.append((name, way, mean_and_spread(1000 * np.array(seconds[way]), 1)))
+            milliseconds = [1000 * seconds for seconds in comparison.seconds[method]]
+            times.append((name, method, mean_and_spread(milliseconds, 1)))
         panel.set(title=f"{name}: mean of {len(settings.seeds)} nets", xlabel="weights removed")
         panel.set(ylabel="test error [%]")
         panel.grid(alpha=0.3)
@@ -55,39 +72,42 @@ def run(settings: Settings) -> dict[str, dict]:
     return results
 
 
-def tables(settings: Settings) -> dict[str, tuple]:
-    """Name to `((x, y) to train, (x, y) to test)`, standardised by the training rows."""
+def tables(settings: Settings) -> dict[str, tuple[Table, Table]]:
+    """Load the data sets by name, each split into rows to train and rows to test.
+
+    Inputs are standardised by the mean and deviation of the training rows.
+    """
     import sklearn.datasets
 
     cancer = sklearn.datasets.load_breast_cancer()
     digits = sklearn.datasets.load_digits()
-    found = {
+    data = {
         "breast cancer": _split(cancer.data, cancer.target),
         "digits": _split(digits.data, digits.target),
     }
     if settings.spambase is not None:
-        found["spambase"] = _split(*read_spambase(settings.spambase))
-    return found
+        data["spambase"] = _split(*read_spambase(settings.spambase))
+    return data
 
 
-def read_spambase(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
-    """The file of the UCI repository: 57 numbers and the class in each line, commas between.
+def read_spambase(path: pathlib.Path) -> Table:
+    """Read the file of the UCI repository: 57 numbers and the class in each line, with commas.
 
-    The numbers are frequencies and lengths with long tails: `log(1 + x)` of them.
+    The numbers are frequencies and lengths with long tails, so `log(1 + x)` is taken of them.
 
     Raises:
-        ValueError: If the file has another form.
+        ValueError: If the file has other columns or values.
     """
     table = np.loadtxt(path, delimiter=",", ndmin=2)
     if table.shape[1] != 58 or not np.isin(table[:, -1], (0, 1)).all() or table[:, :-1].min() < 0:
         raise ValueError(
-            "Spambase has 57 numbers that aren't negative and a class, 0 or 1, in each line. "
-            f"Received: {path} with {table.shape[1]} columns"
+            "Each line of spambase.data has 57 numbers of at least 0 and a class, 0 or 1. Pass the "
+            f"file of the UCI repository. Received: {path} with {table.shape[1]} columns"
         )
     return np.log1p(table[:, :-1]), table[:, -1].astype(int)
 
 
-def _split(x: np.ndarray, y: np.ndarray) -> tuple:
+def _split(x: np.ndarray, y: np.ndarray) -> tuple[Table, Table]:
     order = np.random.default_rng(0).permutation(len(y))
     x, y, cut = x[order], y[order], len(y) * 2 // 3
     mean, spread = x[:cut].mean(axis=0), x[:cut].std(axis=0)
@@ -95,38 +115,45 @@ def _split(x: np.ndarray, y: np.ndarray) -> tuple:
     return (x[:cut], y[:cut]), (x[cut:], y[cut:])
 
 
-def _compare(name: str, train, test, settings: Settings):
-    """Curves, `way -> (counts, errors of shape (seeds, counts))`, and seconds for each way."""
-    errors, seconds = {way: [] for way in WAYS}, {way: [] for way in WAYS}
-    grid = {}
+def _compare(name: str, train: Table, test: Table, settings: Settings) -> Comparison:
+    """Train a network for each seed and prune it by every method."""
+    errors: dict[str, list[list[float]]] = {method: [] for method in METHODS}
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    counts: dict[str, list[int]] = {}
     for seed in progress(f"figure3, {name}", settings.seeds):
         model = _train(train, seed, settings.quick)
         net = SmallNet.of(model.get_weights())
-        grid["OBD"] = _grid(len(net.weights), 5 if settings.quick else _POINTS)
-        grid["OBS"] = grid["OBD"]
-        dfprune.plan(model, sparsity=0.5)  # the first call also warms TensorFlow up
-        for way in WAYS:
-            if way in ("OBD", "OBS"):
-                function = brain_damage if way == "OBD" else brain_surgeon
+        grid = _grid(len(net.weights), 5 if settings.quick else _POINTS)
+        dfprune.plan(model, sparsity=0.5)  # TensorFlow's first call takes longer
+        for method in METHODS:
+            if method in ("OBD", "OBS"):
+                prune = brain_damage if method == "OBD" else brain_surgeon
                 start = time.process_time()
-                nets = function(net, train[0], grid[way])
-                seconds[way].append(time.process_time() - start)
+                counts[method], nets = grid, prune(net, train[0], grid)
+                spent = time.process_time() - start
             else:
-                method = dfprune.Saliency(normalize="auto" if "norm" in way else False)
-                grid[way], nets, spent = _ours(model, net, method)
-                seconds[way].append(spent)
-            errors[way].append([sparse.error(*test) for sparse in nets])
-    return {way: (grid[way], np.array(errors[way])) for way in WAYS}, seconds
+                normalize = "auto" if method == "ours, normalised" else False
+                saliency = dfprune.Saliency(normalize=normalize)
+                counts[method], nets, spent = _remove_units(model, net, saliency)
+            seconds[method].append(spent)
+            errors[method].append([sparse.error(*test) for sparse in nets])
+    curves = {method: (counts[method], np.array(errors[method])) for method in METHODS}
+    return Comparison(curves, seconds)
 
 
 def _grid(weights: int, points: int) -> list[int]:
+    """Return evenly spaced numbers of weights to remove."""
     return np.unique(np.linspace(0, weights * 0.98, points).astype(int)).tolist()
 
 
-def _ours(model: keras.Model, net: SmallNet, method) -> tuple[list[int], list[SmallNet], float]:
-    """The nets with 0, 1, 2, ... of their units gone; a unit takes all its weights along.
+def _remove_units(
+    model: keras.Model, net: SmallNet, method: dfprune.Saliency
+) -> tuple[list[int], list[SmallNet], float]:
+    """Remove 0, 1, 2, ... units, each with all its weights.
 
-    The CPU time is that of one plan: it orders all removals, whatever their number.
+    Returns:
+        Numbers of weights removed, the networks, and the CPU seconds of one plan, since a plan
+        orders all removals whatever their number.
     """
     inputs, hidden, outputs = net.sizes
     kernel, bias, outgoing, offset = net.arrays()
@@ -141,7 +168,7 @@ def _ours(model: keras.Model, net: SmallNet, method) -> tuple[list[int], list[Sm
     return [removed * (inputs + 1 + outputs) for removed in range(hidden)], nets, spent
 
 
-def _train(data, seed: int, quick: bool) -> keras.Model:
+def _train(data: Table, seed: int, quick: bool) -> keras.Model:
     x, y = data
     keras.utils.set_random_seed(seed)
     hidden = keras.layers.Dense(6 if quick else _HIDDEN, activation="relu", name="hidden")

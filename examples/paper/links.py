@@ -1,24 +1,27 @@
-"""The links: Optimal Brain Damage as the special case W_i = 0, and Lemma 1 on every activation.
+"""Compare the saliency with Optimal Brain Damage, and check Lemma 1 on every activation.
 
-`s_ij -> <a_j^2> ||W_j||^2` as `W_i -> 0`; `(h(a) - h(b))^2 <= L^2 (a - b)^2` (Section 3).
+Optimal Brain Damage is the special case `W_i = 0`: `s_ij -> <a_j^2> ||W_j||^2` as `W_i -> 0`.
+Lemma 1 is `(h(a) - h(b))^2 <= L^2 (a - b)^2` (Section 3).
 """
 
 import inspect
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import keras_dfprune as dfprune
 from examples.paper.results import new_figure, write_figure, write_table
 from examples.paper.settings import Settings
-from keras_dfprune.rules.activations import NotElementwise, describe
+from keras_dfprune.rules.activations import Activation, NotElementwise, describe
 
 _INPUTS, _UNITS, _OUTPUTS = 20, 30, 5
 
 
 def run(settings: Settings) -> dict[str, list]:
-    """Writes three tables and one picture; returns their rows."""
+    """Write three tables and one picture; return their values."""
     samples = 2_000 if settings.quick else 100_000
     limits = saliency_towards_zero()
     write_table(
@@ -46,11 +49,15 @@ def run(settings: Settings) -> dict[str, list]:
 
 
 def saliency_towards_zero() -> list[tuple[float, float]]:
-    """The library's first saliency on two units while the weight-set of unit i shrinks to zero."""
+    """Compute the library's saliency of two units while the weight-set of unit i shrinks to zero.
+
+    Returns:
+        Norm of `W_i` over norm of `W_j`, and saliency over its limit, for each step.
+    """
     rng = np.random.default_rng(0)
     kernel, bias = rng.standard_normal((_INPUTS, 2)), rng.standard_normal(2)
     outgoing = rng.standard_normal((2, _OUTPUTS))
-    outgoing[0] *= 100.0  # so that unit j = 1 is the cheaper one to remove
+    outgoing[0] *= 100.0  # so that unit j = 1 costs less to remove
     norm = np.square(kernel[:, 1]).sum() + bias[1] ** 2
     expected = np.mean(np.square(outgoing[1])) * norm
     rows = []
@@ -67,11 +74,11 @@ def saliency_towards_zero() -> list[tuple[float, float]]:
 
 
 def brain_damage(activation: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides of the link, for units without a bias on inputs from N(0, I).
+    """Compute both saliencies for units without a bias, on inputs from N(0, I).
 
-    Put a gate `g_j = 1` on every unit, `z = sum_j g_j a_j h(W_j^T x)`, and let the error be half
-    the mean squared change of the outputs. OBD's saliency of a gate is `h_jj g_j^2 / 2`, with
-    `h_jj` the diagonal of the error's Hessian, here by automatic differentiation.
+    Every unit has a gate `g_j = 1`, `z = sum_j g_j a_j h(W_j^T x)`, and the error is half the
+    mean squared change of the outputs. OBD's saliency of a gate is `h_jj g_j^2 / 2`, with
+    `h_jj` the diagonal of the error's Hessian, computed by automatic differentiation.
 
     Returns:
         `<a_j^2> ||W_j||^2` and OBD's saliency of each gate, both of shape `(units,)`.
@@ -95,20 +102,20 @@ def brain_damage(activation: str, samples: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def lemma_1(samples: int) -> list[tuple[str, float, float]]:
-    """Name, slope and worst ratio of every activation that the library takes for bounded."""
+    """Return name, slope and largest ratio of every activation whose slope is bounded."""
     rows = []
     for name, function in _activations():
         try:
-            found = describe(function)
+            activation = describe(function)
         except NotElementwise:
             continue
-        if np.isfinite(found.slope):
-            rows.append((name, found.slope, _worst_ratio(found, samples)))
+        if np.isfinite(activation.slope):
+            rows.append((name, activation.slope, _largest_ratio(activation, samples)))
     return rows
 
 
-def _activations() -> list[tuple[str, object]]:
-    """All of Keras' activation functions and layers."""
+def _activations() -> list[tuple[str, Callable]]:
+    """Return Keras' activation functions, and some of its activation layers."""
     functions = inspect.getmembers(keras.activations, inspect.isfunction)
     names = [n for n, _ in functions if n not in ("get", "serialize", "deserialize")]
     layers = [keras.layers.LeakyReLU(0.3), keras.layers.ReLU(6.0, 0.1, 0.5), keras.layers.ELU(2.0)]
@@ -116,11 +123,11 @@ def _activations() -> list[tuple[str, object]]:
     return [(name, getattr(keras.activations, name)) for name in names] + named
 
 
-def _worst_ratio(activation, samples: int) -> float:
-    """The largest ratio over random pairs, near and far, and over steps along the axis.
+def _largest_ratio(activation: Activation, samples: int) -> float:
+    """Return the largest ratio over random pairs, near and far, and over steps along the axis.
 
-    Pairs nearer than 1e-3 are left out, and all points are float32 numbers: some activations
-    compute in float32, which has no more digits there.
+    Pairs nearer than 1e-3 are left out, and all points are float32 numbers, because some
+    activations compute in float32, whose rounding errors would count there.
     """
     rng = np.random.default_rng(2)
     start = rng.uniform(-12.0, 12.0, samples)
@@ -132,7 +139,9 @@ def _worst_ratio(activation, samples: int) -> float:
     return float(np.max(np.square(change) / np.square(activation.slope * (a - b))))
 
 
-def _draw(damage, lemma):
+def _draw(
+    damage: dict[str, tuple[np.ndarray, np.ndarray]], lemma: list[tuple[str, float, float]]
+) -> Figure:
     figure, (left, right) = new_figure(10, 5, columns=2)
     for (name, (small, obd)), marker in zip(damage.items(), "os", strict=True):
         left.plot(small, obd, marker, markersize=5, label=f"{name} units")

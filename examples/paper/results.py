@@ -1,4 +1,4 @@
-"""Rows into a CSV file and a table on the terminal; axes into a PNG file."""
+"""Write the results: rows to a CSV file and a table on the terminal, axes to a PNG file."""
 
 import csv
 import pathlib
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 
 def write_table(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Writes `path` (CSV) and prints the same as a Markdown table."""
+    """Write `path` (CSV) and print the same rows as a Markdown table."""
     rows = [list(row) for row in rows]
     write_csv(path, header, rows)
     cells = [list(map(str, header)), *(list(map(str, row)) for row in rows)]
@@ -24,7 +24,7 @@ def write_table(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequen
 
 
 def write_csv(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Writes `path` and says so."""
+    """Write the rows to `path` and print its name."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -33,25 +33,28 @@ def write_csv(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence
 
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Sequence]:
-    """A figure of so many inches with `columns` axes side by side, outside pyplot."""
+    """Return a figure of a size in inches, and its `columns` axes, which are side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def write_figure(path: pathlib.Path, figure: Figure) -> None:
-    """Writes `path` and says so."""
+    """Write the figure to `path` and print its name."""
     figure.savefig(path, dpi=90)
     print(f"wrote {path}")
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 2) -> str:
-    """`"98.61 ± 0.12"`: the mean and the sample standard deviation (left out for one value)."""
+    """Format mean and sample standard deviation as `"98.61 ± 0.12"`; of one value, the mean."""
     text = f"{np.mean(values):.{digits}f}"
     return text if len(values) < 2 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def progress(stage: str, items: Sequence) -> Iterator:
-    """Yields `items`; a line says how far it is, on one line of a terminal, else every 30 s."""
+    """Yield the items and print how many are done.
+
+    A terminal shows one line that is overwritten; elsewhere a line is printed every 30 s.
+    """
     start = last = time.monotonic()
     width = 0
     for done, item in enumerate(items, start=1):

@@ -1,19 +1,19 @@
-"""What the command line says into what the scripts are given."""
+"""Define the settings that the command line passes to every script."""
 
 import dataclasses
 import pathlib
 
-SEEDS = (0, 1, 2)  # three trained models are the fewest that have a spread worth showing
+SEEDS = (0, 1, 2)  # three trained models: the fewest whose spread is worth showing
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What one run is made with.
+    """Settings of a run.
 
     Attributes:
-        output: Folder for the pictures and the CSV files.
-        quick: Whether to run on less: few weights, few seeds, no data set to fetch.
-        data_dir: TFDS folder, or None for TFDS' own default.
+        output: Folder of the pictures and CSV files.
+        quick: Whether to run small: few weights and points, and data that come with scikit-learn.
+        data_dir: TFDS folder; default: the environment variable TFDS_DATA_DIR.
         cache: Folder of the trained models.
         seeds: Seeds of the trained models.
         spambase: File `spambase.data` of the UCI repository, or None.

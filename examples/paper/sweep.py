@@ -1,7 +1,7 @@
-"""A trained net and a list of removals into test accuracies: what the tables and curves share.
+"""Prune trained networks at several sizes and measure their test accuracies.
 
-Only dense layers behind the convolutions are pruned, so what reaches them from the test images is
-computed once.
+Only dense layers behind the convolutions are pruned, so the features that reach them from the test
+images are computed once.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from examples.paper.settings import Settings
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Which net is pruned, on which data, in which layers.
+    """Network, data set and layers to prune.
 
     Attributes:
         net: A name in `benchmarks.nets.NETS`.
@@ -29,24 +29,24 @@ class Experiment:
     layers: tuple[str, ...]
 
     def smaller(self, settings: Settings) -> "Experiment":
-        """With `--quick` the net on scikit-learn's digits stands in, which needs no data set."""
+        """Return the experiment, or with `--quick` the network on scikit-learn's digits instead."""
         return Experiment("digits", "digits", self.layers) if settings.quick else self
 
     @property
     def title(self) -> str:
-        """The net and its data, in words."""
+        """Network and data set in words."""
         names = {"lenet5": "LeNet-5", "lenet300": "LeNet-300-100", "digits": "64-256-256-10"}
         data = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "digits": "digits"}
         return f"{names[self.net]}, {data[self.dataset]}"
 
 
 class Trained:
-    """One trained model and its test images, seen from the first layer that is pruned.
+    """Trained model, and the features of the test images in front of its first pruned layer.
 
     Args:
         experiment: What to prune.
         seed: Seed of the training.
-        settings: Quick or not, where the data are, where trained models are kept.
+        settings: Settings of the run.
     """
 
     def __init__(self, experiment: Experiment, seed: int, settings: Settings):
@@ -65,28 +65,28 @@ class Trained:
 
     @property
     def units(self) -> int:
-        """Units of the pruned layers together."""
+        """Total number of units of the pruned layers."""
         return sum(self.model.get_layer(name).units for name in self.experiment.layers)
 
     def plan(self, method: dfprune.Method, removed: int | None = None) -> dfprune.PruningPlan:
-        """A plan for `removed` of all units, the same fraction in each layer; None: automatic."""
+        """Plan to remove `removed` units, the same fraction in each layer; None: by the cut-off."""
         if removed is None:
             return dfprune.plan(self.model, method=method, layers=self.experiment.layers)
         sparsity = dict.fromkeys(self.experiment.layers, removed / self.units)
         return dfprune.plan(self.model, method=method, sparsity=sparsity)
 
     def pruned(self, method: dfprune.Method, removed: int) -> keras.Model:
-        """The narrow model."""
+        """Prune the model."""
         return self.plan(method, removed).apply(self.model) if removed else self.model
 
     def accuracy(self, model: keras.Model) -> float:
-        """Test accuracy in percent of the model or of a narrow one made from it."""
+        """Measure the test accuracy, in percent, of the model or of a pruned model made from it."""
         tail = keras.Sequential([keras.Input(self._test.x.shape[1:]), *model.layers[self._depth :]])
         return nets.accuracy(tail, self._test)
 
 
 def trained_models(experiment: Experiment, settings: Settings) -> list[Trained]:
-    """One for each seed; trained ones are read from disk."""
+    """Train a model for each seed, or load it from the cache."""
     models = []
     for seed in settings.seeds:
         file = f"{experiment.net}-{experiment.dataset}-{seed}"

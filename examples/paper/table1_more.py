@@ -1,4 +1,4 @@
-"""Table 1's experiment on nets and data that the paper didn't use: the same code, more tables."""
+"""Write Table 1 for networks and data that the paper doesn't use."""
 
 from examples.paper import table1
 from examples.paper.settings import Settings
@@ -6,7 +6,10 @@ from examples.paper.sweep import Experiment
 
 
 def run(settings: Settings) -> None:
-    """LeNet-5 on Fashion-MNIST, LeNet-300-100 on both; only the first of them with `--quick`."""
+    """Write the tables of LeNet-5 on Fashion-MNIST and of LeNet-300-100 on both data sets.
+
+    With `--quick` only the first is written.
+    """
     removals = (0, 100, 200, 300, 400, 420, 440, 460, 480, 490)
     table1.make(
         Experiment("lenet5", "fashion_mnist", ("fc1",)), removals, "table1-fashion", settings

@@ -1,6 +1,6 @@
-"""Table 2 on a net that can be trained here: AlexNet's shape on Fashion-MNIST, fc6 and fc7 pruned.
+"""Write Table 2 for a small AlexNet on Fashion-MNIST, which is trained here.
 
-Accuracy against units removed, for fc6 alone, fc7 alone, and both.
+It shows accuracy by units removed from fc6, from fc7 and from both.
 """
 
 import numpy as np
@@ -16,9 +16,9 @@ FRACTIONS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
 
 
 def run(settings: Settings) -> list[list]:
-    """Writes `table2-small`, `.csv` and `.png`; returns the rows."""
+    """Write `table2-small`, `.csv` and `.png`; return the rows."""
     fractions = (0.5,) if settings.quick else FRACTIONS
-    # seen from fc6, so that all three use the same test features
+    # The test features are those in front of fc6, for all three rows.
     models = trained_models(Experiment("alexnet", "fashion_mnist", ("fc6", "fc7")), settings)
     cells = [(name, fraction) for name in LAYERS for fraction in fractions]
     rows, curves = [], {name: [] for name in LAYERS}
@@ -26,10 +26,10 @@ def run(settings: Settings) -> list[list]:
         raw = [_prune(t, name, fraction, dfprune.Saliency(normalize=False)) for t in models]
         normalised = [_prune(t, name, fraction, dfprune.Saliency()) for t in models]
         curves[name].append([accuracy for accuracy, _ in normalised])
-        gone = np.mean([share for _, share in normalised])
-        accuracies = [mean_and_spread([a for a, _ in way]) for way in (raw, normalised)]
+        removed = np.mean([share for _, share in normalised])
+        accuracies = [mean_and_spread([a for a, _ in pairs]) for pairs in (raw, normalised)]
         units = nets.NETS["alexnet"].build().get_layer("fc6").units
-        rows.append([name, f"{round(fraction * units)} of {units}", f"{gone:.1f}", *accuracies])
+        rows.append([name, f"{round(fraction * units)} of {units}", f"{removed:.1f}", *accuracies])
     header = ("layers", "units removed in each", "parameters removed [%]")
     header += ("ours, raw [%]", "ours, normalised [%]")
     write_table(settings.output / "table2-small.csv", header, rows)
@@ -47,9 +47,11 @@ def run(settings: Settings) -> list[list]:
     return rows
 
 
-def _prune(trained: Trained, name: str, fraction: float, method) -> tuple[float, float]:
-    """Test accuracy and share of all parameters removed, both in percent."""
+def _prune(
+    trained: Trained, name: str, fraction: float, method: dfprune.Method
+) -> tuple[float, float]:
+    """Prune a model; return test accuracy and share of parameters removed, both in percent."""
     model = trained.model
     narrow = dfprune.apply(model, method=method, sparsity=dict.fromkeys(LAYERS[name], fraction))
-    gone = 100.0 * (1.0 - narrow.count_params() / model.count_params())
-    return trained.accuracy(narrow), gone
+    removed = 100.0 * (1.0 - narrow.count_params() / model.count_params())
+    return trained.accuracy(narrow), removed

@@ -1,17 +1,25 @@
-"""The public functions: a model into a plan, and a model into a narrower model."""
+"""Prune a model: the public functions `apply` and `plan`, and the way through the stages."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import keras
 import tensorflow as tf
 
+from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.locate.groups import Layout
-from keras_dfprune.methods.base import Context, Method
-from keras_dfprune.planning.planner import Planner
-from keras_dfprune.planning.request import check_budget, check_strategy, find_method, read_request
+from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.methods.base import Method
+from keras_dfprune.planning.planner import make_plan
+from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.warning import warn
+from keras_dfprune.surgery.weights import LayerStates
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def apply(
@@ -21,34 +29,34 @@ def apply(
     sparsity: float | Mapping[str, float] | None = None,
     max_params: int | None = None,
     tolerance: float | None = None,
-    layers: Sequence[str] | None = None,
+    layers: Iterable[str] | None = None,
     verify: bool = True,
     seed: int = 0,
     strategy: tf.distribute.Strategy | None = None,
     verbose: int = 0,
 ) -> keras.Model:
-    """Makes the layers of a trained model narrower, without data and without training.
+    """Make the layers of a trained model narrower, without data and without training.
 
     Args:
         model: A built Sequential or Functional `keras.Model`. It is not changed.
         method: `"saliency"` (default; Srinivas & Babu 2015), `"moments"`, or a `Method`.
         sparsity: Fraction of the units to remove, in [0, 1): of every prunable layer, or by
-            layer name; layers not named stay whole.
+            layer name. Layers that aren't named stay whole.
         max_params: Largest number of parameters that the whole model may have, biases included.
         tolerance: Largest predicted error at each group's consumers: expected squared change
             over variance. 0: lossless removals only, with any method. Above 0: `"moments"` only.
-        layers: Names of the layers to consider; None for all.
-        verify: Whether to compare the result with the original, its removed units cut off, on
-            two random inputs.
+        layers: Names of the layers to consider. None (default): all.
+        verify: Whether to compare the result with the wide twin, a copy of the original whose
+            removed units are cut off, on two random inputs.
         seed: Seed for whatever a method draws at random.
-        strategy: A `tf.distribute.Strategy` whose replicas share the distances of each layer; the
-            plan is the same. Every worker of a `MultiWorkerMirroredStrategy` makes it, from the
-            same model. None (default): where TensorFlow places them. `"saliency"` only.
-        verbose: 1 for a progress bar and the plan's table; 0 (default) for silence.
+        strategy: A `tf.distribute.Strategy` whose replicas share the distances of each layer. The
+            plan is the same. Every worker of a `MultiWorkerMirroredStrategy` makes the plan, from
+            the same model. None (default): TensorFlow places the work. `"saliency"` only.
+        verbose: 1 for progress bars and the plan's table; 0 (default) for silence.
 
     Returns:
-        A new Keras model of the same kind; compiled as `model` was, optimizer state included.
-        Without a budget each method decides how many units may go.
+        A new Keras model of the same kind, compiled as `model` was, optimizer state included.
+        Without a budget the method decides how many units go.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
@@ -65,8 +73,7 @@ def apply(
     >>> pruned.layers[0].units
     10
     """
-    made = plan(
-        model,
+    request = read_request(
         method=method,
         sparsity=sparsity,
         max_params=max_params,
@@ -77,68 +84,85 @@ def apply(
         strategy=strategy,
         verbose=verbose,
     )
-    return made.apply(model)
+    return plan_and_apply(model, request)[1]
 
 
-def plan(
-    model: keras.Model,
-    *,
-    method: str | Method = "saliency",
-    sparsity: float | Mapping[str, float] | None = None,
-    max_params: int | None = None,
-    tolerance: float | None = None,
-    layers: Sequence[str] | None = None,
-    verify: bool = True,
-    seed: int = 0,
-    strategy: tf.distribute.Strategy | None = None,
-    verbose: int = 0,
-) -> PruningPlan:
-    """Decides which units to remove, to look at before anything is cut.
+def _with_arguments_of(
+    function: Callable[_Arguments, Any],
+) -> Callable[[Callable[..., _Result]], Callable[_Arguments, _Result]]:
+    """Return a decorator that shows the signature of another function to people and tools."""
+
+    def decorate(other: Callable[..., _Result]) -> Callable[_Arguments, _Result]:
+        returns = inspect.signature(other).return_annotation
+        shown = inspect.signature(function).replace(return_annotation=returns)
+        vars(other)["__signature__"] = shown  # PEP 362
+        return other
+
+    return decorate
+
+
+@_with_arguments_of(apply)
+def plan(model: keras.Model, **arguments: Any) -> PruningPlan:
+    """Decide which units to remove, to look at before anything is cut.
 
     Args:
-        model: As for `apply`, like all other arguments.
-        method: As for `apply`.
-        sparsity: As for `apply`.
-        max_params: As for `apply`.
-        tolerance: As for `apply`.
-        layers: As for `apply`.
-        verify: What `PruningPlan.apply` does by default.
-        seed: As for `apply`.
-        strategy: As for `apply`.
-        verbose: As for `apply`.
+        model: A built Sequential or Functional `keras.Model`. It is not changed.
+        **arguments: The arguments of `apply`, with the same defaults. `verify` and `verbose` are
+            what `PruningPlan.apply` goes by.
 
     Returns:
-        A `PruningPlan`; `plan.apply(model)` makes the narrow model.
+        A `PruningPlan`. `plan.apply(model)` makes the narrow model.
 
     Raises:
         TypeError: As `apply`.
         ValueError: As `apply`.
+
+    Example:
+    >>> import keras, keras_dfprune as dfprune
+    >>> model = keras.Sequential(
+    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+    ... )
+    >>> dfprune.plan(model, max_params=130).parameters
+    (243, 123)
     """
-    method = find_method(method)
-    check_budget(method, sparsity, max_params, tolerance)
-    check_strategy(method, strategy)
-    graph, layout, wanted = read_request(model, method, sparsity, layers)
-    context = Context(seed, strategy=strategy)
-    planner = Planner(model, graph, layout, method, context, Progress(verbose))
-    if max_params is not None:
-        counts = planner.share_out(wanted, int(max_params))
-    else:
-        counts = dict.fromkeys(wanted)
-    groups = planner.cut(counts, wanted, tolerance)
-    made = planner.finish(groups, verify)
-    _warn(made, layout, sparsity, layers)
-    if max_params is None and tolerance is None:
-        _warn_of_nothing(made, sparsity)
-    if verbose:
-        print(made)  # noqa: T201 - it was asked for
-    return made
+    request = read_request(**arguments)
+    return _plan(locate_model(model), request, Progress(request.verbose))[0]
 
 
-def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
-    """One warning where the caller might think that more was pruned."""
-    named = list(sparsity) if isinstance(sparsity, Mapping) else layers or []
-    named = [named] if isinstance(named, str) else named
-    refused = [r for r in layout.refusals if r.layer in named or r.layer.rsplit("/")[-1] in named]
+def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, keras.Model]:
+    """Plan and make the narrow model in one go: read, locate, merge and hash once.
+
+    Args:
+        model: The model to prune.
+        request: The checked arguments.
+
+    Returns:
+        The plan and the narrow model.
+    """
+    located, progress = locate_model(model), Progress(request.verbose)
+    made, states = _plan(located, request, progress)
+    made.check_scope()
+    narrow = narrow_model(located, made, states, verify=made.verify, progress=progress)
+    made.refined.update(narrow.refined)
+    return made, narrow.model
+
+
+def _plan(
+    located: LocatedModel, request: Request, progress: Progress
+) -> tuple[PruningPlan, LayerStates]:
+    planned = make_plan(located, request, progress)
+    made = PruningPlan(**vars(planned.plan), verify=request.verify, verbose=request.verbose)
+    _warn_of_refusals(made, located.layout, request)
+    _warn_of_nothing_removed(made, request)
+    if request.verbose:
+        print(made)  # noqa: T201 - the caller asked for it
+    return made, planned.states
+
+
+def _warn_of_refusals(made: PruningPlan, layout: Layout, request: Request) -> None:
+    """Warn once where the caller might think that more was pruned."""
+    named = set(request.named_layers)
+    refused = [r for r in layout.refusals if {r.layer, r.layer.rsplit("/")[-1]} & named]
     if refused:
         reasons = "; ".join(f"{refusal.layer}: {refusal.reason}" for refusal in refused)
         warn(f"Layers left whole although they were named: {reasons}")
@@ -148,15 +172,16 @@ def _warn(made: PruningPlan, layout: Layout, sparsity, layers) -> None:
         warn(f"Model '{made.model_name}' has nothing to prune. {reasons}")
 
 
-def _warn_of_nothing(made: PruningPlan, sparsity) -> None:
-    """A warning where units could go and were asked for, but none does."""
-    asked = sparsity.values() if isinstance(sparsity, Mapping) else [sparsity]
-    if not made.groups or not any(value is None or value > 0 for value in asked):
+def _warn_of_nothing_removed(made: PruningPlan, request: Request) -> None:
+    """Warn where units can go and were asked for, but none does."""
+    if request.max_params is not None or request.tolerance is not None:
+        return
+    if not (made.groups and request.asks_for_units):
         return
     if any(len(group.removed) for group in made.groups):
         return
-    reasons = dict.fromkeys(group.note for group in made.groups if group.note)
-    if not reasons and sparsity is None:
+    reasons = list(dict.fromkeys(group.note for group in made.groups if group.note))
+    if not reasons and request.sparsity is None:
         reasons = ["no unit costs little enough for the automatic cut-off; give `sparsity`"]
     elif not reasons:
         reasons = ["`sparsity` of their units is less than half a unit in each layer"]

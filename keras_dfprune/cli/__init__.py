@@ -1,1 +1,1 @@
-"""The command `keras-dfprune`."""
+"""Provide the command `keras-dfprune`."""

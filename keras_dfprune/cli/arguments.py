@@ -1,49 +1,71 @@
-"""The arguments of the command `keras-dfprune`: strings into a namespace."""
+"""Parse the arguments of the command `keras-dfprune`."""
 
 import argparse
-import importlib.metadata
-from typing import Any, NoReturn
+from typing import NoReturn
 
-EPILOG = """\
+import keras_dfprune
+from keras_dfprune.cli.messages import COMMAND
+
+_EPILOG = """\
 examples:
   keras-dfprune inspect model.keras
-      what the automatic cut-off would remove, layer by layer, and what can't be pruned
+      show what the automatic cut-off would remove, layer by layer, and what can't be pruned
   keras-dfprune prune model.keras -o pruned.keras
       prune with the automatic cut-off
   keras-dfprune prune model.keras -o pruned.tflite --sparsity 0.5 --quantize dynamic
-      half of the units of every prunable layer, then int8 weights
+      remove half of the units of every prunable layer, then store int8 weights
   keras-dfprune prune model.keras -o saved_model --sparsity fc1=0.8 --sparsity fc2=0.25
-      layers by name; those not named stay whole; OUT without a suffix is a SavedModel folder
+      prune two layers and leave the others whole; OUT without a suffix is a SavedModel folder
   keras-dfprune prune model.h5 -o small.keras --max-params 100000 --plot curve.png
-      a budget for the whole model; draw the saliency curve
+      prune to a budget for the whole model, and draw the saliency curves
   keras-dfprune demo
-      train and prune a small net on real data, no download
+      train and prune a small net on real data, without a download
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage that argparse puts in front."""
+    """Parser whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the command; a parsed `command` says which one it is."""
+    """Build the parser; its namespace names the command as `command`."""
     parser = _Parser(
-        prog="keras-dfprune",
-        description="Prunes a trained Keras model without data: narrower layers, nothing else "
-        "changed.",
-        epilog=EPILOG,
+        prog=COMMAND,
+        description="Prune a trained Keras model without data: its layers become narrower, and "
+        "nothing else changes.",
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = importlib.metadata.version("keras_dfprune")
-    parser.add_argument("--version", action="version", version=f"keras-dfprune {version}")
+    parser.add_argument(
+        "--version", action="version", version=f"{COMMAND} {keras_dfprune.__version__}"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_inspect(commands)
-    _add_prune(commands)
-    _add_demo(commands)
-    for command in commands.choices.values():
+    inspect = commands.add_parser(
+        "inspect",
+        help="show what would be removed, and what can't be pruned",
+        description="Print the plan for MODEL (layers, units before and after, parameters) and "
+        "the layers that can't be pruned, with the reasons. Write nothing.",
+    )
+    _add_plan_options(inspect)
+    prune = commands.add_parser(
+        "prune",
+        help="write the pruned model to a file",
+        description="Prune MODEL and write the result to OUT. The suffix of OUT chooses the "
+        "format.",
+    )
+    _add_plan_options(prune)
+    _add_output_options(prune)
+    demo = commands.add_parser(
+        "demo",
+        help="train and prune a small net on data that comes with scikit-learn",
+        description="Train a net of 64-256-256-10 units on scikit-learn's digits, prune it in "
+        "several ways, print accuracies and sizes, and write the automatically pruned net.",
+    )
+    _add_demo_options(demo)
+    for command in (inspect, prune, demo):
         command.add_argument(
             "-v",
             "--verbose",
@@ -53,55 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
             help="show progress, and TensorFlow's own messages",
         )
     return parser
-
-
-def _add_inspect(commands: Any) -> None:
-    parser = commands.add_parser(
-        "inspect",
-        help="show what would be removed, and what can't be pruned",
-        description="Prints the plan for MODEL (layer, units before and after, parameters) and "
-        "the layers that can't be pruned, with the reason. Writes nothing.",
-    )
-    _add_plan_options(parser)
-
-
-def _add_prune(commands: Any) -> None:
-    parser = commands.add_parser(
-        "prune",
-        help="write the pruned model to a file",
-        description="Prunes MODEL and writes the result to OUT, in the format that OUT's suffix "
-        "says.",
-    )
-    _add_plan_options(parser)
-    parser.add_argument(
-        "-o",
-        "--out",
-        required=True,
-        metavar="OUT",
-        help="ends in .keras, .tflite or .onnx, or is a folder (SavedModel)",
-    )
-    parser.add_argument(
-        "--quantize", choices=("dynamic", "float16"), help="for .tflite: store smaller weights"
-    )
-    parser.add_argument(
-        "--no-verify",
-        dest="verify",
-        action="store_false",
-        help="don't compare the result with the original",
-    )
-    parser.add_argument("--plot", metavar="FILE", help="draw the saliency curve (needs matplotlib)")
-    parser.add_argument("--save-plan", metavar="FILE", help="keep the plan (.npz)")
-
-
-def _add_demo(commands: Any) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="train and prune a small net on embedded data",
-        description="Trains a 64-256-256-10 net on scikit-learn's digits, prunes it in several "
-        "ways, prints accuracy and sizes, and writes the automatically pruned net.",
-    )
-    parser.add_argument("--output", default="results", metavar="DIR", help="default: results")
-    parser.add_argument("--quick", action="store_true", help="a shorter, worse training")
 
 
 def _add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +93,7 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         "--tolerance",
         type=float,
         metavar="F",
-        help="largest predicted relative error per group; 0: lossless removals only",
+        help="largest predicted relative error of each group of units; 0: lossless removals only",
     )
     parser.add_argument(
         "--method",
@@ -133,6 +106,38 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         action="extend",
         metavar="NAME",
-        help="prune these layers only (after MODEL, or before another option)",
+        help="prune these layers only; put MODEL first, or another option after the names",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of random draws (default: 0)"
+    )
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        metavar="OUT",
+        help="a file that ends in .keras, .tflite or .onnx, or a folder (SavedModel)",
+    )
+    parser.add_argument(
+        "--quantize", choices=("dynamic", "float16"), help="for .tflite: store smaller weights"
+    )
+    parser.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="don't compare the result with the original",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw the saliency curves (needs matplotlib)"
+    )
+    parser.add_argument("--save-plan", metavar="FILE", help="write the plan (.npz)")
+
+
+def _add_demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", default="results", metavar="DIR", help="folder to write to (default: results)"
+    )
+    parser.add_argument("--quick", action="store_true", help="train less, for a lower accuracy")

@@ -1,1 +1,1 @@
-"""Write models to files for deployment, each read back and compared with the model."""
+"""Write models to files for deployment, read each back and compare it with the model."""

@@ -1,6 +1,6 @@
-"""A model that computes in 16 (or 64) bits into the same model in float32.
+"""Copy a model that computes in 16 or 64 bits to one that computes in float32.
 
-LiteRT has no 16-bit matrix products of its own: a file with them would need TensorFlow's kernels.
+LiteRT has no 16-bit matrix products: a file with them would need TensorFlow's own kernels.
 """
 
 from typing import Any
@@ -15,23 +15,23 @@ _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloa
 
 
 def precision(model: keras.Model) -> str:
-    """The coarsest float that a layer of `model` computes in: bfloat16, float16 or float32."""
+    """Return the coarsest float type in a model: `"bfloat16"`, `"float16"` or `"float32"`."""
     used = {str(layer.compute_dtype) for layer in all_layers(model)}
     used |= {str(variable.dtype) for variable in model.weights}
     return next((name for name in ("bfloat16", "float16") if name in used), "float32")
 
 
 def cast_to_float32(model: keras.Model) -> keras.Model:
-    """Copies a model with float32 in place of every other float, inputs included.
+    """Copy a model with float32 in place of every other float type, inputs included.
 
     Args:
-        model: A built Keras model; it stays as it is.
+        model: A built Keras model; it is not changed.
 
     Returns:
-        A new, uncompiled model, or `model` itself where all of it is float32 already.
+        A new, uncompiled model, or `model` itself if all of it is float32 already.
 
     Raises:
-        ValueError: If the model is subclassed, so that there is no graph to copy.
+        ValueError: If the model is subclassed, because there is no graph to copy.
     """
     if not any(_is_other_float(layer) for layer in all_layers(model)):
         return model
@@ -41,20 +41,7 @@ def cast_to_float32(model: keras.Model) -> keras.Model:
             "(keras.Model(inputs, model.call(inputs))) or rebuild it under the policy 'float32'. "
             f"Received: model={model.name}, which computes in {model.compute_dtype}."
         )
-
-    def remake(operation: keras.Operation) -> keras.Operation:
-        if not isinstance(operation, keras.Layer):
-            return recreate(operation)
-        try:
-            config = _in_float32(operation.get_config())
-        except Exception:  # whatever a user's get_config raises; recreate then shares the layer
-            config = None
-        new = recreate(operation, config)
-        if is_reused(operation, new):
-            new.dtype_policy = "float32"
-        return new
-
-    copy, pairs = copy_model(model, remake)
+    copy, pairs = copy_model(model, _recreate_in_float32)
     for old, new in pairs:
         if isinstance(new, keras.Layer) and not isinstance(new, keras.Model):
             if not is_reused(old, new):
@@ -63,12 +50,24 @@ def cast_to_float32(model: keras.Model) -> keras.Model:
 
 
 def _is_other_float(layer: keras.Layer) -> bool:
-    floats = (layer.compute_dtype, layer.variable_dtype)
-    return any(str(name) in _OTHER_FLOATS for name in floats)
+    return any(str(name) in _OTHER_FLOATS for name in (layer.compute_dtype, layer.variable_dtype))
+
+
+def _recreate_in_float32(operation: keras.Operation) -> keras.Operation:
+    if not isinstance(operation, keras.Layer):
+        return recreate(operation)
+    try:
+        config = _in_float32(operation.get_config())
+    except Exception:  # any exception: get_config is the user's. recreate then reuses the layer.
+        config = None
+    new = recreate(operation, config)
+    if is_reused(operation, new):
+        new.dtype_policy = "float32"
+    return new
 
 
 def _in_float32(config: Any) -> Any:
-    """A config with each dtype policy in it, of inner layers too, replaced by float32."""
+    """Replace each dtype policy in a config by float32, those of inner layers too."""
     if isinstance(config, list | tuple):
         return type(config)(_in_float32(value) for value in config)
     if not isinstance(config, dict):

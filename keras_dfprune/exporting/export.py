@@ -1,16 +1,22 @@
-"""A built Keras model into a file for deployment, read back and compared before it is handed over.
+"""Write a built Keras model to a file for deployment, read it back and compare the outputs.
 
-`.keras`, a SavedModel folder, LiteRT (`.tflite`) and ONNX; pruned or not makes no difference.
+The formats are `.keras`, a SavedModel folder, LiteRT (`.tflite`) and ONNX. The model may be pruned
+or not.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_dfprune.exporting import keras_file, litert, onnx, saved_model
 from keras_dfprune.exporting.cast import precision
+from keras_dfprune.exporting.file_format import FileFormat
 from keras_dfprune.exporting.files import check_target, move_into_place, size_on_disk, staging
+from keras_dfprune.exporting.keras_file import KerasFile
+from keras_dfprune.exporting.litert import LiteRTFile
+from keras_dfprune.exporting.onnx import OnnxFile
 from keras_dfprune.exporting.result import (
     ExportError,
     ExportResult,
@@ -18,13 +24,12 @@ from keras_dfprune.exporting.result import (
     error_bound,
     first_line,
 )
-from keras_dfprune.inputs.sample_inputs import draw_samples, first_rows, hand_over, run_model
-from keras_dfprune.inputs.user_rows import read_representative
-
-__all__ = ["ExportError", "ExportResult", "export"]
+from keras_dfprune.exporting.saved_model import SavedModelFolder
+from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
+from keras_dfprune.inputs.sample_inputs import draw_samples, first_rows
+from keras_dfprune.inputs.user_rows import read_rows
 
 _QUANTIZATIONS = ("dynamic", "float16", "int8")
-_FORMATS = {"keras": keras_file, "saved_model": saved_model, "tflite": litert, "onnx": onnx}
 
 
 def export(
@@ -33,18 +38,18 @@ def export(
     quantize: str | None = None,
     representative_data: Any = None,
 ) -> ExportResult:
-    """Writes a model to a file, and checks that the file computes what the model computes.
+    """Write a model to a file, and check that the file computes what the model computes.
 
-    The file is written beside `path`, read back, run on a small batch and only then moved into
-    place: where anything fails, no file is left and an old one stays.
+    The file is written beside `path`, read back, run on a small batch and only then moved to
+    `path`. If anything fails, no new file is left and an old one stays.
 
     Args:
-        model: A built Keras model, pruned or not; it stays as it is.
-        path: Where to write. The suffix chooses the format: `.keras`, `.tflite` (LiteRT), `.onnx`
-            (needs the extra `onnx`), none for a SavedModel folder.
+        model: A built Keras model, pruned or not; it is not changed.
+        path: The file. Its suffix chooses the format: `.keras`, `.tflite` (LiteRT), `.onnx`
+            (needs the extra `onnx`), or none for a SavedModel folder.
         quantize: For `.tflite` only. `"dynamic"`: weights in 8 bits, needs no data; `"float16"`:
             weights in 16 bits; `"int8"`: weights and activations in 8 bits (inputs, outputs and
-            the few operations that LiteRT has in float alone stay float). None (default): float32.
+            the operations that LiteRT has in float only stay float). None (default): float32.
         representative_data: For `quantize="int8"` only, and needed there: typical inputs, from
             which the ranges of the activations are read. An array; a dict of arrays by input
             name; a list or tuple of one array for each input; a `tf.data.Dataset`, a generator or
@@ -54,11 +59,11 @@ def export(
         An `ExportResult` with `path`, `bytes`, `max_abs_error` and `max_relative_error`.
 
     Raises:
-        TypeError: If `model` isn't a Keras 3 model or `path` no path.
+        TypeError: If `model` is not a Keras 3 model or `path` is not a path.
         ValueError: If the model isn't built or the arguments don't fit each other.
         ImportError: If the packages for ONNX are missing.
-        ExportError: If the model can't be converted, or the file's outputs differ from the
-            model's by more than the format's bound; it says what was seen.
+        ExportError: If the model can't be converted, or if the file's outputs differ from the
+            model's by more than the format's bound.
 
     Example:
     >>> import tempfile
@@ -68,41 +73,58 @@ def export(
     True
     """
     _check_model(model)
-    target, kind = check_target(path)
-    _check_quantize(kind, quantize, representative_data)
-    if kind == "onnx":
-        onnx.check_installed()
-    rows = None if representative_data is None else read_representative(model, representative_data)
+    target, name = check_target(path)
+    _check_quantize(name, quantize, representative_data)
+    rows = None
+    if representative_data is not None:
+        rows = read_rows(model, representative_data, "representative_data")
+    file_format = _file_format(name, quantize, rows)
+    prepared = file_format.prepare(model)
     samples = draw_samples(model) if rows is None else first_rows(model, rows)
     expected = run_model(model, samples)
-    source = litert.prepare(model) if kind == "tflite" else model
     with staging(target) as folder:
-        made = folder / target.name
-        options = {"quantize": quantize, "rows": rows} if kind == "tflite" else {}
-        try:
-            _FORMATS[kind].write(source, made, **options)
-            received = _FORMATS[kind].run(source, made, hand_over(samples, source))
-        except ExportError:
-            raise
-        except Exception as error:
-            raise ExportError(
-                f"Export of model '{model.name}' to '{os.fspath(path)}' failed: {first_line(error)}"
-            ) from error
+        staged = folder / target.name
+        received = _write_and_run(file_format, prepared, staged, adapt_samples(samples, prepared))
         absolute, relative = compare(expected, received, exact=quantize is None)
         _check_error(model, relative, quantize)
-        size = size_on_disk(made)
-        move_into_place(made, target)
-    return ExportResult(os.fspath(path), size, absolute, relative, kind, quantize)
+        size = size_on_disk(staged)
+        move_into_place(staged, target)
+    return ExportResult(os.fspath(path), size, absolute, relative, name, quantize)
+
+
+def _file_format(name: str, quantize: str | None, rows: Samples | None) -> FileFormat:
+    """Return the format of a name in `files.FORMATS`."""
+    formats: dict[str, FileFormat] = {
+        "keras": KerasFile(),
+        "saved_model": SavedModelFolder(),
+        "tflite": LiteRTFile(quantize, rows),
+        "onnx": OnnxFile(),
+    }
+    return formats[name]
+
+
+def _write_and_run(
+    file_format: FileFormat, model: keras.Model, path: Path, samples: Samples
+) -> dict[str, np.ndarray]:
+    """Write a file and run it; any error becomes an `ExportError`."""
+    try:
+        file_format.write(model, path)
+        return file_format.run(model, path, samples)
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"Export of model '{model.name}' to '{path.name}' failed: {first_line(error)}"
+        ) from error
 
 
 def _check_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         kind = type(model)
-        legacy = " A tf_keras model must be rebuilt in Keras 3." * (
-            kind.__module__.startswith("tf_keras")
-        )
+        is_legacy = kind.__module__.startswith("tf_keras")
         raise TypeError(
-            f"Expected `model` to be a Keras 3 model.{legacy} "
+            "Expected `model` to be a Keras 3 model."
+            f"{' A tf_keras model must be rebuilt in Keras 3.' if is_legacy else ''} "
             f"Received: model of type {kind.__module__}.{kind.__qualname__}."
         )
     if not model.built:
@@ -112,26 +134,27 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _check_quantize(kind: str, quantize: Any, representative_data: Any) -> None:
+def _check_quantize(name: str, quantize: Any, representative_data: Any) -> None:
     if quantize is not None and quantize not in _QUANTIZATIONS:
         raise ValueError(
             f"Expected `quantize` to be None or one of {_QUANTIZATIONS}. "
             f"Received: quantize={quantize!r}."
         )
-    if quantize is not None and kind != "tflite":
+    if quantize is not None and name != "tflite":
         raise ValueError(
             "Only .tflite files can be quantized. Choose a path that ends in .tflite or leave "
-            f"`quantize` out. Received: quantize={quantize!r} for the format {kind}."
+            f"`quantize` out. Received: quantize={quantize!r} for the format {name}."
         )
     if quantize == "int8" and representative_data is None:
         raise ValueError(
-            "quantize='int8' needs `representative_data`: some typical inputs, from which the "
-            "ranges of the activations are read. Without data use quantize='dynamic'. "
+            "quantize='int8' needs `representative_data`: typical inputs, from which the ranges "
+            "of the activations are read. Without data use quantize='dynamic'. "
             "Received: representative_data=None."
         )
     if quantize != "int8" and representative_data is not None:
         raise ValueError(
-            f"`representative_data` is for quantize='int8' alone. Received: quantize={quantize!r}."
+            "`representative_data` is for quantize='int8' only. Leave it out, or choose 'int8'. "
+            f"Received: quantize={quantize!r}."
         )
 
 
@@ -143,10 +166,10 @@ def _check_error(model: keras.Model, relative: float, quantize: str | None) -> N
         None: "If the model draws random numbers at inference, no two runs of it agree.",
         "float16": "Values beyond 65504 don't fit into float16; export without quantize.",
         "dynamic": "Try quantize='int8' with `representative_data`, or 'float16'.",
-        "int8": "Give `representative_data` that is nearer to the real inputs, or use 'dynamic'.",
+        "int8": "Give `representative_data` that are more like the real inputs, or use 'dynamic'.",
     }[quantize]
     raise ExportError(
-        f"The exported file doesn't compute what the model computes: the largest relative "
+        "The exported file doesn't compute what the model computes: the largest relative "
         f"difference is {relative:.3g}, allowed is {bound:.3g}. {advice} "
         f"Received: model={model.name}, quantize={quantize!r}."
     )

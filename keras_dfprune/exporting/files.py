@@ -1,40 +1,35 @@
-"""A path into a format, and files written aside into their place, all or nothing.
+"""Find the format of a path, and move a finished file or folder to it.
 
-Everything is made in a temporary folder beside the target, then moved with `os.replace`.
+Files are written in a temporary folder beside the target and moved with `os.replace`.
 """
 
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
-import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 FORMATS = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx", "": "saved_model"}
 
-# What TensorFlow writes into a SavedModel folder; a folder with anything else in it isn't ours
-# to replace.
+# The names that TensorFlow writes into a SavedModel folder. A folder with any other name in it is
+# not replaced.
 _SAVED_MODEL_ENTRIES = {
     "saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb",
     "variables", "assets", "assets.extra", "debug",
 }  # fmt: skip
 
-_QUIET = threading.RLock()
-
 
 def check_target(path: str | os.PathLike) -> tuple[Path, str]:
-    """Finds the format that `path` stands for, and whether it may be written.
+    """Find the format of `path`, and check that a file may be written there.
 
     Returns:
-        The real path (links followed) and the format.
+        The real path (links followed) and the name of the format.
 
     Raises:
-        TypeError: If `path` is no path.
-        ValueError: If the suffix is unknown, the parent folder is missing, or what lies there
-            must not be replaced.
+        TypeError: If `path` is not a path.
+        ValueError: If the suffix is unknown, if the parent folder is missing, or if `path` exists
+            and must not be replaced.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"Expected `path` to be a path. Received: path={path!r}.")
@@ -52,18 +47,19 @@ def check_target(path: str | os.PathLike) -> tuple[Path, str]:
         )
     if suffix and target.is_dir():
         raise ValueError(
-            f"A folder is in the place of the file to write. Received: path={os.fspath(path)!r}."
+            "A folder has the name of the file to write. Choose another path or move the folder. "
+            f"Received: path={os.fspath(path)!r}."
         )
     if not suffix:
         _check_folder(target, path)
     return target, FORMATS[suffix]
 
 
-def _check_folder(target: Path, path) -> None:
+def _check_folder(target: Path, path: str | os.PathLike) -> None:
     if target.exists() and not target.is_dir():
         raise ValueError(
-            "A path without suffix is a SavedModel folder, but a file is in its place. Choose "
-            "another path, or one that ends in .keras, .tflite or .onnx. "
+            "A path without a suffix is a SavedModel folder, but it is a file. Choose another "
+            "path, or one that ends in .keras, .tflite or .onnx. "
             f"Received: path={os.fspath(path)!r}."
         )
     present = set(os.listdir(target)) if target.exists() else set()
@@ -71,13 +67,13 @@ def _check_folder(target: Path, path) -> None:
         foreign = sorted(present - _SAVED_MODEL_ENTRIES) or sorted(present)
         raise ValueError(
             "Only an empty folder or an old SavedModel is replaced. Choose another path or move "
-            f"what is in there. Received: path={os.fspath(path)!r}, which holds {foreign[0]!r}."
+            f"the contents. Received: path={os.fspath(path)!r}, which holds {foreign[0]!r}."
         )
 
 
 @contextlib.contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that is gone afterwards, whatever happens."""
+    """Make a temporary folder beside `target`, and remove it at the end, also after an error."""
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield folder
@@ -85,57 +81,25 @@ def staging(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def move_into_place(made: Path, target: Path) -> None:
-    """Puts a finished file or folder where it belongs, and drops what was there before.
+def move_into_place(staged: Path, target: Path) -> None:
+    """Move a finished file or folder to `target`, in place of an old one.
 
-    A folder can't be replaced in one step, so the old one waits in the staging folder and comes
-    back if the new one can't be moved in.
+    A folder can't be replaced in one step. The old one is moved to the staging folder first, and
+    moved back if the new one can't be moved.
     """
-    if not (made.is_dir() and target.is_dir()):
-        os.replace(made, target)
+    if not (staged.is_dir() and target.is_dir()):
+        os.replace(staged, target)
         return
-    old = made.parent / "replaced"
+    old = staged.parent / "replaced"
     os.replace(target, old)
     try:
-        os.replace(made, target)
+        os.replace(staged, target)
     except BaseException:
         os.replace(old, target)
         raise
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing is printed inside, neither by Python nor by the C++ under TensorFlow.
-
-    The converters log to the process's own streams, which only their descriptors can silence;
-    the lock keeps two exports in two threads from restoring each other's.
-    """
-    with _QUIET, warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
-        warnings.simplefilter("ignore")
-        with _silent_descriptors(nowhere.fileno()):
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                yield
-
-
-@contextlib.contextmanager
-def _silent_descriptors(nowhere: int) -> Iterator[None]:
-    saved = []
-    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or None
-            stream.flush()
-        with contextlib.suppress(OSError):  # a process without standard streams
-            saved.append((os.dup(descriptor), descriptor))
-    try:
-        for _, descriptor in saved:
-            os.dup2(nowhere, descriptor)
-        yield
-    finally:
-        for copy, descriptor in saved:
-            os.dup2(copy, descriptor)
-            os.close(copy)

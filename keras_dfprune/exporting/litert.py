@@ -1,24 +1,27 @@
-"""A model into a LiteRT (`.tflite`) file of built-in operations alone, and back.
+"""Write a LiteRT file (`.tflite`) of built-in operations only, and run it in the interpreter.
 
-The route is Keras' SavedModel export and `tf.lite.TFLiteConverter.from_saved_model`.
+Keras exports a SavedModel, which `tf.lite.TFLiteConverter.from_saved_model` converts.
 """
 
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.exporting import saved_model
 from keras_dfprune.exporting.cast import cast_to_float32
-from keras_dfprune.exporting.files import quiet
+from keras_dfprune.exporting.file_format import FileFormat
 from keras_dfprune.exporting.result import ExportError, first_line
+from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.graph.keras_private import all_layers
-from keras_dfprune.inputs.sample_inputs import Samples, hand_over, read_inputs
+from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs
+from keras_dfprune.report.silence import silence
 
-# Layers that need string or table kernels, which LiteRT doesn't have.
+# Layers that need string or table operations, which LiteRT doesn't have.
 _LOOKUPS = (
     keras.layers.StringLookup,
     keras.layers.IntegerLookup,
@@ -26,83 +29,90 @@ _LOOKUPS = (
     keras.layers.Hashing,
     keras.layers.HashedCrossing,
 )
-# The converter widens an empty range to [-1e-6, 1e-6], which 255 steps share: 7.8e-9.
+# The converter widens an empty range to [-1e-6, 1e-6]; divided by 255 steps that is 7.8e-9.
 _EMPTY_SCALE = 1e-8
-# How the converter names where an operation comes from: fused["MatMul:", "net_1/fc1_1/MatMul@...
+# The converter names the origin of an operation so: fused["MatMul:", "net_1/fc1_1/MatMul@...
 _LOCATION = re.compile(r'fused\["(\w+):", "([^"@]*)')
 
 
-def prepare(model: keras.Model) -> keras.Model:
-    """The model to convert instead of `model`: itself, or its cast to float32.
+@dataclasses.dataclass(frozen=True, eq=False)
+class LiteRTFile(FileFormat):
+    """LiteRT file (`.tflite`).
 
-    Raises:
-        ExportError: If the model holds layers or inputs of which LiteRT has nothing like it.
-        ValueError: If the model would have to be cast and can't be.
-    """
-    _refuse_unsupported(model)
-    return cast_to_float32(model)
-
-
-def write(
-    model: keras.Model, path: Path, quantize: str | None = None, rows: Samples | None = None
-) -> None:
-    """Converts what `prepare` returned, and writes the file.
-
-    Args:
-        model: A built Keras model in float32.
-        path: The file; a SavedModel folder is left beside it.
+    Attributes:
         quantize: None, `"dynamic"`, `"float16"` or `"int8"`.
         rows: For `"int8"`, representative rows of each input by name; else None.
-
-    Raises:
-        ExportError: If the model needs operations that LiteRT doesn't have; it names the layers.
     """
-    folder = path.parent / "saved_model"
-    saved_model.write(model, folder)
+
+    quantize: str | None = None
+    rows: Samples | None = None
+
+    def prepare(self, model: keras.Model) -> keras.Model:
+        """Return `model`, or its cast to float32.
+
+        Raises:
+            ExportError: If LiteRT has no counterpart of a layer or an input.
+            ValueError: If the model needs a cast and can't be cast.
+        """
+        _refuse_unsupported(model)
+        return cast_to_float32(model)
+
+    def write(self, model: keras.Model, path: Path) -> None:
+        """Convert a prepared model and write the file, with a SavedModel folder beside it.
+
+        Raises:
+            ExportError: If the model needs operations that LiteRT doesn't have; the message
+                names the layers.
+        """
+        folder = path.parent / "saved_model"
+        SavedModelFolder().write(model, folder)
+        try:
+            with silence():
+                content = self._converter(model, folder).convert()
+        except Exception as error:
+            raise ExportError(_explain(model, error)) from error
+        path.write_bytes(content)
+        if self.quantize == "int8":
+            _refuse_empty_ranges(model, path)
+
+    def run(self, model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarray]:
+        with silence():
+            return open_interpreter(path).get_signature_runner()(**samples)
+
+    def _converter(self, model: keras.Model, folder: Path) -> tf.lite.TFLiteConverter:
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
+        if self.quantize is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if self.quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if self.quantize == "int8" and self.rows is not None:
+            rows = self.rows
+            converter.representative_dataset = lambda: _batches(model, rows)
+        return converter
+
+
+def open_interpreter(path: Path) -> tf.lite.Interpreter:
+    """Open a file in LiteRT's interpreter."""
     try:
-        with quiet():
-            content = _converter(model, folder, quantize, rows).convert()
-    except Exception as error:
-        raise ExportError(_explain(model, error)) from error
-    path.write_bytes(content)
-    if quantize == "int8":
-        _refuse_empty_ranges(model, path)
-
-
-def _refuse_empty_ranges(model: keras.Model, path: Path) -> None:
-    """Refuses a file that would bring LiteRT's fast kernels (XNNPACK) down, process and all."""
-    with quiet():
-        tensors = _interpreter(path).get_tensor_details()
-    empty = []
-    for tensor in tensors:
-        scales = tensor["quantization_parameters"]["scales"]
-        # A scalar is a constant of the model's own (the 0 in selu) and does no harm.
-        activation = tensor["dtype"] is np.int8 and len(tensor["shape"]) > 0
-        if activation and len(scales) == 1 and scales[0] <= _EMPTY_SCALE:
-            empty += [
-                name for part in tensor["name"].split(";") for name in _layers_in(model, part)
-            ]
-            empty += [] if empty else ["unknown"]
-    if empty:
-        raise ExportError(
-            "A tensor is zero for all of `representative_data`, so it has no range to quantize. "
-            "Give data that is nearer to the real inputs, or use quantize='dynamic'. "
-            f"Received: layer {', '.join(map(repr, sorted(set(empty))))}."
-        )
+        from ai_edge_litert import interpreter as runtime
+    except ImportError:  # TensorFlow's own interpreter does the same, with a deprecation warning
+        runtime = tf.lite
+    return runtime.Interpreter(model_path=str(path))
 
 
 def _refuse_unsupported(model: keras.Model) -> None:
     for spec in read_inputs(model):
         if spec.dtype == "string":
             raise ExportError(
-                "LiteRT has no string operations. Export the part of the model behind the text "
-                f"preprocessing. Received: input '{spec.name}' of dtype string."
+                "LiteRT has no string operations. Export the part of the model that follows the "
+                f"text preprocessing. Received: input '{spec.name}' of dtype string."
             )
     for layer in all_layers(model):
         if isinstance(layer, _LOOKUPS):
             raise ExportError(
                 "LiteRT has no lookup tables. Look up the values before they enter the model and "
-                f"export what follows. Received: layer '{layer.name}', {type(layer).__name__}."
+                "export the layers that follow. "
+                f"Received: layer '{layer.name}', {type(layer).__name__}."
             )
         if layer.dtype_policy.quantization_mode is not None:
             raise ExportError(
@@ -112,72 +122,77 @@ def _refuse_unsupported(model: keras.Model) -> None:
             )
 
 
-def _converter(model, folder, quantize, rows) -> tf.lite.TFLiteConverter:
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
-    if quantize is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
-        converter.representative_dataset = lambda: _batches(model, rows)
-    return converter
-
-
 def _batches(model: keras.Model, rows: Samples) -> Iterator[Samples]:
-    """The rows in batches of one, or of the model's own fixed batch size."""
+    """Yield the rows in batches of one row, or of the model's own fixed batch size."""
     size = max(spec.shape[0] or 1 for spec in read_inputs(model))
     count = len(next(iter(rows.values())))
     for start in range(0, count, size):
-        places = np.arange(start, start + size) % count
-        yield hand_over({name: array[places] for name, array in rows.items()}, model)
+        chosen = np.arange(start, start + size) % count
+        yield adapt_samples({name: array[chosen] for name, array in rows.items()}, model)
+
+
+def _refuse_empty_ranges(model: keras.Model, path: Path) -> None:
+    """Refuse a file that would crash the process: LiteRT's kernels (XNNPACK) abort on it."""
+    with silence():
+        tensors = open_interpreter(path).get_tensor_details()
+    empty = [tensor["name"] for tensor in tensors if _has_empty_range(tensor)]
+    if not empty:
+        return
+    scopes = [scope for name in empty for scope in name.split(";")]
+    layers = ", ".join(map(repr, _layer_names(model, scopes))) or "unknown"
+    raise ExportError(
+        "A tensor is zero for all of `representative_data`, so it has no range to quantize. "
+        "Give data that are more like the real inputs, or use quantize='dynamic'. "
+        f"Received: layer {layers}."
+    )
+
+
+def _has_empty_range(tensor: Mapping[str, Any]) -> bool:
+    """Return whether a tensor of the interpreter is an activation without a range."""
+    scales = tensor["quantization_parameters"]["scales"]
+    # A scalar is a constant of the model (the 0 in selu) and does no harm.
+    is_activation = tensor["dtype"] is np.int8 and len(tensor["shape"]) > 0
+    return is_activation and len(scales) == 1 and scales[0] <= _EMPTY_SCALE
 
 
 def _explain(model: keras.Model, error: Exception) -> str:
-    """The converter's message as one sentence that names layers and operations."""
+    """Explain an error of the converter: name the layers and operations, and say what to do."""
     message = str(error)
     located = [(op, scope) for op, scope in _LOCATION.findall(message) if "/" in scope]
     operations = sorted({op for op, _ in located})
-    layers = sorted({name for _, scope in located for name in _layers_in(model, scope)})
-    named = f"layer {', '.join(map(repr, layers))}" if layers else f"model '{model.name}'"
-    received = f"Received: {named}, operation {', '.join(operations) or 'unknown'}"
+    layers = _layer_names(model, [scope for _, scope in located])
+    origin = f"layer {', '.join(map(repr, layers))}" if layers else f"model '{model.name}'"
+    received = f"Received: {origin}, operation {', '.join(operations) or 'unknown'}"
     if "TensorList" in message:
         return (
             "LiteRT's built-in operations can't run the loop of a recurrent layer. Build the model "
-            "with unroll=True in that layer and a fixed length of its sequences, and take over the "
-            f"weights (set_weights). {received}."
+            "with unroll=True in that layer and a fixed sequence length, and copy the weights "
+            f"(set_weights). {received}."
         )
     if "flex op" in message or "NEEDS_" in message:
         return (
-            "The model needs operations that LiteRT's built-in set doesn't have (they would need "
-            "TensorFlow's own kernels, or Flex, on the device). Replace the layer, or export a "
-            f"SavedModel. {received}."
+            "The model needs operations that LiteRT doesn't have built in: the device would need "
+            "TensorFlow's own kernels (Flex). Replace the layer, or export a SavedModel. "
+            f"{received}."
         )
-    return f"LiteRT's converter failed. {received}. The converter said: {first_line(error)}"
+    return f"LiteRT's converter failed. {received}. The converter's message: {first_line(error)}"
 
 
-def _layers_in(model: keras.Model, scope: str) -> list[str]:
-    """The innermost layer that an operation's scope names, as a list of one or none.
-
-    While it traces, Keras opens each layer's scope under its name with a number appended.
-    """
+def _layer_names(model: keras.Model, scopes: list[str]) -> list[str]:
+    """Return the names of the innermost layers that the scopes of operations name, sorted."""
     names = {layer.name for layer in all_layers(model) if layer is not model}
+    innermost = (_innermost(names, scope) for scope in scopes)
+    return sorted({name for name in innermost if name is not None})
+
+
+def _innermost(names: set[str], scope: str) -> str | None:
+    """Return the last of `names` in a scope such as `net_1/fc1_1/MatMul`, or None.
+
+    While Keras traces a model, it opens a scope for each layer, named after it with a number
+    appended.
+    """
     for part in reversed(scope.split("/")):
         for name in (re.sub(r"_\d+$", "", part), part):
             if name in names:
-                return [name]
-    return []
-
-
-def run(model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarray]:
-    """Runs the file's signature in LiteRT's interpreter."""
-    with quiet():
-        runner = _interpreter(path).get_signature_runner()
-        return runner(**samples)
-
-
-def _interpreter(path: Path):
-    try:
-        from ai_edge_litert import interpreter as runtime
-    except ImportError:  # TensorFlow's own copy does as well, with a deprecation warning
-        runtime = tf.lite
-    return runtime.Interpreter(model_path=str(path))
+                return name
+    return None

@@ -7,7 +7,7 @@ def require_tensorflow() -> None:
     """Make sure that TensorFlow is the backend of Keras.
 
     Raises:
-        ImportError: If it is another one.
+        ImportError: If Keras uses another backend.
     """
     backend = keras.backend.backend()
     if backend != "tensorflow":

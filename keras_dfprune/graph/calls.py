@@ -1,10 +1,10 @@
-"""A model as a flat list of calls, and what they compute, one by one.
+"""Describe a model as a flat list of calls, and run calls one by one.
 
 Nested models are inlined: a layer of a shared model occurs in several calls.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ import keras
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
-    """One symbolic tensor at one call site; compared by identity.
+    """Symbolic tensor at one call site; compared by identity.
 
     Attributes:
         shape: Shape with the batch axis first; None for an unknown length.
@@ -27,15 +27,15 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
-    """One call of an operation.
+    """Call of an operation.
 
     Attributes:
         operation: The `keras.Operation`, for most calls a `keras.Layer`.
-        path: Its name, with the names of the nested models around it: `inner/fc1`.
+        path: Its name behind the names of the nested models around it: `inner/fc1`.
         args, kwargs: The arguments, with a `Tensor` in place of each Keras tensor.
         inputs: All tensors among the arguments, in order.
         outputs: The tensors returned.
-        training: What `training=` was fixed to, here or by a model around it; else None.
+        training: Value to which `training=` is fixed, here or by a model around it; else None.
     """
 
     operation: keras.Operation
@@ -49,10 +49,10 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
-    """The calls of a model in topological order, nested models inlined.
+    """Calls of a model in topological order, nested models inlined.
 
     Attributes:
-        calls: The calls. An `InputLayer` of a nested model is a call that hands its input on.
+        calls: The calls. An `InputLayer` of a nested model is a call that returns its input.
         inputs, outputs: The model's tensors.
         paths: Path of each operation, by the operation's `id`.
     """
@@ -63,26 +63,33 @@ class Graph:
     paths: dict[int, str]
 
 
-def run_calls(graph: Graph, given: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
-    """Runs the calls of a graph at inference, one by one.
+def run_calls(
+    calls: Iterable[Call],
+    given: Mapping[Tensor, Any],
+    replacements: Mapping[Call, keras.Operation] | None = None,
+) -> dict[Tensor, Any]:
+    """Run calls one by one, at inference.
 
     Args:
-        graph: A graph.
-        given: A value for each of its inputs.
+        calls: Calls in topological order: all of a `Graph` or some of them.
+        given: A value for each tensor that the calls need and none of them returns.
+        replacements: Operations to run instead of those of some calls.
 
     Returns:
-        The values of all tensors.
+        The values of all tensors, the given ones included.
     """
-    known = dict(given)
+    values = dict(given)
+    replacements = replacements or {}
 
-    def fill(value):
-        return known[value] if isinstance(value, Tensor) else value
+    def fill(argument: Any) -> Any:
+        return values[argument] if isinstance(argument, Tensor) else argument
 
-    for call in graph.calls:
-        if isinstance(call.operation, keras.layers.InputLayer):
-            results = [known[call.inputs[0]]]
+    for call in calls:
+        operation = replacements.get(call, call.operation)
+        if isinstance(operation, keras.layers.InputLayer):  # of a nested model
+            results = [values[call.inputs[0]]]
         else:
             args, kwargs = keras.tree.map_structure(fill, (call.args, call.kwargs))
-            results = keras.tree.flatten(call.operation(*args, **kwargs))
-        known.update(zip(call.outputs, results, strict=True))
-    return known
+            results = keras.tree.flatten(operation(*args, **kwargs))
+        values.update(zip(call.outputs, results, strict=True))
+    return values

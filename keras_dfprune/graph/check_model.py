@@ -1,15 +1,17 @@
-"""What a caller passed as a model into a built Keras 3 model, or an error with its remedy."""
+"""Check that an object is a built Keras 3 model whose graph can be read."""
 
 import keras
 
 from keras_dfprune.graph.keras_private import functional_core
 
+_LEGACY_PACKAGES = ("tf_keras", "keras_legacy")
+
 
 def check_model(model: keras.Model) -> None:
-    """Makes sure that `model` can be planned for.
+    """Make sure that `model` can be planned for.
 
     Args:
-        model: What the caller passed.
+        model: The argument of the user.
 
     Raises:
         TypeError: If it is not a Keras 3 model.
@@ -17,9 +19,8 @@ def check_model(model: keras.Model) -> None:
     """
     if not isinstance(model, keras.Model):
         kind = type(model)
-        if kind.__module__.split(".")[0] in ("tf_keras", "keras_legacy") or any(
-            base.__module__.startswith("tf_keras") for base in kind.__mro__
-        ):
+        packages = {base.__module__.split(".")[0] for base in kind.__mro__}
+        if packages & set(_LEGACY_PACKAGES):
             raise TypeError(
                 "Expected a Keras 3 model, but this is a tf_keras (Keras 2) model. Save its "
                 "weights and rebuild it with `keras`, or load its .keras file with Keras 3. "

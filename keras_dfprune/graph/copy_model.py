@@ -1,4 +1,4 @@
-"""A model into a new one that calls re-made operations in the way it calls its own."""
+"""Build a new model that calls new operations as the original calls its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_dfprune.graph.keras_private import (
+    Node,
     functional_core,
     operation_behind,
     ordered_nodes,
@@ -13,98 +14,98 @@ from keras_dfprune.graph.keras_private import (
     structures,
 )
 
-Remake = Callable[[keras.Operation], keras.Operation]
+Recreate = Callable[[keras.Operation], keras.Operation]
 EditArguments = Callable[[keras.Operation, tuple, dict], tuple[tuple, dict]]
 Pairs = list[tuple[keras.Operation, keras.Operation]]  # old, new
+Symbols = dict[int, keras.KerasTensor]  # new tensors by the `id` of the old ones
 
 
 def copy_model(
     model: keras.Model,
-    remake: Remake,
+    recreate: Recreate,
     edit_arguments: EditArguments | None = None,
 ) -> tuple[keras.Model, Pairs]:
-    """Builds a new model that calls re-made operations in the way `model` calls its own.
+    """Build a new model that calls new operations as `model` calls its own.
 
     Args:
         model: A built Sequential or Functional model; it and its layers stay as they are.
-        remake: Function from an operation to the one that takes its place; called once for each
-            operation, `InputLayer` included, but not for nested models, which are copied.
+        recreate: Function from an operation to a new one; called once for each operation,
+            `InputLayer` included, but not for nested models, which are copied.
         edit_arguments: Function from an operation and the arguments of one call to the arguments
             to use instead; called before the new tensors are filled in. None to keep them.
 
     Returns:
         The new model (a `Sequential` for a `Sequential`, else a functional `keras.Model`), and
-        pairs of each old operation with its new one, models before what is in them.
+        pairs of each old operation with its new one, models before the operations inside them.
     """
-    copier = Copier(remake, edit_arguments)
+    copier = Copier(recreate, edit_arguments)
     new = copier.copy(model)
     return new, [(model, new), *copier.pairs()]
 
 
 class Copier:
-    """Copies a model and the models inside it; each operation is re-made once.
+    """Copier of a model and the models inside it; makes one new operation for each old one.
 
     Args:
-        remake: As for `copy_model`.
+        recreate: As for `copy_model`.
         edit_arguments: As for `copy_model`.
-        identify: Function from a tensor to its key among the known ones; equal for tensors that
-            stand for each other.
+        identify: Function from an old tensor to its key among the new ones; equal for tensors
+            that stand for each other.
     """
 
     def __init__(
         self,
-        remake: Remake,
+        recreate: Recreate,
         edit_arguments: EditArguments | None = None,
         identify: Callable[[keras.KerasTensor], int] = id,
     ):
-        self._remake = remake
+        self._recreate = recreate
         self._edit_arguments = edit_arguments
         self._identify = identify
-        self._made: dict[int, keras.Operation] = {}
-        self._pairs: Pairs = []
+        self._pairs: dict[int, tuple[keras.Operation, keras.Operation]] = {}
 
     def pairs(self) -> Pairs:
-        """Each old operation with its new one, models before what is in them."""
-        models = [(old, made) for old, made in self._pairs if isinstance(made, keras.Model)]
-        others = [(old, made) for old, made in self._pairs if not isinstance(made, keras.Model)]
-        return [*reversed(models), *others]
+        """Return each old operation with its new one, models before the operations inside them."""
+        pairs = list(self._pairs.values())
+        models = [pair for pair in pairs if isinstance(pair[1], keras.Model)]
+        operations = [pair for pair in pairs if not isinstance(pair[1], keras.Model)]
+        return [*reversed(models), *operations]
 
-    def operation(self, operation: keras.Operation) -> keras.Operation:
-        """The operation in the place of `operation`, made where it is asked for first."""
-        if id(operation) not in self._made:
+    def new_operation(self, operation: keras.Operation) -> keras.Operation:
+        """Return the new operation for an old one, and make it at the first request."""
+        if id(operation) not in self._pairs:
             nested = functional_core(operation) is not None
-            new = self.copy(operation) if nested else self._remake(operation)
-            self._made[id(operation)] = new
-            self._pairs.append((operation, new))
-        return self._made[id(operation)]
+            new = self.copy(operation) if nested else self._recreate(operation)
+            self._pairs[id(operation)] = operation, new
+        return self._pairs[id(operation)][1]
 
     def copy(self, model: keras.Model) -> keras.Model:
-        """A new model that calls re-made operations as `model` calls its own."""
+        """Build a new model that calls new operations as `model` calls its own."""
         if isinstance(model, keras.Sequential):
-            layers = [self.operation(layer) for layer in stacked_layers(model)]
+            layers = [self.new_operation(layer) for layer in stacked_layers(model)]
             return keras.Sequential(layers, name=model.name)
-        known = {}
+        symbols: Symbols = {}
         for symbol in model.inputs:
-            known[id(symbol)] = self.operation(operation_behind(symbol)).output
+            symbols[id(symbol)] = self.new_operation(operation_behind(symbol)).output
         for node in ordered_nodes(model):
-            self.replay(node, known)
+            self.repeat_call(node, symbols)
         inputs, outputs = (
-            keras.tree.map_structure(lambda symbol: known[id(symbol)], struct)
-            for struct in structures(model)
+            keras.tree.map_structure(lambda symbol: symbols[id(symbol)], structure)
+            for structure in structures(model)
         )
         return keras.Model(inputs, outputs, name=model.name)
 
-    def replay(self, node, known: dict[int, keras.KerasTensor], **further: Any) -> None:
-        """Makes one call anew, with `further` arguments, and adds its outputs to the known ones."""
-        operation = self.operation(node.operation)
-        args, kwargs = node.arguments.args, {**node.arguments.kwargs, **further}
+    def repeat_call(self, node: Node, symbols: Symbols, **further_arguments: Any) -> None:
+        """Call the new operation as a node calls the old one, and add the outputs to `symbols`."""
+        operation = self.new_operation(node.operation)
+        args, kwargs = node.arguments.args, {**node.arguments.kwargs, **further_arguments}
         if self._edit_arguments is not None:
             args, kwargs = self._edit_arguments(node.operation, args, kwargs)
 
-        def fill(value):
+        def fill(value: Any) -> Any:
             symbolic = isinstance(value, keras.KerasTensor)
-            return known[self._identify(value)] if symbolic else value
+            return symbols[self._identify(value)] if symbolic else value
 
         args, kwargs = keras.tree.map_structure(fill, (args, kwargs))
         outputs = keras.tree.flatten(operation(*args, **kwargs))
-        known.update((id(s), t) for s, t in zip(node.outputs, outputs, strict=True))
+        symbols.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))

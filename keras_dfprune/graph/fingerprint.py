@@ -1,4 +1,4 @@
-"""A model's weights and calls into short digests, to tell whether two models are the same."""
+"""Digest a model's weights and calls, to tell whether a plan was made for this very model."""
 
 import hashlib
 import json
@@ -10,71 +10,71 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.graph.beside import beside
 from keras_dfprune.graph.calls import Call, Graph, Tensor
+from keras_dfprune.graph.in_thread import run_in_thread
 
-# Settings that may differ between two models that compute the same. The width of a dtype is in
-# the weights.
-_PRIVATE = ("name", "trainable", "dtype", "seed")
+# Settings that may differ between two models that compute the same. The width of a dtype shows in
+# the bytes of the weights.
+_IRRELEVANT_SETTINGS = ("name", "trainable", "dtype", "seed")
 _CALLS = "calls"
 
+# By the path of a layer, a row for each variable: name, shape, digest of the bytes. The last row
+# is `["calls", None, digests of the calls]`. Lists, because they are stored as JSON.
+LayerDigests = dict[str, list[list]]
 
-def layer_digests(graph: Graph) -> dict[str, list]:
-    """For each layer with variables: `[name of the variable, shape, digest of the bytes]`.
 
-    A last row `["calls", None, digests]` stands for what feeds the layer: types, settings and
-    arguments of everything up to it. Equal weights in another graph would need other merges.
+def layer_digests(graph: Graph) -> LayerDigests:
+    """Digest the variables of each layer, and the calls that feed it.
+
+    Types, settings and arguments of all calls up to a layer are part of its digests: equal weights
+    in another graph need other merges.
 
     Args:
-        graph: What `graph.read_graph` returned.
+        graph: Graph of the model, from `read_graph`.
 
     Returns:
-        JSON-serialisable lists by the layer's path.
+        JSON-serialisable rows by the path of each layer that has variables.
     """
     return start_layer_digests(graph).result()
 
 
-def start_layer_digests(graph: Graph) -> Future:
-    """The same beside other work: hashing needs a processor, but not the interpreter.
-
-    Returns:
-        What `layer_digests` returns, as a `Future`.
-    """
+def start_layer_digests(graph: Graph) -> Future[LayerDigests]:
+    """Start `layer_digests` in a thread: hashing leaves the interpreter to other threads."""
     calls = _call_digests(graph)
-    variables: dict[str, list[keras.Variable]] = {}
-    for call in graph.calls:
-        operation = call.operation
-        if isinstance(operation, keras.Layer) and operation.variables:
-            variables.setdefault(call.path, _weights(operation))
+    variables = {
+        call.path: _weights(call.operation)
+        for call in graph.calls
+        if isinstance(call.operation, keras.Layer)
+    }
+    return run_in_thread(_rows, variables, calls)
 
-    def rows() -> dict[str, list]:
-        return {
-            path: [
-                *([one.name, list(one.shape), _digest(one)] for one in some),
-                [_CALLS, None, calls[path]],
-            ]
-            for path, some in variables.items()
-            if some
-        }
 
-    return beside(rows)
+def _rows(variables: dict[str, list[keras.Variable]], calls: dict[str, list[str]]) -> LayerDigests:
+    return {
+        path: [
+            *([variable.name, list(variable.shape), _digest(variable)] for variable in of_layer),
+            [_CALLS, None, calls[path]],
+        ]
+        for path, of_layer in variables.items()
+        if of_layer
+    }
 
 
 def _call_digests(graph: Graph) -> dict[str, list[str]]:
-    """The digests of each layer's calls, each made from the digests of what feeds it."""
-    known = {id(tensor): f"input {place}" for place, tensor in enumerate(graph.inputs)}
+    """Return the digests of each layer's calls, each made from the digests of what feeds it."""
+    known = {tensor: f"input {number}" for number, tensor in enumerate(graph.inputs)}
     calls: dict[str, list[str]] = {}
     for call in graph.calls:
         digest = _call_digest(call, known)
-        known.update((id(out), f"{digest} {place}") for place, out in enumerate(call.outputs))
+        known.update((tensor, f"{digest} {number}") for number, tensor in enumerate(call.outputs))
         calls.setdefault(call.path, []).append(digest)
     return {path: sorted(digests) for path, digests in calls.items()}
 
 
-def _call_digest(call: Call, known: dict[int, str]) -> str:
-    def describe(value):
+def _call_digest(call: Call, known: dict[Tensor, str]) -> str:
+    def describe(value: Any) -> str:
         if isinstance(value, Tensor):
-            return known[id(value)]
+            return known[value]
         return repr(value) if isinstance(value, bool | int | float | str) else type(value).__name__
 
     arguments = [describe(value) for value in keras.tree.flatten((call.args, call.kwargs))]
@@ -83,28 +83,31 @@ def _call_digest(call: Call, known: dict[int, str]) -> str:
 
 
 def _settings(operation: keras.Operation) -> str:
-    """The plain values of a config. None and False, what newer versions add, are left out."""
+    """Return the plain values of a config, without None and False: newer versions add those."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of each lambda
             config = operation.get_config() if isinstance(operation, keras.Layer) else {}
-    except NotImplementedError:  # a custom layer without one
+    except NotImplementedError:  # a custom layer without a config
         return ""
     plain = {
         key: value
         for key, value in config.items()
-        if key not in _PRIVATE and value is not None and value is not False and _is_plain(value)
+        if key not in _IRRELEVANT_SETTINGS
+        and value is not None
+        and value is not False
+        and _is_plain(value)
     }
     return json.dumps(plain, sort_keys=True)
 
 
 def _is_plain(value: Any) -> bool:
     values = value if isinstance(value, list | tuple) else [value]
-    return all(isinstance(one, bool | int | float | str) for one in values)
+    return all(isinstance(element, bool | int | float | str) for element in values)
 
 
 def weights_digest(model: keras.Model) -> str:
-    """One digest of all weights of a model; it changes whenever one of them does."""
+    """Return one digest of all weights of a model; it changes if any of them does."""
     total = hashlib.blake2b(digest_size=16)
     for variable in model.weights:
         total.update(_digest(variable).encode())
@@ -112,22 +115,25 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _weights(layer: keras.Layer) -> list[keras.Variable]:
-    """Its variables without the states of random generators, which change with every call."""
+    """Return a layer's weights without random states, which change with every call."""
     return [variable for variable in layer.weights if "seed_generator" not in variable.path]
 
 
 def _digest(variable: keras.Variable) -> str:
     values = np.asarray(tf.convert_to_tensor(variable.value)).reshape(-1)  # `numpy()` would copy
-    # twice as quick as blake2b where processors have instructions for it
-    return hashlib.sha256(values.view(np.uint8)).hexdigest()[:32]
+    # SHA-256, for which many processors have instructions: docs/research/measurements.md
+    return hashlib.sha256(values.view(np.uint8).data).hexdigest()[:32]
 
 
-def difference(expected: dict[str, list], received: dict[str, list]) -> str | None:
-    """What tells two models apart, in one clause, or None if nothing does.
+def find_digest_mismatch(expected: LayerDigests, received: LayerDigests) -> str | None:
+    """Find the first difference between the digests of two models.
 
     Args:
         expected: `layer_digests` of the model that was planned for.
-        received: `layer_digests` of the other.
+        received: `layer_digests` of the other model.
+
+    Returns:
+        The difference as a clause for a message; None without any.
     """
     missing = [path for path in expected if path not in received]
     if missing:
@@ -146,5 +152,5 @@ def difference(expected: dict[str, list], received: dict[str, list]) -> str | No
     return f"the weights of layer {', '.join(changed)} differ" if changed else None
 
 
-def _shapes(rows: list) -> list:
+def _shapes(rows: list[list]) -> list[list[int]]:
     return [shape for name, shape, _ in rows if name != _CALLS]

@@ -1,19 +1,60 @@
-"""What is read and set of Keras's private attributes, each behind a function.
+"""Read and set Keras's private attributes, each behind a function.
 
-The only module that touches them; `tests/test_graph.py` holds what it assumes of them.
+No other module touches them. `tests/graph/test_keras_private.py` states what this module assumes
+of Keras.
 """
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import keras
 from keras.src.models.functional import Functional
 
+_UNKNOWN_ARGUMENTS = "Unrecognized keyword arguments"
+
+
+class Arguments(Protocol):
+    """Arguments of one call of an operation."""
+
+    args: tuple
+    kwargs: dict[str, Any]
+
+    def fill_in(self, tensor_dict: Mapping[int, Any]) -> tuple[tuple, dict[str, Any]]:
+        """Return the arguments with each Keras tensor replaced by its entry, found by `id`."""
+
+
+class Node(Protocol):
+    """One call of an operation, as Keras records it.
+
+    Attributes:
+        operation: The operation called.
+        arguments: Its arguments.
+        input_tensors: All Keras tensors among the arguments, in order.
+        outputs: The Keras tensors returned.
+        is_input: Whether the call has no input tensors, as for an `InputLayer`.
+    """
+
+    operation: keras.Operation
+    arguments: Arguments
+    input_tensors: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+    is_input: bool
+
+
+def is_stock(operation: keras.Operation) -> bool:
+    """Return whether the class of an operation is one of Keras's own."""
+    return type(operation).__module__.startswith("keras.")
+
+
+def is_preprocessing(kind: type) -> bool:
+    """Return whether a class of Keras prepares data, such as `Rescaling` or `StringLookup`."""
+    return ".preprocessing." in kind.__module__
+
 
 def functional_core(model: keras.Operation) -> Functional | None:
-    """The functional graph that calling `model` runs, or None where there is none to see."""
+    """Return the functional graph that calling `model` runs, or None if it can't be seen."""
     if isinstance(model, keras.Sequential):
         overridden = type(model).call is not keras.Sequential.call
         return None if overridden else model._functional
@@ -22,72 +63,72 @@ def functional_core(model: keras.Operation) -> Functional | None:
     return None
 
 
-def ordered_nodes(core: Functional) -> list:
-    """The nodes of a functional graph, inputs left out, each after those that it needs."""
+def ordered_nodes(core: Functional) -> list[Node]:
+    """Return the calls of a functional graph, each after those it needs, without its inputs."""
     depths = sorted(core._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in core._nodes_by_depth[depth]]
     return [node for node in nodes if not node.is_input]
 
 
 def structures(core: Functional) -> tuple[Any, Any]:
-    """The inputs and the outputs of a functional graph, in the structures it was made with."""
+    """Return the inputs and outputs of a functional graph, nested as it was made with them."""
     return core._inputs_struct, core._outputs_struct
 
 
 def stacked_layers(model: keras.Sequential) -> list[keras.Layer]:
-    """The layers of a `Sequential`, its `InputLayer` included."""
+    """Return the layers of a `Sequential`, its `InputLayer` included."""
     return model._layers
 
 
 def operation_behind(symbol: keras.KerasTensor) -> keras.Operation:
-    """The operation that a tensor comes from."""
+    """Return the operation that a tensor comes from."""
     return symbol._keras_history.operation
 
 
-def node_behind(symbol: keras.KerasTensor) -> Any:
-    """The call, a Keras node, that a tensor comes from."""
+def node_behind(symbol: keras.KerasTensor) -> Node:
+    """Return the call that a tensor comes from."""
     history = symbol._keras_history
     return vars(history.operation)["_inbound_nodes"][history.node_index]
 
 
 def mask_of(symbol: Any) -> Any:
-    """The mask that is attached to a tensor, or None."""
+    """Return the mask that is attached to a tensor, or None."""
     return getattr(symbol, "_keras_mask", None)
 
 
-def look_alike(symbol: keras.KerasTensor) -> keras.KerasTensor:
-    """A tensor like another, the mask included, that comes from nowhere yet."""
-    twin = keras.KerasTensor(symbol.shape, symbol.dtype, name=symbol.name)
-    twin._keras_mask = mask_of(symbol)
-    return twin
+def copy_tensor(symbol: keras.KerasTensor) -> keras.KerasTensor:
+    """Return a new tensor of equal shape, dtype, name and mask that comes from no call yet."""
+    copy = keras.KerasTensor(symbol.shape, symbol.dtype, name=symbol.name)
+    copy._keras_mask = mask_of(symbol)
+    return copy
 
 
 def call_signature(layer: keras.Layer) -> inspect.Signature:
-    """The signature of a layer's `call`, as Keras goes by it."""
+    """Return the signature by which Keras sorts the arguments of a layer's `call`."""
     return vars(layer)["_call_signature"]
 
 
 def all_layers(layer: keras.Layer) -> list[keras.Layer]:
-    """`layer` and every layer inside it, each once, in a fixed order."""
+    """Return `layer` and every layer inside it, each once, in a fixed order."""
     return list({id(inner): inner for inner in layer._flatten_layers()}.values())
 
 
 def detached(operation: keras.Operation) -> keras.Operation:
-    """The same operation, variables and attributes shared, with a call history of its own."""
-    twin = object.__new__(type(operation))
-    twin.__dict__.update(operation.__dict__)
-    twin.__dict__.update(_inbound_nodes=[], _outbound_nodes=[])
-    return twin
+    """Return a copy that shares variables and attributes but has its own call history."""
+    copy = object.__new__(type(operation))
+    copy.__dict__.update(operation.__dict__)
+    copy.__dict__.update(_inbound_nodes=[], _outbound_nodes=[])
+    return copy
 
 
-def is_detached(twin: keras.Operation, operation: keras.Layer) -> bool:
-    """Whether `twin` is what `detached` made of a layer."""
-    return vars(twin).get("_tracker") is vars(operation)["_tracker"]
+def is_detached(copy: keras.Operation, layer: keras.Layer) -> bool:
+    """Return whether `copy` is a `detached` copy of a layer."""
+    return vars(copy).get("_tracker") is vars(layer)["_tracker"]
 
 
 @contextlib.contextmanager
 def replaced(layer: keras.Layer, **attributes: Any) -> Iterator[None]:
-    """Gives a layer other attributes for a while, past what Keras does where one is set."""
+    """Give a layer other attributes for a while, past Keras's own `__setattr__`."""
     own = vars(layer)
     before = {name: own[name] for name in attributes if name in own}
     own.update(attributes)
@@ -102,14 +143,14 @@ def replaced(layer: keras.Layer, **attributes: Any) -> Iterator[None]:
 def with_signature(
     layer: keras.Layer, signature: inspect.Signature
 ) -> contextlib.AbstractContextManager[None]:
-    """Has Keras go by another signature of a layer's `call` for a while."""
+    """Give a layer another `call_signature` for a while."""
     return replaced(layer, _call_signature=signature)
 
 
 def unbuildable(layer: keras.Layer) -> contextlib.AbstractContextManager[None]:
-    """Lets calls of a layer that isn't built fail for a while, where Keras would build it."""
+    """Make calls of an unbuilt layer fail for a while, where Keras would build it."""
 
-    def refuse(call_spec):
+    def refuse(call_spec: Any) -> None:
         raise ValueError(f"layer '{layer.name}' isn't built yet; call the model once on data")
 
     return replaced(layer, _maybe_build=refuse)
@@ -117,7 +158,7 @@ def unbuildable(layer: keras.Layer) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def keeps_histories(operations: Sequence[keras.Operation]) -> Iterator[None]:
-    """Gives operations the call histories back that they have now."""
+    """Restore the call histories of operations afterwards."""
     before = [
         (vars(operation), list(vars(operation)["_inbound_nodes"]),
          list(vars(operation)["_outbound_nodes"]))
@@ -130,19 +171,37 @@ def keeps_histories(operations: Sequence[keras.Operation]) -> Iterator[None]:
             own["_inbound_nodes"], own["_outbound_nodes"] = inbound, outbound
 
 
+def unknown_arguments(error: TypeError, names: Iterable[str]) -> set[str]:
+    """Return which entries of a config the constructor of a layer doesn't take.
+
+    Keras names them in the text of an error alone.
+
+    Args:
+        error: The error that `from_config` raised.
+        names: Entries of the config.
+
+    Returns:
+        Those that the error names as unknown; empty if it reports something else.
+    """
+    text = str(error.__context__)  # what the constructor raised
+    if not text.startswith(_UNKNOWN_ARGUMENTS):
+        return set()
+    return {name for name in names if f"'{name}':" in text}
+
+
 def compile_arguments(model: keras.Model) -> dict[str, Any]:
-    """What `model.compile` was called with, as the objects themselves; empty if it wasn't."""
+    """Return the arguments of `model.compile`, the objects themselves; empty if not compiled."""
     return dict(model._compile_config.config) if model.compiled else {}
 
 
 def optimizer_slots(
     optimizer: keras.optimizers.Optimizer,
 ) -> tuple[list[keras.Variable], dict[str, list]]:
-    """The variables that an optimizer trains, and its slots for them.
+    """Return the variables that an optimizer trains, and its slots for them.
 
     Returns:
-        The trained variables, and for each attribute that holds one slot for each of them
-        (momenta, moving averages, accumulated gradients) the list, by the attribute's name.
+        The trained variables, and the lists of slots by attribute name: momenta, moving averages,
+        accumulated gradients. Each list holds one slot for each trained variable.
     """
     trained = list(optimizer._trainable_variables)
     slots = {
@@ -157,5 +216,5 @@ def optimizer_slots(
 
 
 def is_decayed(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
-    """Whether `optimizer.exclude_from_weight_decay` leaves the weight decay of `variable` on."""
+    """Return whether an optimizer's weight decay applies to a variable, were it configured."""
     return optimizer._use_weight_decay(variable)

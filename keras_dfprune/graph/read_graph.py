@@ -1,68 +1,90 @@
-"""A Sequential or Functional model into its calls, those of the models inside it included."""
+"""Read the calls of a Sequential or Functional model, those of the models inside it included."""
+
+from typing import Any
 
 import keras
 
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.keras_private import (
+    Node,
     functional_core,
     operation_behind,
     ordered_nodes,
     structures,
 )
 
+Tensors = dict[int, Tensor]  # by the `id` of a Keras tensor
+
 
 def read_graph(model: keras.Model) -> Graph:
-    """Reads the calls of a Sequential or Functional model.
+    """Read the calls of a Sequential or Functional model.
 
     Args:
-        model: A built model for which `functional_core` is not None.
+        model: A built model that `check_model` accepts.
 
     Returns:
         A `Graph`.
+
+    Raises:
+        ValueError: If the graph of the model can't be seen.
     """
-    reader = _Reader()
     core = functional_core(model)
-    inputs = tuple(_describe(tensor) for tensor in core.inputs)
-    for tensor in core.inputs:
-        layer = operation_behind(tensor)
+    if core is None:
+        raise ValueError(f"The graph of model '{model.name}' can't be seen.")
+    reader = _Reader()
+    inputs = tuple(_describe(symbol) for symbol in core.inputs)
+    for symbol in core.inputs:
+        layer = operation_behind(symbol)
         reader.paths.setdefault(id(layer), layer.name)
-    outputs = reader.walk(core, inputs, prefix="", training=None)
+    outputs = reader.read(core, inputs, prefix="", training=None)
     return Graph(tuple(reader.calls), inputs, outputs, reader.paths)
 
 
 class _Reader:
-    """Collects calls while it walks through a model and the models inside it."""
+    """Reader of the calls of a model and of the models inside it.
 
-    def __init__(self):
+    Attributes:
+        calls: The calls read so far.
+        paths: Path of each operation, by the operation's `id`.
+    """
+
+    def __init__(self) -> None:
         self.calls: list[Call] = []
         self.paths: dict[int, str] = {}
 
-    def walk(self, core, inputs, prefix, training) -> tuple[Tensor, ...]:
-        known = {id(symbol): tensor for symbol, tensor in zip(core.inputs, inputs, strict=True)}
+    def read(
+        self, core: keras.Model, inputs: tuple[Tensor, ...], prefix: str, training: bool | None
+    ) -> tuple[Tensor, ...]:
+        """Read all calls of a model, and return its outputs."""
+        tensors = {id(symbol): tensor for symbol, tensor in zip(core.inputs, inputs, strict=True)}
         for node in ordered_nodes(core):
             path = self.paths.setdefault(id(node.operation), prefix + node.operation.name)
-            self._call(node, path, known, training)
-        return tuple(known[id(symbol)] for symbol in core.outputs)
+            outputs = self._read_call(node, path, tensors, training)
+            tensors.update((id(s), t) for s, t in zip(node.outputs, outputs, strict=True))
+        return tuple(tensors[id(symbol)] for symbol in core.outputs)
 
-    def _call(self, node, path, known, training):
-        args, kwargs = node.arguments.fill_in(known)
-        inputs = tuple(known[id(symbol)] for symbol in node.input_tensors)
+    def _read_call(
+        self, node: Node, path: str, tensors: Tensors, training: bool | None
+    ) -> tuple[Tensor, ...]:
+        args, kwargs = node.arguments.fill_in(tensors)
+        inputs = tuple(tensors[id(symbol)] for symbol in node.input_tensors)
         own = kwargs.get("training")
-        if training is None and own is not None:  # what a model was called with goes first
+        if training is None and own is not None:  # the `training` of a model around it goes first
             training = bool(own)
         core = functional_core(node.operation)
         if core is not None:
-            inputs = _by_name(core, args, kwargs, inputs)
-        if core is not None and len(inputs) == len(core.inputs):
-            inner = self._enter(core, inputs, path + "/")
-            outputs = self.walk(core, inner, path + "/", training)
-        else:
-            outputs = tuple(_describe(symbol) for symbol in node.outputs)
-            call = Call(node.operation, path, args, kwargs, inputs, outputs, training)
-            self.calls.append(call)
-        known.update((id(s), t) for s, t in zip(node.outputs, outputs, strict=True))
+            inputs = _in_order_of_names(core, args, kwargs, inputs)
+            if len(inputs) == len(core.inputs):
+                inner = self._read_inputs(core, inputs, path + "/")
+                return self.read(core, inner, path + "/", training)
+        outputs = tuple(_describe(symbol) for symbol in node.outputs)
+        self.calls.append(Call(node.operation, path, args, kwargs, inputs, outputs, training))
+        return outputs
 
-    def _enter(self, core, inputs, prefix) -> tuple[Tensor, ...]:
+    def _read_inputs(
+        self, core: keras.Model, inputs: tuple[Tensor, ...], prefix: str
+    ) -> tuple[Tensor, ...]:
+        """Read the `InputLayer`s of a nested model as calls, and return their outputs."""
         inner = []
         for symbol, tensor in zip(core.inputs, inputs, strict=True):
             layer = operation_behind(symbol)
@@ -72,16 +94,19 @@ class _Reader:
         return tuple(inner)
 
 
-def _by_name(core: keras.Model, args: tuple, kwargs: dict, inputs: tuple) -> tuple:
-    """The tensors of a call in the order of the called model's inputs.
+def _in_order_of_names(
+    core: keras.Model, args: tuple, kwargs: dict[str, Any], inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Return the tensors of a call in the order of the called model's inputs.
 
-    Keras finds them by their names where a model that takes no dict is called with one.
+    Keras finds them by name if a model that takes no dict is called with a dict.
     """
     given = args[0] if args else kwargs.get("inputs")
     if not isinstance(given, dict) or isinstance(structures(core)[0], dict):
         return inputs
-    found = tuple(given.get(symbol.name) for symbol in core.inputs)
-    return found if None not in found else inputs
+    by_name = [given.get(symbol.name) for symbol in core.inputs]
+    tensors = tuple(tensor for tensor in by_name if tensor is not None)
+    return tensors if len(tensors) == len(by_name) else inputs
 
 
 def _describe(symbol: keras.KerasTensor) -> Tensor:

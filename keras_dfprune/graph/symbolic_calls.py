@@ -1,11 +1,9 @@
-"""Layers made to show their calls to a trace: opened, or recorded where Keras would compute.
-
-What is put on a layer for it is taken away again.
-"""
+"""Make the calls inside a layer visible to a trace, for as long as the trace runs."""
 
 import contextlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,9 +11,9 @@ import tensorflow as tf
 from keras_dfprune.graph.keras_private import (
     all_layers,
     call_signature,
+    copy_tensor,
     functional_core,
     keeps_histories,
-    look_alike,
     replaced,
     unbuildable,
     with_signature,
@@ -27,7 +25,7 @@ class TraceError(Exception):
 
     Attributes:
         layer: The layer.
-        reason: What it said, in one line.
+        reason: The error of its `call`, in one line.
     """
 
     def __init__(self, layer: keras.Layer, reason: str):
@@ -36,15 +34,34 @@ class TraceError(Exception):
 
     @classmethod
     def of(cls, layer: keras.Layer, error: Exception) -> "TraceError":
-        """What a layer's `call` raised, with its first line as the reason."""
+        """Make a `TraceError` of an error of a layer's `call`: its first line is the reason."""
         lines = [line for line in str(error).splitlines() if line.strip()]
         kind = type(error).__name__
         return cls(layer, f"{kind}: {lines[0]}" if lines else kind)
 
 
+class Aliases:
+    """Symbolic tensors that stand for other ones."""
+
+    def __init__(self) -> None:
+        # The aliases are kept alive, because Python reuses the `id` of what is gone.
+        self._pairs: dict[int, tuple[keras.KerasTensor, keras.KerasTensor]] = {}
+
+    def add(self, alias: keras.KerasTensor, original: keras.KerasTensor) -> keras.KerasTensor:
+        """Record that `alias` stands for `original`, and return `alias`."""
+        self._pairs[id(alias)] = alias, original
+        return alias
+
+    def original(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the tensor that `tensor` stands for; `tensor` if it is no alias."""
+        while id(tensor) in self._pairs:
+            tensor = self._pairs[id(tensor)][1]
+        return tensor
+
+
 @contextlib.contextmanager
 def undisturbed(layer: keras.Layer) -> Iterator[None]:
-    """Gives all operations inside a layer their call histories back, and builds none of them."""
+    """Restore the call histories inside a layer afterwards, and let nothing be built meanwhile."""
     parts = all_layers(layer)
     cores = [core for core in map(functional_core, parts) if core is not None]
     operations = [*parts, *(operation for core in cores for operation in core.operations)]
@@ -56,62 +73,71 @@ def undisturbed(layer: keras.Layer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened_layer(part: keras.Layer, aliases: dict, failures: list) -> Iterator[None]:
-    """Lets a symbolic call of a layer run its `call`, `training` left open where it isn't set.
+def opened_layer(
+    layer: keras.Layer, aliases: Aliases, failures: list[TraceError]
+) -> Iterator[None]:
+    """Let a symbolic call of a layer run its `call`, with `training` left open unless it is set.
 
-    Keras itself adds a node for the layer to what the call returns; so that the nodes inside stay
-    in sight, it gets aliases.
+    Keras adds a node for the layer to the tensors that it returns. They are aliases of what `call`
+    returns, so that the nodes inside the layer stay visible.
+
+    Args:
+        layer: The layer.
+        aliases: Takes up the aliases.
+        failures: Takes up the errors of the layer's `call`, the innermost first.
     """
-    signature = call_signature(part)
+    signature = call_signature(layer)
     takes_training = "training" in signature.parameters
 
-    def alias(tensor):
-        twin = look_alike(tensor)
-        aliases[id(twin)] = (twin, tensor)
-        return twin
-
-    def symbolic_call(*args, **kwargs):
+    def symbolic_call(*args: Any, **kwargs: Any) -> Any:
         if takes_training:
             kwargs.setdefault("training", None)
         try:
-            outputs = part.call(*args, **kwargs)
+            outputs = layer.call(*args, **kwargs)
             flat = keras.tree.flatten(outputs)
-            if not flat or not all(isinstance(one, keras.KerasTensor) for one in flat):
+            if not flat or not all(isinstance(output, keras.KerasTensor) for output in flat):
                 raise ValueError("its `call` returns something other than what its layers make")
-            return keras.tree.map_structure(alias, outputs)
+            return keras.tree.map_structure(
+                lambda output: aliases.add(copy_tensor(output), output), outputs
+            )
         except Exception as error:
-            failures.append(TraceError.of(part, error))
+            failures.append(TraceError.of(layer, error))
             raise
 
     parameters = [
-        one.replace(default=None)
-        if one.name == "training" and one.default is not inspect.Parameter.empty
-        else one
-        for one in signature.parameters.values()
+        parameter.replace(default=None)
+        if parameter.name == "training" and parameter.default is not inspect.Parameter.empty
+        else parameter
+        for parameter in signature.parameters.values()
     ]
     left_open = signature.replace(parameters=parameters)
-    with with_signature(part, left_open), replaced(part, symbolic_call=symbolic_call):
+    with with_signature(layer, left_open), replaced(layer, symbolic_call=symbolic_call):
         yield
 
 
 @contextlib.contextmanager
-def recorded_on_constants(part: keras.Layer, symbols: list[keras.KerasTensor]) -> Iterator[None]:
-    """Makes calls of a layer on constants alone, an Embedding on positions, symbolic too.
+def recorded_on_constants(layer: keras.Layer, symbols: list[keras.KerasTensor]) -> Iterator[None]:
+    """Let calls of a layer on constants alone be recorded too, an Embedding of positions, say.
 
-    Else Keras would run them at once, and what the layer's weights make of them were a constant.
+    Keras would run them at once, and the result, which depends on the layer's weights, would be
+    a constant.
+
+    Args:
+        layer: The layer.
+        symbols: The symbolic inputs of the trace: one of them makes the constants symbolic.
     """
-    symbols = [symbol for symbol in symbols if symbol.dtype != "string"]
-    call = part.call
+    numeric = [symbol for symbol in symbols if symbol.dtype != "string"]
+    call = layer.call
 
-    def symbolic(value):
-        zero = keras.ops.sum(keras.ops.zeros_like(symbols[0]))
+    def symbolic(value: Any) -> keras.KerasTensor:
+        zero = keras.ops.sum(keras.ops.zeros_like(numeric[0]))
         return keras.ops.add(value, keras.ops.cast(zero, value.dtype))
 
-    def call_on_constants(*args, **kwargs):
-        # not where Keras runs it in a graph of its own, to infer the shape of some output
-        if args and symbols and tf.executing_eagerly():
-            return part(keras.tree.map_structure(symbolic, args[0]), *args[1:], **kwargs)
+    def call_on_constants(*args: Any, **kwargs: Any) -> Any:
+        # Not if Keras runs the layer in a TensorFlow graph, to infer the shape of its output.
+        if args and numeric and tf.executing_eagerly():
+            return layer(keras.tree.map_structure(symbolic, args[0]), *args[1:], **kwargs)
         return call(*args, **kwargs)
 
-    with replaced(part, call=call_on_constants):
+    with replaced(layer, call=call_on_constants):
         yield

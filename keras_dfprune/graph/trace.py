@@ -1,4 +1,4 @@
-"""What a layer calls on symbolic inputs, as a trace; and a trace into a functional model."""
+"""Record what a layer calls on symbolic inputs, and build a functional model from the record."""
 
 import contextlib
 import dataclasses
@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
-from keras_dfprune.graph.copy_model import Copier, Pairs, Remake
+from keras_dfprune.graph.copy_model import Copier, Pairs, Recreate, Symbols
 from keras_dfprune.graph.keras_private import (
+    Node,
     all_layers,
     call_signature,
     mask_of,
@@ -16,6 +17,7 @@ from keras_dfprune.graph.keras_private import (
     operation_behind,
 )
 from keras_dfprune.graph.symbolic_calls import (
+    Aliases,
     TraceError,
     opened_layer,
     recorded_on_constants,
@@ -25,100 +27,89 @@ from keras_dfprune.graph.symbolic_calls import (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trace:
-    """The calls that a layer is made of.
+    """Calls that a layer is made of.
 
     Attributes:
         inputs, outputs: The symbolic tensors, in the structures that the layer takes and returns.
-        nodes: The calls, each behind those that it needs.
-        aliases: Which tensor a tensor stands for that came out of an opened layer, or an input
-            with the batch filled in, by its `id`, with the tensor itself.
+        nodes: The calls, each after those it needs.
+        aliases: Tensors that stand for others: those returned by an opened layer, and inputs with
+            the size of the batch filled in.
     """
 
     inputs: Any
     outputs: Any
-    nodes: tuple
-    aliases: dict[int, tuple[keras.KerasTensor, keras.KerasTensor]]
+    nodes: tuple[Node, ...]
+    aliases: Aliases
 
     @property
     def operations(self) -> list[keras.Operation]:
-        """What is called, each once, in order."""
+        """Operations called, each once, in order."""
         return list({id(node.operation): node.operation for node in self.nodes}.values())
 
-    @property
-    def constants(self) -> list[tuple[keras.Operation, Any]]:
-        """Operations with what they are called with beside symbolic tensors."""
-        return [
-            (node.operation, value)
-            for node in self.nodes
-            for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
-            if not isinstance(value, keras.KerasTensor)
-        ]
-
     def identify(self, tensor: keras.KerasTensor) -> int:
-        """The `id` of the tensor that `tensor` stands for."""
-        while id(tensor) in self.aliases:
-            tensor = self.aliases[id(tensor)][1]
-        return id(tensor)
+        """Return the `id` of the tensor that `tensor` stands for."""
+        return id(self.aliases.original(tensor))
 
 
 def trace(
     layer: keras.Layer, inputs: Any, opened: Sequence[keras.Layer], batch: int | None = None
 ) -> Trace:
-    """Records what a layer calls on symbolic inputs. The layer stays as it was.
+    """Record what a layer calls on symbolic inputs. The layer stays as it was.
 
     Args:
         layer: A built layer, usually a subclassed model.
         inputs: Tensors made by `keras.Input`, in the structure that the layer takes.
-        opened: Layers inside it whose calls are recorded in place of one call of themselves.
-        batch: The size of the batch that the layer sees where `inputs` leave it open; None to
-            leave it so.
+        opened: Layers inside it. The calls that they make are recorded instead of their own call.
+        batch: The size of the batch that the layer sees if `inputs` leave it open; None to leave
+            it open.
 
     Raises:
-        TraceError: If the `call` of `layer` or of an opened one doesn't run on such tensors.
+        TraceError: If the `call` of `layer` or of an opened layer doesn't run on such tensors.
     """
-    aliases: dict = {}
+    aliases = Aliases()
     failures: list[TraceError] = []
 
-    def with_batch(symbol):
+    def with_batch(symbol: keras.KerasTensor) -> keras.KerasTensor:
         if batch is None or symbol.shape[0] is not None:
             return symbol
         shape = (batch, *symbol.shape[1:])
-        twin = keras.Input(batch_shape=shape, dtype=symbol.dtype, name=symbol.name)
-        aliases[id(twin)] = (twin, symbol)
-        return twin
+        sized = keras.Input(batch_shape=shape, dtype=symbol.dtype, name=symbol.name)
+        return aliases.add(sized, symbol)
 
     given = keras.tree.map_structure(with_batch, inputs)
-    looked_into = {id(part) for part in (layer, *opened)}
+    opened_ids = {id(part) for part in (layer, *opened)}
     with undisturbed(layer), contextlib.ExitStack() as stack:
         for part in all_layers(layer):
-            if id(part) in looked_into:
+            if id(part) in opened_ids:
                 stack.enter_context(opened_layer(part, aliases, failures))
             elif part.variables:
                 stack.enter_context(recorded_on_constants(part, keras.tree.flatten(given)))
         try:
             outputs = layer(given)
-        except Exception as error:  # whatever the user's code or Keras says
+        except Exception as error:  # whatever the user's code or Keras raises
             raise failures[0] if failures else TraceError.of(layer, error) from error
-        found = Trace(inputs, outputs, (), aliases)
-        return dataclasses.replace(found, nodes=tuple(_nodes_behind(found, layer)))
+        nodes = _nodes_between(layer, inputs, outputs, aliases)
+    return Trace(inputs, outputs, tuple(nodes), aliases)
 
 
-def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
-    """The calls that the outputs of a trace come from, each behind those that it needs."""
-    symbols = {id(symbol) for symbol in keras.tree.flatten(found.inputs)}
+def _nodes_between(layer: keras.Layer, inputs: Any, outputs: Any, aliases: Aliases) -> list[Node]:
+    """Return the calls between the inputs and the outputs of a trace, each after those it needs.
 
-    def node_of(tensor):
-        while id(tensor) in found.aliases:
-            tensor = found.aliases[id(tensor)][1]
-        if id(tensor) in symbols:
-            return None
-        node = node_behind(tensor)
-        if node.is_input:
+    Raises:
+        TraceError: If an output depends on another symbolic tensor than the inputs.
+    """
+    symbols = {id(symbol) for symbol in keras.tree.flatten(inputs)}
+
+    def nodes_of(tensors: Sequence[keras.KerasTensor]) -> list[Node]:
+        originals = [aliases.original(tensor) for tensor in tensors]
+        nodes = [node_behind(tensor) for tensor in originals if id(tensor) not in symbols]
+        if any(node.is_input for node in nodes):
             raise TraceError(layer, "it depends on a symbolic tensor that is none of its inputs")
-        return node
+        return nodes
 
-    ordered, done = [], {id(None)}
-    pending = [node_of(tensor) for tensor in keras.tree.flatten(found.outputs)][::-1]
+    ordered: list[Node] = []
+    done: set[int] = set()
+    pending = nodes_of(keras.tree.flatten(outputs))[::-1]
     while pending:
         node = pending[-1]
         if id(node) in done:
@@ -126,7 +117,7 @@ def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
             continue
         masks = keras.tree.flatten(list(_attached_masks(node).values()))
         tensors = [*node.input_tensors, *(mask for mask in masks if mask is not None)]
-        needed = [one for one in map(node_of, tensors) if id(one) not in done]
+        needed = [before for before in nodes_of(tensors) if id(before) not in done]
         if needed:
             pending += needed[::-1]
         else:
@@ -135,55 +126,55 @@ def _nodes_behind(found: Trace, layer: keras.Layer) -> list:
     return ordered
 
 
-def _attached_masks(node) -> dict[str, Any]:
-    """The masks that came with a call's tensors, as the arguments that Keras makes of them.
+def _attached_masks(node: Node) -> dict[str, Any]:
+    """Return the masks attached to a call's tensors, as the arguments that Keras makes of them.
 
-    An opened layer attached them, perhaps, to what it returned; nothing else would do so again.
+    An opened layer may have attached them to its outputs; the functional model has no such layer.
     """
     if not isinstance(node.operation, keras.Layer):
         return {}
     signature = call_signature(node.operation)
     given = signature.bind_partial(*node.arguments.args, **node.arguments.kwargs).arguments
     tensors = {name: value for name, value in given.items() if _holds_tensors(value)}
-    found = {}
+    attached = {}
     for name, value in tensors.items():
         argument = "mask" if len(tensors) == 1 else f"{name}_mask"
         masks = keras.tree.map_structure(mask_of, value)
-        attached = any(isinstance(one, keras.KerasTensor) for one in keras.tree.flatten(masks))
-        if attached and argument in signature.parameters and given.get(argument) is None:
-            found[argument] = masks
-    return found
+        has_mask = any(isinstance(mask, keras.KerasTensor) for mask in keras.tree.flatten(masks))
+        if has_mask and argument in signature.parameters and given.get(argument) is None:
+            attached[argument] = masks
+    return attached
 
 
 def _holds_tensors(value: Any) -> bool:
     flat = keras.tree.flatten(value)
-    return bool(flat) and all(isinstance(one, keras.KerasTensor) for one in flat)
+    return bool(flat) and all(isinstance(element, keras.KerasTensor) for element in flat)
 
 
-def model_of(
-    found: Trace,
-    remake: Remake,
-    names: Mapping[int, str],
-    name: str,
+def model_of_trace(
+    traced: Trace, recreate: Recreate, names: Mapping[int, str], name: str
 ) -> tuple[keras.Model, Pairs]:
-    """Builds a functional model that makes the calls of a trace.
+    """Build a functional model that makes the calls of a trace.
 
     Args:
-        found: What `trace` returned.
-        remake: As for `copy_model`.
+        traced: The trace.
+        recreate: As for `copy_model`.
         names: A name for each operation, by its `id`, among which none occurs twice.
         name: Name of the model.
 
     Returns:
-        The model, and pairs of each operation with its new one, models before what is in them.
+        The model, and pairs of each operation with its new one, models before the operations
+        inside them.
     """
-    copier = Copier(remake, identify=found.identify)
-    known = {}
-    for symbol in keras.tree.flatten(found.inputs):
-        known[id(symbol)] = copier.operation(operation_behind(symbol)).output
-    for node in found.nodes:
-        copier.operation(node.operation).name = names[id(node.operation)]
-        copier.replay(node, known, **_attached_masks(node))
-    inputs = keras.tree.map_structure(lambda symbol: known[id(symbol)], found.inputs)
-    outputs = keras.tree.map_structure(lambda symbol: known[found.identify(symbol)], found.outputs)
+    copier = Copier(recreate, identify=traced.identify)
+    symbols: Symbols = {}
+    for symbol in keras.tree.flatten(traced.inputs):
+        symbols[id(symbol)] = copier.new_operation(operation_behind(symbol)).output
+    for node in traced.nodes:
+        copier.new_operation(node.operation).name = names[id(node.operation)]
+        copier.repeat_call(node, symbols, **_attached_masks(node))
+    inputs = keras.tree.map_structure(lambda symbol: symbols[id(symbol)], traced.inputs)
+    outputs = keras.tree.map_structure(
+        lambda symbol: symbols[traced.identify(symbol)], traced.outputs
+    )
     return keras.Model(inputs, outputs, name=name), copier.pairs()

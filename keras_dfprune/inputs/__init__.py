@@ -1,1 +1,1 @@
-"""Where a model's inputs come from: the user's rows, draws from a prior, small samples."""
+"""Provide inputs for a model: the user's rows, draws from a prior, small random samples."""

@@ -1,7 +1,7 @@
-"""A prior into draws of a group's inputs, for what has no closed form: refinement.
+"""Draw a group's inputs from the prior, for distillation, which has no closed form.
 
-`x = mean + t shift + own e + c @ codes` with independent `e` and `c` has the mean and covariance
-that `prior.py` assumes; no d x d matrix is made.
+Draws of the factor model `x = mean + t shift + independent_std e + c @ loadings` have the mean and
+covariance that `prior.py` assumes. No matrix of features by features is made.
 """
 
 import math
@@ -14,79 +14,89 @@ from keras_dfprune.methods.base import GroupView
 from keras_dfprune.methods.moments.prior import (
     MEAN_RANGE,
     Prior,
-    assume,
+    assume_inputs,
     known_input,
     measured_inputs,
+    unit_columns,
 )
 
-# Share of the codes that a draw has: an input shows few of the things that the weights know. The
-# covariance is the same at any share. Accuracy after 300 steps, mean of ten cells of nine networks
-# at 60 to 98 % of the units: 88.1 with all codes, 88.6 at 0.05; with an uncertain mean too 89.6,
-# and the same within 0.2 at 0.02 or over wider ranges of the mean.
+# Share of the factors that are active in a draw: an input shows only a small part of the features
+# that the weights respond to. The covariance is the same at any share. Measured:
+# docs/research/measurements.md.
 ACTIVE = 0.05
 # Half the width of a uniform distribution of unit variance.
 UNIT = math.sqrt(3.0)
-# Keep the four draws with one seed apart.
+# One for each of the four random numbers that share a seed.
 _SALTS = (0, 7919, 104729, 1299709)
 
 
 def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], tf.Tensor]:
-    """Draws the inputs of a group that reads the model's inputs, or an unknown trunk's.
+    """Return a function that draws the inputs of a group.
 
     Args:
-        group: The group, at its original width.
-        prior: What is assumed of the inputs. A covariance matrix given for an input counts with
-            its diagonal only.
+        group: The group, at its original width. No earlier group feeds it: it reads the model's
+            inputs, or unknown values.
+        prior: The prior of the inputs. Of a covariance given for an input only the diagonal counts.
 
     Returns:
-        Function of a number of rows and a seed (int32, shape `(2,)`) that returns a float32
-        tensor, shape `(rows, inputs)`; the same for the same seed.
+        Function of a number of rows and a seed (int32, shape `(2,)`). It returns a float32
+        tensor, shape `(rows, inputs)`, which is always the same for the same seed.
     """
     weights = np.asarray(group.weights, np.float64)
-    mean, own, shift = (np.zeros(group.inputs) for _ in range(3))
-    codes = []  # of their own for each place, which makes different places independent
+    mean, independent_std, shift = (np.zeros(group.inputs) for _ in range(3))
+    loadings = []  # an array for each origin, so inputs of different origin are independent
     unknown = np.ones(group.inputs, bool)
     for feed in group.feeds:
         known = known_input(feed, prior)
-        if known is not None:
-            centre, spread = known
-            spread = np.sqrt(np.diagonal(spread)) if spread.ndim == 2 else spread
-            mean[feed.columns] = feed.scale * centre.reshape(-1) + feed.shift
-            std = np.abs(feed.scale) * spread.reshape(-1)
-            own[feed.columns] = math.sqrt(1.0 - prior.known_share) * std
-            part = weights[:, feed.columns]
-            norms = np.linalg.norm(part, axis=0)
-            codes.append(np.zeros_like(weights))
-            codes[-1][:, feed.columns] = part / np.where(norms > 0, norms, 1.0)
-            codes[-1][:, feed.columns] *= math.sqrt(prior.known_share) * std
-            unknown[feed.columns] = False
+        if known is None:
+            continue
+        std = np.abs(feed.scale) * known.std.reshape(-1)
+        mean[feed.columns] = feed.scale * known.mean.reshape(-1) + feed.shift
+        independent_std[feed.columns] = math.sqrt(1.0 - prior.known_share) * std
+        part = np.zeros_like(weights)
+        part[:, feed.columns] = unit_columns(weights[:, feed.columns])
+        part[:, feed.columns] *= math.sqrt(prior.known_share) * std
+        loadings.append(part)
+        unknown[feed.columns] = False
     if np.any(unknown):
         biases = group.biases
-        assumed = assume(weights[:, unknown], biases, prior)
+        assumed = assume_inputs(weights[:, unknown], biases, prior)
         if group.batch_mean is not None and group.batch_std is not None and np.all(unknown):
             mean, assumed = measured_inputs(
                 assumed, weights, group.batch_mean - biases, group.batch_std
             )
-        shift[unknown], own[unknown] = assumed.shift, assumed.own
-        codes.append(np.zeros_like(weights))
-        codes[-1][:, unknown] = assumed.codes
-    return _draws(mean, shift, own, np.concatenate(codes))
+        shift[unknown], independent_std[unknown] = assumed.shift, assumed.independent_std
+        part = np.zeros_like(weights)
+        part[:, unknown] = assumed.loadings
+        loadings.append(part)
+    return _factor_sampler(mean, shift, independent_std, np.concatenate(loadings))
 
 
-def _draws(
-    mean: np.ndarray, shift: np.ndarray, own: np.ndarray, codes: np.ndarray
+def _factor_sampler(
+    mean: np.ndarray, shift: np.ndarray, independent_std: np.ndarray, loadings: np.ndarray
 ) -> Callable[[int, tf.Tensor], tf.Tensor]:
-    centre, moved, alone = (tf.constant(part, tf.float32) for part in (mean, shift, own))
-    together = tf.constant(codes / math.sqrt(ACTIVE), tf.float32)
+    """Return a function that draws from the factor model.
+
+    Args:
+        mean: Float array, shape `(inputs,)`.
+        shift: Float array, shape `(inputs,)`.
+        independent_std: Float array, shape `(inputs,)`.
+        loadings: Float array, shape `(factors, inputs)`.
+    """
+    centre, direction, independent = (
+        tf.constant(part, tf.float32) for part in (mean, shift, independent_std)
+    )
+    active_loadings = tf.constant(loadings / math.sqrt(ACTIVE), tf.float32)
 
     def draw(rows: int, seed: tf.Tensor) -> tf.Tensor:
         seeds = [tf.cast(seed, tf.int32) + [salt, 0] for salt in _SALTS]
-        # Uniform: a third of a normal's time, and their sums in the units are normal anyway.
+        # Uniform draws are faster than normal ones, and sums of them are nearly normal anyway.
         features = tf.random.stateless_uniform((rows, len(mean)), seeds[0], -UNIT, UNIT)
-        hidden = tf.random.stateless_normal((rows, len(codes)), seeds[1])
-        active = tf.random.stateless_uniform((rows, len(codes)), seeds[2]) < ACTIVE
-        hidden = tf.where(active, hidden, 0.0)
+        factors = tf.random.stateless_normal((rows, len(loadings)), seeds[1])
+        active = tf.random.stateless_uniform((rows, len(loadings)), seeds[2]) < ACTIVE
+        factors = tf.where(active, factors, 0.0)
         t = tf.random.stateless_uniform((rows, 1), seeds[3], *MEAN_RANGE)
-        return centre + t * moved + alone * features + tf.matmul(hidden, together)
+        shared = tf.matmul(factors, active_loadings)
+        return centre + t * direction + independent * features + shared
 
     return draw

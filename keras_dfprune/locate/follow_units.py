@@ -1,190 +1,278 @@
-"""Units followed through the calls of a graph, from the layers that produce them.
+"""Follow units through the calls of a graph, from the layers that produce them.
 
-Whatever can't be followed leaves the producer whole: default deny.
+A producer whose units reach anything that can't be followed stays whole: default deny.
 """
+
+import dataclasses
 
 import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.keras_private import all_layers
-from keras_dfprune.locate.groups import LayerFeatures
-from keras_dfprune.rules import registry
+from keras_dfprune.locate.groups import LayerFeatures, ProducerFeatures
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
-from keras_dfprune.rules.base import Barrier, ElementwiseRule, UnitRule
-from keras_dfprune.rules.effects import Affine, Join, Nonlinear
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule
+from keras_dfprune.rules.effects import Effect
 from keras_dfprune.rules.features import Piece, Stream
+from keras_dfprune.rules.kernels import ConsumerRule, KernelRule, ProducerRule
 from keras_dfprune.rules.normalization import layer_statistics
+from keras_dfprune.rules.registry import check_registered, find_rule, why_registered_unfit
 
 
-class Walk:
-    """Follows units through the calls of a graph, one call at a time.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arrival:
+    """Units that arrive at one call of a consumer.
 
     Attributes:
-        streams: The units in a tensor, for each that holds any.
-        origins: For a tensor that holds the values of an input of the model, the input's name.
-        normalized: For a tensor behind a normalization, the scale and shift of its features.
-        producers: The first call of each layer that makes units, by its path.
-        reasons: Why producers stay whole, and layers with kernels that no rule covers, by their
-            paths.
-        barred: Paths of layers that can neither produce nor consume.
-        arrivals: Calls that take units in, with the rule and the piece of each.
-        ties: The producers whose units stay or go together with a producer's, by its path.
-        records: What a layer that is cut takes in and hands on, at each of its calls.
+        call: The call.
+        rule: The consumer's rule.
+        piece: The features of its input that are units.
+    """
+
+    call: Call
+    rule: ConsumerRule
+    piece: Piece
+
+
+@dataclasses.dataclass(eq=False)
+class FollowedUnits:
+    """Units of a graph and everything that they pass.
+
+    Attributes:
+        streams: The units in each tensor that holds any.
         effects: What an operation does to each unit, by its path.
+        arrivals: The calls of consumers that units reach.
+        records: The features around a layer that is cut, at each of its calls, by its path.
+        producers: The first call of each layer that has units, by its path.
+        reasons: Why a producer stays whole, or a layer with a kernel that no rule covers, by path.
+        ties: The producers whose units stay or go together with a producer's, by its path.
+        shared_weights: Why an operation is tied to others by its weights, by its `id`.
+        origins: For a tensor that holds the values of a model input, the input's name.
+        normalized: For a tensor behind a LayerNormalization, the scale and shift of its features.
         users: The calls that take a tensor in.
         outputs: The tensors that the model returns.
-        tied: Why an operation is tied to another by its weights, by its `id`.
+    """
+
+    streams: dict[Tensor, Stream] = dataclasses.field(default_factory=dict)
+    effects: dict[str, Effect] = dataclasses.field(default_factory=dict)
+    arrivals: list[Arrival] = dataclasses.field(default_factory=list)
+    records: dict[str, list[LayerFeatures]] = dataclasses.field(default_factory=dict)
+    producers: dict[str, Call] = dataclasses.field(default_factory=dict)
+    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
+    ties: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    shared_weights: dict[int, str] = dataclasses.field(default_factory=dict)
+    origins: dict[Tensor, str] = dataclasses.field(default_factory=dict)
+    normalized: dict[Tensor, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
+        default_factory=dict
+    )
+    users: dict[Tensor, list[Call]] = dataclasses.field(default_factory=dict)
+    outputs: frozenset[Tensor] = frozenset()
+
+    def tied_producers(self) -> list[list[str]]:
+        """Return the producers that are tied to each other, in the order of the graph."""
+        groups: list[list[str]] = []
+        seen: set[str] = set()
+        for path in self.producers:
+            if path in seen:
+                continue
+            together, waiting = set(), [path]
+            while waiting:
+                producer = waiting.pop()
+                if producer not in together:
+                    together.add(producer)
+                    waiting += self.ties.get(producer, ())
+            groups.append([producer for producer in self.producers if producer in together])
+            seen |= together
+        return groups
+
+
+def follow_units(graph: Graph) -> FollowedUnits:
+    """Follow the units of all producers of a graph to the calls that consume them.
+
+    Args:
+        graph: The graph.
+    """
+    follower = _Follower(graph)
+    for call in graph.calls:
+        follower.follow(call)
+    for tensor in graph.outputs:
+        follower.refuse(follower.units.streams.get(tensor), "its units are an output of the model")
+    follower.check_shared_layers()
+    return follower.units
+
+
+def title(call: Call) -> str:
+    """Name a call in a reason: path and type."""
+    return f"{call.path} ({type(call.operation).__name__})"
+
+
+class _Follower:
+    """Takes units from call to call.
+
+    Attributes:
+        units: What has been found so far.
     """
 
     def __init__(self, graph: Graph):
-        self.streams: dict[Tensor, Stream] = {}
-        self.origins = {tensor: tensor.name for tensor in graph.inputs}
-        self.normalized: dict[Tensor, tuple[np.ndarray, np.ndarray]] = {}
-        self.producers: dict[str, Call] = {}
-        self.reasons: dict[str, str] = {}
-        self.barred: set[str] = set()
-        self.arrivals: list[tuple[Call, UnitRule, Piece]] = []
-        self.ties: dict[str, set[str]] = {}
-        self.records: dict[str, list[LayerFeatures]] = {}
-        self.effects: dict[str, Affine | Nonlinear | Join] = {}
-        self.users: dict[Tensor, list[Call]] = {}
-        self.outputs = frozenset(graph.outputs)
-        self.tied = _tied_operations(graph)
+        self.units = FollowedUnits(
+            origins={tensor: tensor.name for tensor in graph.inputs},
+            outputs=frozenset(graph.outputs),
+            shared_weights=_shared_weights(graph),
+        )
+        self._barred: set[str] = set()  # layers that can neither produce nor consume units
         for call in graph.calls:
             for tensor in call.inputs:
-                self.users.setdefault(tensor, []).append(call)
+                self.units.users.setdefault(tensor, []).append(call)
 
     def follow(self, call: Call) -> None:
-        """Takes the units that arrive at one call to its output."""
-        arriving = [self.streams.get(tensor) for tensor in call.inputs]
-        rule = registry.lookup(call.operation)
+        """Take the units that arrive at one call to its output."""
+        arriving = [self.units.streams.get(tensor) for tensor in call.inputs]
+        rule = find_rule(call.operation)
+        if rule is None:
+            self._refuse_kernel(call)
+        leaving = self._carry(call, rule, arriving)
+        if isinstance(rule, KernelRule):
+            leaving = self._produce(call, rule)
+        if isinstance(rule, ConsumerRule):
+            self._arrive(call, rule, arriving[0])
+        if rule is not None:
+            self._record(call, rule, arriving[0] if arriving else None, leaving)
+        self._follow_values(call, rule)
+        if leaving is not None:
+            self.units.streams[call.outputs[0]] = leaving
+            for piece in leaving.pieces:
+                self._tie(piece.sources())
+
+    def _carry(self, call: Call, rule: Rule | None, arriving: list[Stream | None]) -> Stream | None:
+        """Carry arriving units through a call, or leave their producers whole."""
         try:
-            if id(call.operation) in self.tied:
-                raise Barrier(self.tied[id(call.operation)])
+            if id(call.operation) in self.units.shared_weights:
+                raise Barrier(self.units.shared_weights[id(call.operation)])
             if rule is None:
                 raise Barrier(explain(call.operation))
-            registry.try_registered(rule, call, arriving[0] if arriving else None)
+            check_registered(rule, call, arriving[0] if arriving else None)
             leaving = rule.carry(call, arriving)
             if isinstance(rule, ElementwiseRule) and leaving is not None:
-                self.effects[call.path] = rule.effect(call, rule.read(call.operation))
+                self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
+            return leaving
         except (Barrier, NotElementwise) as error:
             link = ", which" if isinstance(error, Barrier) else ":"
             for stream in arriving:
                 self.refuse(stream, f"it feeds {title(call)}{link} {error}")
-            leaving = None
-        whole = why_whole(call.operation) if rule is None else None
-        if whole:
-            self.reasons.setdefault(call.path, whole)
-        if isinstance(rule, UnitRule):
-            leaving = self._produce(call, rule)
-            for piece in arriving[0].pieces if arriving[0] is not None else ():
-                self.arrivals.append((call, rule, piece))
-        is_cut = rule is not None and (rule.axes or rule.follows_input)
-        is_cut = is_cut and registry.objection(rule, call.operation) is None
-        if is_cut and call.path not in self.barred:
-            inputs = arriving[0] if arriving else None
-            if isinstance(rule, UnitRule) and rule.takes_indices:  # a table has no such features
-                inputs = None
-            record = LayerFeatures(call, rule, inputs, leaving)
-            self.records.setdefault(call.path, []).append(record)
-        if leaving is not None:
-            self.streams[call.outputs[0]] = leaving
-            for piece in leaving.pieces:
-                self.tie(piece.sources())
+            return None
+
+    def _refuse_kernel(self, call: Call) -> None:
+        """Note why a layer without a rule stays whole, if it has a kernel."""
+        reason = why_whole(call.operation)
+        if reason:
+            self.units.reasons.setdefault(call.path, reason)
+
+    def _produce(self, call: Call, rule: KernelRule) -> Stream | None:
+        """Return the new units of a layer, behind its own activation."""
+        self.units.producers.setdefault(call.path, call)
+        reason = self._why_barred(call, rule)
+        if reason is not None:
+            self._barred.add(call.path)
+        elif isinstance(rule, ConsumerRule) and not isinstance(rule, ProducerRule):
+            reason = rule.why_not_pruned
+        if reason is not None or not isinstance(rule, ProducerRule):
+            self.units.reasons.setdefault(call.path, f"it {reason}")
+            return None
+        count = rule.unit_count(call.operation)
+        if count < 2:
+            self.units.reasons.setdefault(call.path, "it has fewer than two units")
+        try:
+            self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
+        except NotElementwise as error:
+            self.units.reasons.setdefault(call.path, f"its activation can't be used: {error}")
+            return None
+        piece = Piece(call.path, np.arange(count), np.arange(count))
+        return Stream(rule.output_axis(call), count, (piece,)).through(rule, call)
+
+    def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
+        """Return why a layer can neither produce nor consume units, or None."""
+        operation = call.operation
+        shared = self.units.shared_weights.get(id(operation))
+        return shared or why_registered_unfit(rule, operation) or rule.barrier(operation)
+
+    def _arrive(self, call: Call, rule: ConsumerRule, stream: Stream | None) -> None:
+        pieces = stream.pieces if stream is not None else ()
+        self.units.arrivals += [Arrival(call, rule, piece) for piece in pieces]
+
+    def _record(
+        self, call: Call, rule: Rule, inputs: Stream | None, outputs: Stream | None
+    ) -> None:
+        """Note the features around a layer that is cut along with them."""
+        if not (rule.axes or rule.follows_input):
+            return
+        if call.path in self._barred or why_registered_unfit(rule, call.operation) is not None:
+            return
+        record: LayerFeatures
+        if isinstance(rule, ProducerRule) and outputs is not None:
+            inputs = None if rule.takes_indices else inputs  # A table has no input features.
+            record = ProducerFeatures(call, rule, inputs, outputs)
+        else:
+            record = LayerFeatures(call, rule, inputs, outputs)
+        self.units.records.setdefault(call.path, []).append(record)
+
+    def _follow_values(self, call: Call, rule: Rule | None) -> None:
+        """Note where the output's values come from, if the call keeps or normalizes them."""
         if rule is not None and rule.keeps_values(call):
-            for known in (self.origins, self.normalized):
-                if call.inputs[0] in known:
-                    known[call.outputs[0]] = known[call.inputs[0]]
+            source, target = call.inputs[0], call.outputs[0]
+            if source in self.units.origins:
+                self.units.origins[target] = self.units.origins[source]
+            if source in self.units.normalized:
+                self.units.normalized[target] = self.units.normalized[source]
         statistics = layer_statistics(call)
         if statistics is not None:
-            self.normalized[call.outputs[0]] = statistics
-
-    def _produce(self, call: Call, rule: UnitRule) -> Stream | None:
-        """The fresh units of a layer, behind its own activation."""
-        self.producers.setdefault(call.path, call)
-        operation = call.operation
-        reason = self.tied.get(id(operation)) or registry.objection(rule, operation)
-        reason = reason or rule.barrier(operation)
-        if reason:
-            self.reasons.setdefault(call.path, f"it {reason}")
-            self.barred.add(call.path)
-            return None
-        if rule.whole:
-            self.reasons.setdefault(call.path, f"it {rule.whole}")
-            return None
-        units = rule.unit_count(operation)
-        if units < 2:
-            self.reasons.setdefault(call.path, "it has fewer than two units")
-        try:
-            self.effects[call.path] = rule.effect(call, rule.read(call.operation))
-        except NotElementwise as error:
-            self.reasons.setdefault(call.path, f"its activation can't be used: {error}")
-            return None
-        stream = Stream(
-            rule.output_axis(call), units, (Piece(call.path, np.arange(units), np.arange(units)),)
-        )
-        return stream.through(rule, call)
+            self.units.normalized[call.outputs[0]] = statistics
 
     def refuse(self, stream: Stream | None, reason: str) -> None:
-        """Leaves the producers of all units in a stream whole; the first reason stands."""
+        """Leave the producers of all units in a stream whole. The first reason stands."""
         for piece in stream.pieces if stream is not None else ():
-            self.reasons.setdefault(piece.source, reason)
+            self.units.reasons.setdefault(piece.source, reason)
 
-    def tie(self, sources: set[str]) -> None:
-        """Notes that units of these producers stay or go together."""
+    def _tie(self, sources: set[str]) -> None:
+        """Note that units of these producers stay or go together."""
         for path in sources:
-            self.ties.setdefault(path, set()).update(sources)
-
-    def tied_producers(self) -> list[list[str]]:
-        """The producers that are tied to each other, in the order of the graph."""
-        found, seen = [], set()
-        for path in self.producers:
-            together, waiting = set(), [path]
-            while waiting:
-                one = waiting.pop()
-                if one not in together:
-                    together.add(one)
-                    waiting += self.ties.get(one, ())
-            if path not in seen:
-                found.append([one for one in self.producers if one in together])
-                seen |= together
-        return found
+            self.units.ties.setdefault(path, set()).update(sources)
 
     def check_shared_layers(self) -> None:
-        """A layer is cut once, so all its calls must see the same units in the same places."""
-        for path, records in self.records.items():
-            first = records[0].inputs
-            for record in records[1:]:
-                other = record.inputs
-                if first is None and other is None:
+        """Check that all calls of a shared layer see the same units at the same positions.
+
+        A layer is cut once. Producers whose units it sees otherwise stay whole.
+        """
+        for path, (first, *others) in self.units.records.items():
+            for other in others:
+                if first.inputs is None and other.inputs is None:
                     continue
-                if first is None or other is None or not first.lines_up_with(other):
+                if (
+                    first.inputs is None
+                    or other.inputs is None
+                    or not first.inputs.lines_up_with(other.inputs)
+                ):
                     reason = f"it feeds {path}, a shared consumer that is called on other units too"
-                    self.refuse(first, reason)
-                    self.refuse(other, reason)
+                    self.refuse(first.inputs, reason)
+                    self.refuse(other.inputs, reason)
                     continue
-                for one, piece in zip(first.pieces, other.pieces, strict=True):
-                    self.tie({one.source, piece.source})
+                pairs = zip(first.inputs.pieces, other.inputs.pieces, strict=True)
+                for one, other_piece in pairs:
+                    self._tie({one.source, other_piece.source})
 
 
-def _tied_operations(graph: Graph) -> dict[int, str]:
-    """Operations whose variables another operation of the graph holds too, with the reason."""
+def _shared_weights(graph: Graph) -> dict[int, str]:
+    """Return why operations are tied, by `id`: another operation of the graph holds a variable."""
     owners: dict[int, dict[int, str]] = {}
     for call in graph.calls:
         if isinstance(call.operation, keras.Layer):
             for layer in all_layers(call.operation):
                 for variable in layer.variables:
                     owners.setdefault(id(variable), {})[id(call.operation)] = call.path
-    tied = {}
+    reasons = {}
     for holders in owners.values():
         for holder in holders if len(holders) > 1 else ():
             others = sorted(path for other, path in holders.items() if other != holder)
-            tied[holder] = f"shares its weights with {' and '.join(others)}"
-    return tied
-
-
-def title(call: Call) -> str:
-    """How a call is named in a reason: path and type."""
-    return f"{call.path} ({type(call.operation).__name__})"
+            reasons[holder] = f"shares its weights with {' and '.join(others)}"
+    return reasons

@@ -1,18 +1,20 @@
-"""What `locate` finds in a model: groups of units, what is cut along with them, and refusals."""
+"""Hold what is located in a model: groups of units, the layers cut with them, and refusals."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Tensor
-from keras_dfprune.rules.base import Rule, UnitRule
+from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.features import Piece, Stage, Stream
+from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
 from keras_dfprune.rules.layer_state import Cut
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A layer left whole, and why.
+    """Layer that is left whole, with the reason.
 
     Attributes:
         layer: Path of the layer.
@@ -25,13 +27,13 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerFeatures:
-    """A layer whose variables, config or arguments depend on the features around it.
+    """Layer whose variables, config or arguments depend on the features around it.
 
     Attributes:
-        call: Its first call.
-        rule: Its rule.
-        inputs: Features of its input; None where they are all fixed.
-        outputs: Features of its output, for a producer.
+        call: The layer's first call.
+        rule: The layer's rule.
+        inputs: Features of the input, or None where they are all fixed.
+        outputs: Features of the output, or None where they are all fixed.
     """
 
     call: Call
@@ -41,10 +43,39 @@ class LayerFeatures:
 
     @property
     def path(self) -> str:
+        """Path of the layer."""
         return self.call.path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class ProducerFeatures(LayerFeatures):
+    """`LayerFeatures` of a producer."""
+
+    rule: ProducerRule
+    outputs: Stream
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the layer has a bias."""
+        return self.rule.has_bias(self.call.operation)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeamFeatures:
+    """Features of the tensor at a seam.
+
+    Attributes:
+        tensor: The tensor.
+        axis: Its feature axis, the batch axis counted.
+        columns: Its features by unit: int array, shape `(units, positions)`.
+    """
+
+    tensor: Tensor
+    axis: int
+    columns: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Inlet:
     """One call of a consumer, as the units of a group reach it.
 
@@ -53,60 +84,55 @@ class Inlet:
         rule: The consumer's rule.
         piece: The features of its input that are the group's units.
         order: Positions in `piece` by unit: int array, shape `(units, positions)`.
-        selected: Stages up to the seam: they are only cut.
-        carried: Stages behind the seam: affine ones that scale the outgoing weights.
-        normalization: The BatchNormalization directly behind a consumer that has no bias, or
-            pads with zeros: it takes an offset in the consumer's place. Else None.
-        seam: The tensor at the seam.
-        seam_axis: Its feature axis.
-        seam_columns: Its features, by unit: int array, shape `(units, positions)`.
-        padded: Whether zeros stand beside the units, where an offset isn't constant.
+        selected: Stages before the seam. They are only cut.
+        carried: Stages behind the seam: affine ones, which scale the outgoing weights.
+        normalization: The BatchNormalization directly behind a consumer that has no bias, or that
+            pads with zeros. It takes an offset instead of the consumer. None for others.
+        seam: The features at the seam.
+        padded: Whether zeros stand beside the units, so that an offset isn't constant.
     """
 
     call: Call
-    rule: UnitRule
+    rule: ConsumerRule
     piece: Piece
     order: np.ndarray
     selected: tuple[Stage, ...]
     carried: tuple[Stage, ...]
     normalization: Call | None
-    seam: Tensor
-    seam_axis: int
-    seam_columns: np.ndarray
+    seam: SeamFeatures
     padded: bool
 
     @property
     def columns(self) -> np.ndarray:
-        """The consumer's input features, by unit: int array, shape `(units, positions)`."""
+        """Input features of the consumer by unit: int array, shape `(units, positions)`."""
         return self.piece.columns[self.order]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UnitGroup:
-    """Units that are pruned together: their producers and everything that they pass.
+    """Units that are pruned together: their producers and the layers that they pass.
 
     Several producers are one group where their units are joined feature by feature (a residual
-    Add): unit `u` of the group is unit `u` of each.
+    Add): unit `u` of the group is unit `u` of each producer.
 
     Attributes:
         producers: The producing layers, in the order of the graph.
         units: Number of units.
         inlets: All calls that consume the units.
-        seams: One inlet for each way in which units reach their consumers: inlets that see the
-            same values at their seams count once.
-        places: For each of `inlets`, which of `seams` it stands for.
-        averages: Whether a kept unit can get a weighted sum of several weight-sets: there is one
-            producer, not frozen, and one seam, and what is constant in front of the activation
-            has a place.
-        normalization: The BatchNormalization behind a producer without bias that stands in for
-            it; else None.
+        seams: One inlet for each seam. Inlets that see the same values share a seam.
+        seam_numbers: The position in `seams` of each inlet's seam.
+        averages: Whether a kept unit can get a weighted sum of several weight-sets. It can if there
+            is one producer, which isn't frozen, and one seam, and a constant in front of the
+            activation has a bias to go to.
+        normalization: The BatchNormalization behind a producer without bias that takes the constant
+            instead, or None.
     """
 
-    producers: tuple[LayerFeatures, ...]
+    producers: tuple[ProducerFeatures, ...]
     units: int
     inlets: tuple[Inlet, ...]
     seams: tuple[Inlet, ...]
-    places: tuple[int, ...]
+    seam_numbers: tuple[int, ...]
     averages: bool = False
     normalization: Call | None = None
 
@@ -123,15 +149,13 @@ class UnitGroup:
     @property
     def levels(self) -> bool:
         """Whether a constant can be added to the units in front of their activation."""
-        producer = self.producers[0]
-        bias = producer.rule.has_bias(producer.call.operation)
-        return self.averages and (bias or self.normalization is not None)
+        return self.averages and (self.producers[0].has_bias or self.normalization is not None)
 
     @property
     def offset_allowed(self) -> bool:
-        """Whether a constant can be carried to every consumer, beside padding only nearly so."""
-        placed = all(not inlet.padded or inlet.normalization for inlet in self.inlets)
-        return placed and len(self.seams) == 1  # at another seam it is another constant
+        """Whether every consumer can take a constant, if only approximately beside padding."""
+        taken = all(not inlet.padded or inlet.normalization for inlet in self.inlets)
+        return taken and len(self.seams) == 1  # At another seam the constant is another one.
 
     @property
     def offset_exact(self) -> bool:
@@ -141,20 +165,28 @@ class UnitGroup:
         padded = any(inlet.padded for inlet in self.inlets)
         return not uneven and not padded and len(self.seams) == 1
 
+    @property
+    def edited_inlets(self) -> list[Inlet]:
+        """Inlets without further calls of a shared consumer: each kernel is edited once."""
+        first: dict[str, Call] = {}
+        for inlet in self.inlets:
+            first.setdefault(inlet.call.path, inlet.call)
+        return [inlet for inlet in self.inlets if first[inlet.call.path] is inlet.call]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
-    """What can be pruned in a model.
+    """Everything that can be pruned in a model, and what can't.
 
     Attributes:
-        groups: In the order of the graph, by name.
+        groups: The groups by name, in the order of the graph.
         refusals: All other layers that have units, with the reason.
-        layers: Everything that is cut along with a group, by path.
-        tied: Paths of layers that hold variables together, which have to stay the same objects.
-        origins: Name of the model input that a producer sees unchanged (flattened at most), by
-            the producer's path.
-        normalized: Scale and shift of the LayerNormalization whose output a producer sees
+        layers: Every layer that is cut along with a group, by path.
+        origins: Name of the model input that a producer gets unchanged (flattened at most), by the
+            producer's path.
+        normalized: Scale and shift of the LayerNormalization whose output a producer gets
             unchanged, by the producer's path.
+        tied: Paths of layers that share variables with each other. They stay the same objects.
     """
 
     groups: dict[str, UnitGroup]
@@ -165,8 +197,8 @@ class Layout:
     tied: frozenset[str]
 
 
-def cut_of(record: LayerFeatures, kept: dict[str, np.ndarray]) -> Cut:
-    """Which features of a layer stay when the groups keep these units."""
+def cut_of(record: LayerFeatures, kept: Mapping[str, np.ndarray]) -> Cut:
+    """Return which features of a layer stay when the groups keep these units."""
     masks = []
     for stream in (record.inputs, record.outputs):
         mask = None if stream is None else stream.kept(kept)
@@ -175,5 +207,5 @@ def cut_of(record: LayerFeatures, kept: dict[str, np.ndarray]) -> Cut:
 
 
 def is_cut(cut: Cut) -> bool:
-    """Whether any features go."""
+    """Return whether any features go."""
     return cut.inputs is not None or cut.outputs is not None

@@ -1,62 +1,106 @@
-"""A graph into groups of units that can be pruned, and refusals with their reasons.
+"""Find the groups of units of a model that can be pruned, and refusals with their reasons.
 
-Units are followed from the layer that produces them through everything on their way to the layers
-that consume them (`walk.py`); each group gets its inlets and seams (`inlets.py`).
+Units are followed from the layers that produce them to the layers that consume them
+(`follow_units.py`). Each group gets its inlets and seams (`seams.py`).
 """
 
 import dataclasses
+from collections.abc import Sequence
+
+import keras
 
 from keras_dfprune.graph.calls import Graph
-from keras_dfprune.locate.follow_units import Walk
-from keras_dfprune.locate.groups import LayerFeatures, Layout, Refusal, UnitGroup
+from keras_dfprune.graph.check_model import check_model
+from keras_dfprune.graph.read_graph import read_graph
+from keras_dfprune.locate.follow_units import FollowedUnits, follow_units
+from keras_dfprune.locate.groups import (
+    LayerFeatures,
+    Layout,
+    ProducerFeatures,
+    Refusal,
+    UnitGroup,
+)
 from keras_dfprune.locate.seams import find_inlet, find_seams, normalization_behind
-from keras_dfprune.rules import registry
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.effects import Affine
+from keras_dfprune.rules.kernels import ProducerRule
+from keras_dfprune.rules.registry import find_rule
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LocatedModel:
+    """A model with its graph and its groups.
+
+    Attributes:
+        model: The model.
+        graph: Its calls.
+        layout: What can be pruned in it.
+    """
+
+    model: keras.Model
+    graph: Graph
+    layout: Layout
+
+
+def locate_model(model: keras.Model) -> LocatedModel:
+    """Read a model's graph and find its groups.
+
+    Args:
+        model: What a caller passed.
+
+    Raises:
+        TypeError: If it is not a Keras 3 model.
+        ValueError: If it isn't built, or is a subclassed model whose graph can't be seen.
+    """
+    check_model(model)
+    graph = read_graph(model)
+    return LocatedModel(model, graph, locate(graph))
 
 
 def locate(graph: Graph) -> Layout:
-    """Finds the groups of units of a graph.
+    """Find the groups of units of a graph.
 
     Args:
-        graph: What `graph.read_graph` returned.
-
-    Returns:
-        A `Layout`.
+        graph: The calls of a model, from `read_graph`.
     """
-    walk = Walk(graph)
-    for call in graph.calls:
-        walk.follow(call)
-    for tensor in graph.outputs:
-        walk.refuse(walk.streams.get(tensor), "its units are an output of the model")
-    walk.check_shared_layers()
-    groups = {}
-    for members in walk.tied_producers():
-        found = _close(walk, members)
-        if isinstance(found, UnitGroup):
-            groups[found.name] = found
-        else:
-            walk.reasons.update((path, found) for path in members if path not in walk.reasons)
+    followed = follow_units(graph)
+    groups: dict[str, UnitGroup] = {}
+    reasons = dict(followed.reasons)
+    for members in followed.tied_producers():
+        try:
+            group = _close_group(followed, members)
+            groups[group.name] = group
+        except Barrier as error:
+            reasons.update((path, str(error)) for path in members if path not in reasons)
     paths = dict.fromkeys(call.path for call in graph.calls)
-    refusals = tuple(Refusal(path, walk.reasons[path]) for path in paths if path in walk.reasons)
     names = {path: group.name for group in groups.values() for path in group.layers}
-    layers = {path: _named(records[0], names) for path, records in walk.records.items()}
-    origins = {
-        path: walk.origins[call.inputs[0]]
-        for path, call in walk.producers.items()
-        if call.inputs[0] in walk.origins and not registry.lookup(call.operation).takes_indices
-    }
-    normalized = {
-        path: walk.normalized[call.inputs[0]]
-        for path, call in walk.producers.items()
-        if call.inputs[0] in walk.normalized
-    }
-    tied = frozenset(call.path for call in graph.calls if id(call.operation) in walk.tied)
-    return Layout(groups, refusals, layers, origins, normalized, tied)
+    return Layout(
+        groups=groups,
+        refusals=tuple(Refusal(path, reasons[path]) for path in paths if path in reasons),
+        layers={path: _renamed(records[0], names) for path, records in followed.records.items()},
+        origins={
+            path: followed.origins[call.inputs[0]]
+            for path, call in followed.producers.items()
+            if call.inputs[0] in followed.origins and not _takes_indices(call.operation)
+        },
+        normalized={
+            path: followed.normalized[call.inputs[0]]
+            for path, call in followed.producers.items()
+            if call.inputs[0] in followed.normalized
+        },
+        tied=frozenset(
+            call.path for call in graph.calls if id(call.operation) in followed.shared_weights
+        ),
+    )
 
 
-def _named(record: LayerFeatures, names: dict[str, str]) -> LayerFeatures:
-    """A layer whose features are known by their group instead of their producer."""
+def _takes_indices(operation: keras.Operation) -> bool:
+    rule = find_rule(operation)
+    return isinstance(rule, ProducerRule) and rule.takes_indices
+
+
+def _renamed(record: LayerFeatures, names: dict[str, str]) -> LayerFeatures:
+    """Name the sources of a layer's features by their group instead of their producer."""
     inputs, outputs = (
         None if stream is None else stream.renamed(names)
         for stream in (record.inputs, record.outputs)
@@ -64,40 +108,47 @@ def _named(record: LayerFeatures, names: dict[str, str]) -> LayerFeatures:
     return dataclasses.replace(record, inputs=inputs, outputs=outputs)
 
 
-def _close(walk: Walk, members: list[str]) -> UnitGroup | str:
-    """Completes the group of some producers, or returns why they have to stay whole."""
+def _close_group(followed: FollowedUnits, members: Sequence[str]) -> UnitGroup:
+    """Complete the group of some producers.
+
+    Raises:
+        Barrier: If they have to stay whole. The message is the reason.
+    """
     for path in members:
-        if path in walk.reasons:
-            return f"its units are tied to those of {path}, which stays whole: {walk.reasons[path]}"
-    producers = tuple(walk.records[path][0] for path in members)
+        if path in followed.reasons:
+            raise Barrier(
+                f"its units are tied to those of {path}, which stays whole: "
+                f"{followed.reasons[path]}"
+            )
+    records = [followed.records[path][0] for path in members]
+    producers = tuple(record for record in records if isinstance(record, ProducerFeatures))
     units = producers[0].outputs.width
-    arrivals = [arrival for arrival in walk.arrivals if arrival[2].source in members]
+    arrivals = [arrival for arrival in followed.arrivals if arrival.piece.source in members]
     if not arrivals:
-        return "its units reach no layer that could take them over"
-    try:
-        inlets = [find_inlet(walk, *arrival, units) for arrival in arrivals]
-        seams, places = find_seams(walk.effects, inlets)
-        if len(seams) > 1:  # one merge for all: each seam sees what is selected folded in
-            inlets = [find_inlet(walk, *arrival, units, fold=True) for arrival in arrivals]
-            seams, places = find_seams(walk.effects, inlets)
-    except Barrier as error:
-        return str(error)
-    group = UnitGroup(producers, units, tuple(inlets), seams, places)
-    return _averaging(walk, group)
+        raise Barrier("its units reach no layer that could take them over")
+    inlets = [find_inlet(followed, arrival, units) for arrival in arrivals]
+    seams, numbers = find_seams(followed.effects, inlets)
+    if len(seams) > 1:  # One merge serves all seams, so each sees all selected layers folded in.
+        inlets = [find_inlet(followed, arrival, units, select_all=True) for arrival in arrivals]
+        seams, numbers = find_seams(followed.effects, inlets)
+    return _with_averages(followed, UnitGroup(producers, units, tuple(inlets), seams, numbers))
 
 
-def _averaging(walk: Walk, group: UnitGroup) -> UnitGroup:
-    """The group, and whether its producer's pre-activations can be averaged over units."""
-    producer = group.producers[0]
-    if len(group.layers) > 1 or len(group.seams) > 1 or not producer.rule.linear:
+def _with_averages(followed: FollowedUnits, group: UnitGroup) -> UnitGroup:
+    """Note in a group whether its producer's pre-activations can be averaged over units."""
+    producer, *others = group.producers
+    if others or len(group.seams) > 1 or not producer.rule.linear:
         return group
-    if not producer.call.operation.trainable:  # frozen layers are cut, but not changed
+    if not producer.call.operation.trainable:  # Frozen layers are cut, but not changed.
         return group
-    effects = [walk.effects[stage.call.path] for stage in group.seams[0].selected]
-    affine = [isinstance(effect, Affine) for effect in effects]
-    if producer.rule.has_bias(producer.call.operation) or not affine or not affine[0]:
+    selected = group.seams[0].selected
+    if (
+        producer.has_bias
+        or not selected
+        or not isinstance(followed.effects[selected[0].call.path], Affine)
+    ):
         return dataclasses.replace(group, averages=True)
-    behind = normalization_behind(walk, producer.call, padded=False)
-    if behind is not group.seams[0].selected[0].call:
+    behind = normalization_behind(followed, producer.call, padded=False)
+    if behind is not selected[0].call:
         return group
     return dataclasses.replace(group, averages=True, normalization=behind)

@@ -1,121 +1,200 @@
-"""The ways of a group's units to its consumers, each cut in two at its seam.
+"""Find the seam between a group's units and each of their consumers.
 
-The seam stands behind the last non-linear operation: up to it units are selected, behind it the
-merge is carried on.
+The seam lies behind the last non-linear operation. In front of it units are only selected; behind
+it the merge is carried on to the consumer.
 """
+
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
-from keras_dfprune.locate.follow_units import Walk, title
-from keras_dfprune.locate.groups import Inlet
-from keras_dfprune.rules import registry
-from keras_dfprune.rules.base import Barrier, UnitRule
-from keras_dfprune.rules.effects import Affine, Join, Nonlinear, is_identity
-from keras_dfprune.rules.features import Piece
+from keras_dfprune.locate.follow_units import Arrival, FollowedUnits, title
+from keras_dfprune.locate.groups import Inlet, SeamFeatures
+from keras_dfprune.rules.base import Barrier
+from keras_dfprune.rules.effects import Affine, Effect, Join, Nonlinear, is_identity
+from keras_dfprune.rules.features import Piece, Stage
+from keras_dfprune.rules.kernels import KernelRule
+from keras_dfprune.rules.registry import find_rule
 
 
 def find_inlet(
-    walk: Walk, consumer: Call, rule: UnitRule, piece: Piece, units: int, fold: bool = False
+    followed: FollowedUnits, arrival: Arrival, units: int, *, select_all: bool = False
 ) -> Inlet:
-    """One way of a group's units to a consumer.
+    """Split the layers between a group's producers and one consumer at the seam.
+
+    Args:
+        followed: The units of the graph.
+        arrival: The call of the consumer, with the units that arrive.
+        units: Number of units of the group.
+        select_all: Whether layers that are all affine lie before the seam. By default they lie
+            behind it.
 
     Raises:
-        Barrier: If the group has to stay whole; the message is the reason.
+        Barrier: If the group has to stay whole. The message is the reason.
     """
+    call, rule, piece = arrival.call, arrival.rule, arrival.piece
     try:
         order = piece.by_unit(units)
     except ValueError as error:
-        raise Barrier(f"on the way to {consumer.path} {error}") from error
-    stages = [stage for stage in piece.stages if not is_identity(walk.effects[stage.call.path])]
-    bends = [not isinstance(walk.effects[stage.call.path], Affine) for stage in stages]
-    seam = len(bends) - bends[::-1].index(True) if True in bends else fold * len(stages)
+        raise Barrier(f"on the way to {call.path} {error}") from error
+    effects = followed.effects
+    stages = [stage for stage in piece.stages if not is_identity(effects[stage.call.path])]
+    seam = _seam_position(effects, stages, select_all)
     selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
-    _check_positions(walk.effects, selected, order)
-    padded = piece.padded or rule.pads(consumer.operation)
-    if padded and any(np.any(walk.effects[stage.call.path].shift) for stage in carried):
+    _check_positions(effects, selected, order)
+    padded = piece.padded or rule.pads(call.operation)
+    if padded and any(_adds_constant(effects[stage.call.path]) for stage in carried):
         raise Barrier(
             f"zero padding stands behind {title(carried[-1].call)}, which adds a constant"
         )
-    behind = normalization_behind(walk, consumer, padded)
-    tensor = (selected[-1] if selected else piece.stages[0]).call.outputs[0]
-    columns = selected[-1].features[order] if selected else piece.units[order]
-    place = (tensor, walk.streams[tensor].axis, columns)
-    return Inlet(consumer, rule, piece, order, selected, carried, behind, *place, padded)
+    return Inlet(
+        call=call,
+        rule=rule,
+        piece=piece,
+        order=order,
+        selected=selected,
+        carried=carried,
+        normalization=normalization_behind(followed, call, padded),
+        seam=_seam_features(followed, piece, selected, order),
+        padded=padded,
+    )
 
 
-def _check_positions(effects, stages, order: np.ndarray) -> None:
-    """Raises `Barrier` where a stage up to the seam scales the positions of a unit apart."""
+def _seam_position(effects: Mapping[str, Effect], stages: Sequence[Stage], select_all: bool) -> int:
+    """Return the number of stages before the seam: all up to the last non-linear one."""
+    nonlinear = [
+        position
+        for position, stage in enumerate(stages)
+        if not isinstance(effects[stage.call.path], Affine)
+    ]
+    if nonlinear:
+        return nonlinear[-1] + 1
+    return len(stages) if select_all else 0
+
+
+def _adds_constant(effect: Effect) -> bool:
+    return isinstance(effect, Affine) and bool(np.any(effect.shift))
+
+
+def _seam_features(
+    followed: FollowedUnits, piece: Piece, selected: Sequence[Stage], order: np.ndarray
+) -> SeamFeatures:
+    if selected:
+        tensor, columns = selected[-1].call.outputs[0], selected[-1].features[order]
+    else:
+        tensor, columns = piece.stages[0].call.outputs[0], piece.units[order]
+    return SeamFeatures(tensor, followed.streams[tensor].axis, columns)
+
+
+def _check_positions(
+    effects: Mapping[str, Effect], stages: Sequence[Stage], order: np.ndarray
+) -> None:
+    """Check that no stage before the seam scales the positions of a unit differently.
+
+    Raises:
+        Barrier: If one does.
+    """
     for stage in stages:
         for branch in stage.branches:
             _check_positions(effects, branch.stages, branch.by_unit(len(order)))
-        own = stage.features[order]
-        if isinstance(effects[stage.call.path], Affine) and np.any(own != own[:, :1]):
+        features = stage.features[order]
+        if isinstance(effects[stage.call.path], Affine) and np.any(features != features[:, :1]):
             raise Barrier(f"{title(stage.call)} treats each position of a unit in its own way")
 
 
-def find_seams(effects, inlets: list[Inlet]) -> tuple[tuple[Inlet, ...], tuple[int, ...]]:
-    """The first inlet of each way in which the units reach their consumers, and each one's way.
+def find_seams(
+    effects: Mapping[str, Effect], inlets: Sequence[Inlet]
+) -> tuple[tuple[Inlet, ...], tuple[int, ...]]:
+    """Find the inlets that see the same values of the units, and so share a seam.
+
+    Args:
+        effects: What an operation does to each unit, by its path.
+        inlets: All inlets of a group.
+
+    Returns:
+        The first inlet of each seam, and the position in them of each inlet's seam.
 
     Raises:
         Barrier: If a shared consumer would have to be cut in two ways.
     """
-    ways: dict[tuple, int] = {}
-    seams, places = [], []
-    carried: dict[str, Inlet] = {}
+    numbers: dict[tuple, int] = {}
+    seams: list[Inlet] = []
+    seam_numbers = []
+    first_of: dict[str, Inlet] = {}
     for inlet in inlets:
-        way = _signature(effects, inlet.piece, inlet.selected, inlet.order)
-        if way not in ways:
-            ways[way] = len(seams)
+        signature = _signature(effects, inlet.piece, inlet.selected, inlet.order)
+        if signature not in numbers:
+            numbers[signature] = len(seams)
             seams.append(inlet)
-        places.append(ways[way])
-        first = carried.setdefault(inlet.call.path, inlet)  # a shared kernel is edited once
-        if len(first.carried) != len(inlet.carried) or not all(
-            one.same_as(other) for one, other in zip(first.carried, inlet.carried, strict=True)
-        ):
+        seam_numbers.append(numbers[signature])
+        first = first_of.setdefault(inlet.call.path, inlet)  # A shared kernel is edited once.
+        if not _are_same(first.carried, inlet.carried):
             raise Barrier(
                 f"it feeds {inlet.call.path}, a shared consumer, through layers that scale the "
                 "units in different ways"
             )
-    return tuple(seams), tuple(places)
+    return tuple(seams), tuple(seam_numbers)
 
 
-# Two activations are the same function if they agree here: finely around zero, and far outside.
+def _are_same(first: Sequence[Stage], second: Sequence[Stage]) -> bool:
+    if len(first) != len(second):
+        return False
+    return all(one.same_as(other) for one, other in zip(first, second, strict=True))
+
+
+# Two activations count as the same function if they agree on these values: closely spaced around
+# zero, and far outside.
 _GRID = np.concatenate([np.linspace(-32, 32, 513), [-1e6, -1e3, -100, 100, 1e3, 1e6]])
 
 
-def _signature(effects, piece: Piece, stages, order: np.ndarray) -> tuple:
-    """What happens to each unit up to the seam; equal for two inlets that see the same values."""
-    signature = [] if piece.stages[0].branches else [piece.stages[0].call.path]
+def _signature(
+    effects: Mapping[str, Effect], piece: Piece, stages: Sequence[Stage], order: np.ndarray
+) -> tuple:
+    """Describe what each unit goes through up to the seam; equal where the values are equal."""
+    signature: list = [] if piece.stages[0].branches else [piece.stages[0].call.path]
     for stage in stages:
         effect = effects[stage.call.path]
-        own = stage.features[order]
         if isinstance(effect, Join):
             signature.append(type(stage.call.operation).__name__)
             for branch in stage.branches:
-                order_there = branch.by_unit(len(order))
-                signature.append(_signature(effects, branch, branch.stages, order_there))
+                branch_order = branch.by_unit(len(order))
+                signature.append(_signature(effects, branch, branch.stages, branch_order))
         elif isinstance(effect, Nonlinear) and effect.coordinates is None:
             signature.append(effect.activation.values(_GRID.astype(np.float32)).tobytes())
         else:
-            signature.append((stage.call.path, stage.padded, np.unique(own, axis=1).tobytes()))
+            features = np.unique(stage.features[order], axis=1)
+            signature.append((stage.call.path, stage.padded, features.tobytes()))
     return tuple(signature)
 
 
-def normalization_behind(walk: Walk, consumer: Call, padded: bool) -> Call | None:
-    """The BatchNormalization that alone sees a consumer's outputs and takes an offset for it."""
-    rule = registry.lookup(consumer.operation)
-    needed = padded or not rule.has_bias(consumer.operation)
-    if not needed or len(walk.records[consumer.path]) != 1:
+def normalization_behind(followed: FollowedUnits, call: Call, padded: bool) -> Call | None:
+    """Find the BatchNormalization that can take an offset for a layer.
+
+    It must be the only layer that sees the outputs of this one.
+
+    Args:
+        followed: The units of the graph.
+        call: The call of the layer.
+        padded: Whether zeros stand beside the units, so that a bias can't take the offset exactly.
+
+    Returns:
+        The call of the BatchNormalization. None if there is none or it isn't needed.
+    """
+    rule = find_rule(call.operation)
+    if not isinstance(rule, KernelRule) or not rule.returns_preactivations(call.operation):
         return None
-    if keras.activations.get(rule.activation(consumer.operation)) is not keras.activations.linear:
+    needed = padded or not rule.has_bias(call.operation)
+    if not needed or len(followed.records[call.path]) != 1:
         return None
-    if consumer.outputs[0] in walk.outputs:  # there the offset would be missed
+    output = call.outputs[0]
+    users = followed.users.get(output, [])
+    # An output of the model would miss the offset.
+    if output in followed.outputs or len(users) != 1:
         return None
-    users = walk.users.get(consumer.outputs[0], [])
-    if len(users) != 1 or type(users[0].operation) is not keras.layers.BatchNormalization:
+    user = users[0]
+    if type(user.operation) is not keras.layers.BatchNormalization:
         return None
-    effect = isinstance(walk.effects.get(users[0].path), Affine)
-    shared = len(walk.records[users[0].path]) != 1
-    return users[0] if effect and not shared else None
+    is_affine = isinstance(followed.effects.get(user.path), Affine)
+    return user if is_affine and len(followed.records[user.path]) == 1 else None

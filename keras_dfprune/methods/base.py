@@ -1,7 +1,7 @@
-"""What a pruning method sees of a group of units, and what it answers: a curve of removals.
+"""Define what a pruning method gets, a group of units, and what it returns, a curve of removals.
 
-No Keras layer reaches a method. It gets arrays, and says in which order the units should go, what
-each removal costs, and how the removed units are rebuilt from the kept ones.
+A method sees arrays and no Keras layer. It returns the order in which units should be removed, the
+cost of each removal, and the merge by which the kept units take over for the removed ones.
 """
 
 import abc
@@ -20,19 +20,23 @@ from keras_dfprune.rules.activations import Activation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Feed:
-    """Where some of a group's inputs come from.
+    """Source of some of a group's inputs: kept units of an earlier group, or a model input.
+
+    Input `columns[k]` of the group is `scale[k] * h[units[k]] + shift[k]`, where `h` are the kept
+    units of the earlier group.
 
     Attributes:
         columns: Int array, shape `(features,)`: columns of `GroupView.weights`.
-        group: Name of the earlier group whose kept units arrive there, or None.
-        units: Int array, shape `(features,)`: which of that group's *kept* units (positions in
-            its `kept`) each column carries; empty where `group` is None.
-        scale: Float array, shape `(features,)`: the column carries `scale * unit + shift`.
+        group: Name of the earlier group, or None if the inputs come from elsewhere.
+        units: Int array, shape `(features,)`: position of each input's unit in the `kept` of the
+            earlier group. Empty if `group` is None.
+        scale: Float array, shape `(features,)`.
         shift: Float array, shape `(features,)`.
-        origin: Where `group` is None: the name of the model input, if the columns are its
-            features unchanged, else None (something that the graph can't describe).
-        normalized: Whether the columns come out of a LayerNormalization: `scale * x + shift` with
-            the features of `x` at zero mean and unit mean square, all taken together.
+        origin: Name of the model input whose features the columns are, unchanged. None for any
+            other source.
+        normalized: Whether the inputs come out of a LayerNormalization. They are then
+            `scale * x + shift`, where the features `x` have mean 0 and mean square 1, all taken
+            together.
     """
 
     columns: np.ndarray
@@ -46,12 +50,12 @@ class Feed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class JoinedUnits:
-    """What the units of several producers make together, feature by feature.
+    """Units of several producers joined feature by feature, as in a residual connection.
 
     Attributes:
         kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
-        parts: What is joined.
-        factors: What each part is multiplied by in a sum.
+        parts: The units that are joined, one `GroupView` for each operand.
+        factors: Factor of each part in a sum.
     """
 
     kind: str
@@ -61,40 +65,46 @@ class JoinedUnits:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupView:
-    """One group of units that are pruned together, as a method sees it.
+    """Arrays of one group of units that are pruned together.
+
+    For an input vector `x` the units are `h = activation(weights @ x + biases)`. Each call of a
+    consumer adds `einsum("pu,upo->o", h, block)` to its outputs, where `h` holds the units at
+    several positions and `block` is an array of `outgoing`. Positions are the taps of a
+    convolution's kernel, or those that a Flatten puts side by side. A Dense consumer has one.
 
     Attributes:
-        name: Path of the first producer, as in `GroupPlan.layer`.
-        weights: Float array, shape `(units, inputs)`: each unit's incoming weights. Affine layers
-            in front of the activation are folded in.
-        constants: Float array, shape `(units, 1 + extra)`: each unit's bias (zero where the layer
-            has none), and further coordinates that must agree for two units to be copies (a
-            PReLU's slopes).
-        activation: The function from `weights @ x + bias` to the unit's value, with its
-            properties. `homogeneous` is False where there are extra coordinates.
+        name: Path of the group's first producer, as in `GroupPlan.layer`.
+        weights: Float array, shape `(units, inputs)`: the incoming weights of each unit. Affine
+            layers in front of the activation are folded in.
+        constants: Float array, shape `(units, 1 + extra)`. The first column is the bias, zero
+            where the layer has none. The others are further values that must agree for two units
+            to be copies, such as the slopes of a PReLU.
+        activation: The function from `weights @ x + biases` to the unit's value, with its
+            properties. `homogeneous` is False where there are extra constants.
         outgoing: One float array for each call of a consumer, shape
-            `(units, positions, outputs)`, with the scales of the carriers applied.
-        offset_allowed: Whether `UnitMerge.offset` has a bias to go to.
-        offset_exact: Whether an offset is a constant for the consumers at every position; not so
-            at the edges of a convolution that pads with zeros, and behind a PReLU whose slopes
-            differ between positions.
-        can_survive: Bool array, shape `(units,)`: False for units that reach a consumer with
-            scale 0 and so can't take over for another.
-        batch_mean: Float array, shape `(units,)`, or None: mean of the pre-activation over the
-            training data, from a BatchNormalization in front of the activation (its beta).
-        batch_std: Its standard deviation (`abs(gamma)`), or None.
+            `(units, positions, outputs)`. Scales of layers behind the activation are included.
+        offset_allowed: Whether a merge may have an `offset`: whether it can be added to a bias.
+        can_survive: Bool array, shape `(units,)`. False for units that some consumer gets
+            multiplied by 0, which can't take over for others.
+        batch_mean: Float array, shape `(units,)`: mean of the pre-activations over the training
+            data, from a BatchNormalization in front of the activation (its beta). None without
+            one.
+        batch_std: Float array, shape `(units,)`: their standard deviation (`abs(gamma)`), or None.
         parameters_per_unit: Parameters that the model loses with one unit, counted alone.
-        feeds: Where the inputs come from; columns in no feed are unknown.
-        taps: Spatial shape of a convolution's kernel; column `feature * prod(taps) + tap` of
-            `weights` is one tap of one input feature. Empty for a Dense layer.
-        seams: Where units of several producers are joined, or are read at several places behind
-            different layers: the group as each place sees it, with the outgoing weights there.
-            Else empty. `weights` and `constants` hold everything that tells two units apart at any
-            of them.
-        averages: Whether kept units can get weighted sums of weight-sets (`CentroidMerge`).
-        levels: Whether a constant can be added to those.
-        joined: For one of `seams`, or a part of it: what `activation` gets in place of
-            `weights @ x + bias`; else None.
+        feeds: Sources of the inputs. Nothing is known of columns that are in none.
+        taps: Spatial shape of a convolution's kernel, empty for a Dense layer. Column
+            `feature * prod(taps) + tap` of `weights` is one tap of one input feature.
+        offset_exact: Whether an offset is the same constant for a consumer at every position. It
+            is not at the edges of a convolution that pads with zeros, nor behind a PReLU whose
+            slopes differ between positions.
+        seams: Views of the group at each of its seams, each with the outgoing weights there. Empty
+            for one seam without joined units. `weights` and `constants` of the whole group hold
+            everything that tells two units apart at any seam.
+        averages: Whether a merge may give kept units weighted sums of weight-sets
+            (`CentroidMerge`).
+        levels: Whether such a merge may have a `level`.
+        joined: The joined units that are the input of `activation` in place of
+            `weights @ x + biases`. Set only in `seams` and in parts of joined units; else None.
     """
 
     name: str
@@ -127,46 +137,50 @@ class GroupView:
 
     @property
     def biases(self) -> np.ndarray:
-        """Float array, shape `(units,)`."""
+        """Bias of each unit: float array, shape `(units,)`."""
         return self.constants[:, 0]
 
     @functools.cached_property
     def weight_sets(self) -> np.ndarray:
-        """Weights and constants, shape `(units, inputs + 1 + extra)`: a copy, read-only."""
-        joined = np.concatenate([self.weights, self.constants], axis=1)
-        joined.flags.writeable = False
-        return joined
+        """Copy of weights and constants, read-only, shape `(units, inputs + 1 + extra)`."""
+        sets = np.concatenate([self.weights, self.constants], axis=1)
+        sets.flags.writeable = False
+        return sets
 
     @functools.cached_property
     def norms(self) -> np.ndarray:
-        """The norm of each weight-set: float64, shape `(units,)`."""
+        """Norm of each weight-set: float64 array, shape `(units,)`."""
         parts = (self.weights, self.constants)
         squares = [np.einsum("ij,ij->i", part, part, dtype=np.float64) for part in parts]
-        return np.sqrt(sum(squares))
+        return np.sqrt(np.add(*squares))
 
     def outgoing_matrix(self) -> np.ndarray:
-        """All outgoing weights side by side: float64, shape `(units, sum(positions * outputs))`."""
+        """Put all outgoing weights side by side.
+
+        Returns:
+            Float64 array, shape `(units, sum of positions * outputs)`.
+        """
         flat = [block.reshape(self.units, -1) for block in self.outgoing]
         return np.concatenate(flat, axis=1, dtype=np.float64)
 
     def outputs(self) -> int:
-        """Number of outputs over all consumer calls: what `<a_j^2>` is a mean over."""
+        """Return the number of outputs of all consumer calls together."""
         return sum(block.shape[2] for block in self.outgoing)
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a method may use beside the group itself.
+    """Everything that a method may use beside the group.
 
     Attributes:
-        seed: Int: for whatever a method draws at random.
-        moments: What `Curve.moments` returned for the earlier groups, by group name.
-        values: With calibration data, by group name: float array, shape `(samples, units)`, the
-            units' values (behind the activation) in the original model; positions count as
-            samples.
+        seed: Seed of everything that a method draws at random.
+        moments: Results of `Curve.moments` for the earlier groups, by group name.
+        values: Units' values (behind the activation) in the original model on calibration data,
+            by group name: float arrays, shape `(samples, units)`. Positions count as samples.
+            Empty without calibration data.
         strategy: A `tf.distribute.Strategy` whose replicas share the work of a layer, or None.
-        progress: `progress.over(stage, steps, unit)` yields the steps of a long search and shows
-            a bar where the caller wants one.
+        progress: Progress bars, or silence. `progress.over(stage, steps, unit)` yields the steps
+            of a long search.
     """
 
     seed: int = 0
@@ -178,25 +192,27 @@ class Context:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """The removals that a method proposes for one group, cheapest first.
+    """Removals that a method proposes for one group, in the order in which they are made.
 
     Attributes:
-        order: Int array, shape `(removals,)`: units in the order of their removal, normally all
-            but one of the group; shorter where the method will not go on.
+        order: Int array, shape `(removals,)`: the units in the order of their removal. Normally
+            all but one of the group, fewer if the method can't go on.
         costs: Float array, shape `(removals,)`: the cost of each removal.
-        merge: Function from a number of removals to the `UnitMerge` of the first so many.
-        scale: What the costs are relative to when groups are compared; positive.
-        lossless: How many of the first removals change nothing.
-        automatic: How many removals the method takes when it is given no budget.
+        merge: Function from a number of removals, 0 to `len(order)`, to the `UnitMerge` of the
+            first that many.
+        scale: Positive number that the costs are divided by when groups are compared.
+        lossless: Number of removals at the beginning that change nothing.
+        automatic: Number of removals that the method makes if no budget is given. None for a
+            method that needs a budget.
         cutoff: The cost at which `automatic` stops, or None.
-        moments: Function from a number of removals to whatever later groups get in
+        moments: Function from a number of removals to an object that later groups get in
             `Context.moments`, or None.
-        histogram: Counts, shape `(bins,)`, and bin edges, shape `(bins + 1,)`, of the quantity in
-            which `cutoff` was found, for plots; or None.
-        error: Function from a number of removals to the expected squared change of the merge that
-            `merge` returns for it, in the unit of `scale`; None where `sum(costs)` is all there is.
-        note: Why no more units go than `automatic`, or than are in `order`: one sentence for the
-            report, shown where that is so; or None.
+        histogram: Histogram in which `cutoff` was found, for plots: counts, shape `(bins,)`, and
+            bin edges, shape `(bins + 1,)`. None without one.
+        error: Function from a number of removals to the expected squared change of that `merge`,
+            in the unit of `costs`. None if it is `sum(costs)`.
+        note: Sentence for the report: why no more units are removed than `automatic`, or than
+            `order` holds. Shown if that is so. None without one.
     """
 
     order: np.ndarray
@@ -213,55 +229,86 @@ class Curve:
 
 
 class Method(abc.ABC):
-    """A way to choose which units go and who stands in for them.
+    """Base class of pruning methods: they choose the units to remove and how others take over.
 
-    Subclasses implement `curve`. Those whose costs are expected squared changes of the consumers'
-    outputs, so that `sum(costs) / scale` is a relative error, set `predicts_error = True`; only
-    they accept a `tolerance`.
+    Subclasses implement `curve`. Arguments of their constructors are returned by `get_config`.
 
     Attributes:
-        calibration_data: Unlabelled inputs of the model, which come back as `Context.values`; or
-            None (default).
-        refinement: Settings of the refinement behind the merge (`steps`, `seed`, `prior`,
-            `prior_scale`), JSON-serialisable, or None (default) for none.
-        shares_work: Whether it makes use of `Context.strategy`; if not, `strategy=` is an error.
+        predicts_error: Whether costs are expected squared changes of the consumers' outputs, so
+            that `sum(costs) / scale` is a relative error. Default: False, and then a positive
+            `tolerance` is an error.
+        shares_work: Whether `curve` makes use of `Context.strategy`. Default: False, and then
+            `strategy=` is an error.
+        calibration_data: Unlabelled inputs of the model, on which `Context.values` are computed;
+            or None (default).
+
+    Example:
+        >>> class SmallestFirst(dfprune.Method):
+        ...     '''Removal of the units with the smallest incoming weights, without surgery.'''
+        ...
+        ...     def curve(self, group, context):
+        ...         size = np.linalg.norm(group.weight_sets, axis=1)
+        ...         order = np.argsort(size)[:-1]
+        ...
+        ...         def merge(count):
+        ...             kept = np.setdiff1d(np.arange(group.units), order[:count])
+        ...             nothing = np.zeros((len(kept), count))
+        ...             return dfprune.LinearMerge(
+        ...                 kept=kept,
+        ...                 removed=order[:count],
+        ...                 offset=np.zeros(group.units),
+        ...                 coefficients=nothing,
+        ...             )
+        ...
+        ...         return dfprune.Curve(order=order, costs=size[order], merge=merge)
+        >>> SmallestFirst().name
+        'smallestfirst'
+
+        `dfprune.apply(model, sparsity=0.5, method=SmallestFirst())` prunes with it.
     """
 
     predicts_error: bool = False
     shares_work: bool = False
     calibration_data: Any = None
-    refinement: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
-        """The method's name in plans and reports."""
+        """Name of the method in plans and reports."""
         return type(self).__name__.lower()
+
+    @property
+    def refinement(self) -> Mapping[str, Any] | None:
+        """Settings of the refinement behind the merge, JSON-serialisable, or None for none.
+
+        The keys are `steps`, `seed`, `prior` and `prior_scale`.
+        """
+        return None
 
     @abc.abstractmethod
     def curve(self, group: GroupView, context: Context) -> Curve:
-        """Orders the units of `group` by what their removal costs.
+        """Order the units of a group by the cost of their removal.
 
         Args:
-            group: The group, at the weights that it has after the earlier groups were cut.
-            context: Seed, and the moments of the earlier groups.
+            group: The group, with the weights that it has after the earlier groups were cut.
+            context: Seed, results of the earlier groups, calibration values, progress.
 
         Returns:
-            A `Curve`.
+            The `Curve` of removals.
         """
 
-    def check_inputs(  # noqa: B027 - most are told nothing of the inputs
+    def check_inputs(  # noqa: B027 - optional: most methods have no settings for inputs
         self, names: Sequence[str], taken: Collection[str]
     ) -> None:
-        """Makes sure, before anything is planned, that what the method was told fits the model.
+        """Check the settings that name inputs of the model, before anything is planned.
 
         Args:
-            names: The names of the model's inputs.
-            taken: Those that a layer that can be pruned takes as they are.
+            names: Names of the model's inputs.
+            taken: Names of the inputs that a layer that can be pruned takes unchanged.
 
         Raises:
-            ValueError: If it doesn't.
+            ValueError: If the settings don't fit the model.
         """
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-serialisable: stored with a plan."""
+        """Return the constructor's arguments, JSON-serialisable: they are stored with a plan."""
         return {}

@@ -1,9 +1,10 @@
-"""A group's weight-sets into the removals that change nothing: the lossless pass.
+"""Find the removals of a group that change nothing: the lossless pass.
 
-Units that nothing reads, units that are constant, copies, and positive multiples behind a
+These are units that no consumer reads, constant units, copies, and positive multiples behind a
 positively homogeneous activation (Srinivas & Babu 2015, Sections 3 and 3.3).
 """
 
+import bisect
 import dataclasses
 import math
 
@@ -11,27 +12,37 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import GroupView
-from keras_dfprune.methods.merge import SurvivorMerge, follow_survivors
+from keras_dfprune.methods.merge import NO_SURVIVOR, SurvivorMerge, follow_survivors
 
-# Squared distance of two unit-norm weight-sets below which they count as multiples of each other:
-# float32 weights scaled by any factor differ by about d * (6e-8)^2 / d from an exact multiple.
+# Norm, relative to the largest, up to which a weight-set counts as zero.
+_ZERO_NORM = 1e-12
+# Squared distance at unit norm up to which two weight-sets count as multiples of each other.
+# Rounding to float32 moves each coordinate by at most 6e-8 of itself, so two rounded multiples are
+# at most (2 * 6e-8)^2 = 1.5e-14 apart.
 _MULTIPLE = 1e-12
-# Random directions on which weight-sets are projected, and the sum of the squared differences there
-# below which two are compared: in expectation a quarter of `_MULTIPLE` for each. Nothing that a
-# float32 rounds comes near it, and few of those that pass are no multiples after all.
+# Random directions on which weight-sets are projected before they are compared.
 _DIRECTIONS = 16
-_ALIKE = _DIRECTIONS * _MULTIPLE / 4
-# Coordinates that are projected at a time.
-_AT_ONCE = 256
-# Coordinates that are compared first: each lies far from the last in memory.
-_FEW = 16
-# A weight-set this much smaller than the largest is zero.
-_ZERO = 1e-12
+# Squared distance of two rows of projections up to which the weight-sets are compared. It is
+# `_DIRECTIONS` times that of the weight-sets in expectation, so this allows for a quarter of
+# `_MULTIPLE`: far more than rounding to float32.
+_NEAR_PROJECTIONS = _DIRECTIONS * _MULTIPLE / 4
+# Coordinates that are projected at a time, so that only these are copied to float64.
+_COORDINATES_AT_ONCE = 256
+# Coordinates that tell most non-zero rows from zero ones. Kernels lie in memory column by column,
+# so that reading all coordinates of a row is slow.
+_FIRST_COORDINATES = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """One exact removal: `h_unit = scale * h_survivor + offset`, survivor -1 for a constant."""
+    """Removal of one unit, which is rebuilt as `h_unit = scale * h_survivor + offset`.
+
+    Attributes:
+        unit: The unit that is removed.
+        survivor: The unit that takes over, or -1 (`NO_SURVIVOR`) if only the offset remains.
+        scale: Factor of the survivor, 0 without one.
+        offset: The constant that is added.
+    """
 
     unit: int
     survivor: int
@@ -39,26 +50,34 @@ class Removal:
     offset: float
 
 
-def lossless(group: GroupView, surgery: bool = True) -> list[Removal]:
-    """Finds removals that leave the consumers' outputs as they are.
+def lossless_removals(group: GroupView, surgery: bool = True) -> list[Removal]:
+    """Find removals that leave the consumers' outputs as they are.
 
     Args:
         group: The group.
-        surgery: False to find only the units that leave without anything taking over.
+        surgery: False to find only units that can be removed without changing other weights.
 
     Returns:
-        Removals by ascending unit; a survivor may itself be removed later in the list. One unit
-        of the group always stays.
+        Removals by ascending unit. A survivor may be removed later in the list. At least one unit
+        of the group stays.
     """
-    found = _constants(group, surgery)
+    removals = [
+        Removal(unit, NO_SURVIVOR, 0.0, offset)
+        for unit, offset in _offsets_of_constant_units(group, surgery).items()
+    ]
     if surgery:
-        remaining = np.setdiff1d(np.arange(group.units), list(found))
-        found.update(_copies(group, remaining))
-    return [found[unit] for unit in sorted(found)][: group.units - 1]
+        constant = [removal.unit for removal in removals]
+        removals += _copies(group, np.setdiff1d(np.arange(group.units), constant))
+    return sorted(removals, key=lambda removal: removal.unit)[: group.units - 1]
 
 
 def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
-    """The unit merge of removals made one after the other."""
+    """Return the unit merge of removals made one after the other.
+
+    Args:
+        units: Number of units in the group.
+        removals: The removals, in their order.
+    """
     return follow_survivors(
         units,
         np.array([removal.unit for removal in removals], np.int64),
@@ -68,109 +87,141 @@ def merge_of(units: int, removals: list[Removal]) -> SurvivorMerge:
     )
 
 
-def _constants(group: GroupView, surgery: bool) -> dict[int, Removal]:
-    silent = np.all([_zero_rows(block) for block in group.outgoing], axis=0)
-    found = {int(unit): Removal(int(unit), -1, 0.0, 0.0) for unit in np.flatnonzero(silent)}
+def _offsets_of_constant_units(group: GroupView, surgery: bool) -> dict[int, float]:
+    """Return the units that need no survivor, with the constant that each of them leaves."""
+    unread = np.all([_is_zero(block) for block in group.outgoing], axis=0)
+    always_zero = np.zeros(group.units, bool)
     if group.activation.homogeneous:
-        norms = group.norms
-        for unit in np.flatnonzero(norms <= _ZERO * norms.max()):
-            found.setdefault(int(unit), Removal(int(unit), -1, 0.0, 0.0))
-    if not group.offset_exact:  # beside zero padding no unit is constant
-        return found
-    idle = np.flatnonzero(_zero_rows(group.weights))
-    if len(idle):
-        biases = group.biases.astype(np.float64)
-        values = group.activation.values(biases[None])[0]
-        for unit in idle:
-            movable = surgery and group.offset_allowed and np.isfinite(values[unit])
-            if values[unit] == 0 or movable:
-                found.setdefault(int(unit), Removal(int(unit), -1, 0.0, float(values[unit])))
-    return found
+        always_zero = group.norms <= _ZERO_NORM * group.norms.max()
+    offsets = {int(unit): 0.0 for unit in np.flatnonzero(unread | always_zero)}
+    if not group.offset_exact:  # beside zero padding, for example, no unit is constant
+        return offsets
+    without_weights = np.flatnonzero(_is_zero(group.weights))
+    if len(without_weights):
+        values = group.activation.values(group.biases.astype(np.float64)[None])[0]
+        for unit in without_weights:
+            value = float(values[unit])
+            if value == 0 or (surgery and group.offset_allowed and math.isfinite(value)):
+                offsets.setdefault(int(unit), value)
+    return offsets
 
 
-def _zero_rows(array: np.ndarray) -> np.ndarray:
-    """Which rows hold zeros only; the first coordinates tell it of most that don't."""
+def _is_zero(array: np.ndarray) -> np.ndarray:
+    """Return which rows hold only zeros: bool array, shape `(rows,)`."""
     rows = array.reshape(len(array), -1)
-    zero = ~np.any(rows[:, :_FEW], axis=1)
+    zero = ~np.any(rows[:, :_FIRST_COORDINATES], axis=1)
     zero[zero] = ~np.any(rows[zero], axis=1)
     return zero
 
 
-def _copies(group: GroupView, units: np.ndarray) -> dict[int, Removal]:
-    """Each class of copies hands over to its next member that may survive."""
-    survives = group.can_survive
-    classes: list[list[int]] = []
-    if len(units) and group.activation.homogeneous:
-        norms = group.norms
-        classes = _multiples(group, units)
+def _copies(group: GroupView, units: np.ndarray) -> list[Removal]:
+    """Remove copies and multiples: merge each into the next of its class that can survive.
+
+    Args:
+        group: The group.
+        units: Int array: the units to search, ascending.
+    """
+    if len(units) == 0:
+        return []
+    if group.activation.homogeneous:
+        norms, classes = group.norms, _multiples(group, units)
     else:
-        norms = np.ones(group.units)
-        by_bytes: dict[bytes, list[int]] = {}
-        for unit in units:  # adding 0 makes -0.0 and 0.0 the same bytes
-            parts = (group.weights[unit], group.constants[unit])
-            row = b"".join((part + 0).tobytes() for part in parts)
-            by_bytes.setdefault(row, []).append(int(unit))
-        classes = list(by_bytes.values())
-    found = {}
+        norms, classes = np.ones(group.units), _equal_units(group, units)
+    removals = []
     for members in classes:
-        heirs = [unit for unit in members if survives[unit]]
-        for unit in members:
-            later = [heir for heir in heirs if heir > unit] or heirs[-1:]
-            if later and later[0] != unit:
-                scale = 1.0 if norms[unit] == norms[later[0]] else norms[unit] / norms[later[0]]
-                found[unit] = Removal(unit, later[0], float(scale), 0.0)
-    return found
+        survivors = [unit for unit in members if group.can_survive[unit]]
+        for unit in members if survivors else ():
+            survivor = survivors[min(bisect.bisect_right(survivors, unit), len(survivors) - 1)]
+            if survivor != unit:
+                scale = float(norms[unit] / norms[survivor])
+                removals.append(Removal(unit, survivor, scale, 0.0))
+    return removals
+
+
+def _equal_units(group: GroupView, units: np.ndarray) -> list[list[int]]:
+    """Return classes of units with equal weight-sets, the members ascending."""
+    classes: dict[bytes, list[int]] = {}
+    for unit in units.tolist():
+        parts = (group.weights[unit], group.constants[unit])
+        row = b"".join((part + 0).tobytes() for part in parts)  # adding 0 turns -0.0 into 0.0
+        classes.setdefault(row, []).append(unit)
+    return list(classes.values())
 
 
 def _multiples(group: GroupView, units: np.ndarray) -> list[list[int]]:
-    """Classes of units whose weight-sets are positive multiples of each other.
+    """Return classes of units whose weight-sets are positive multiples of each other.
 
-    Multiples have equal projections on any direction, so only units that lie next to each other
-    along one are compared: first by their projections on some more.
+    At unit norm multiples have equal projections on every direction. Sorted by their projections
+    on one direction they lie next to each other, so that no unit is compared with all others.
+
+    Args:
+        group: The group.
+        units: Int array: the units to search.
+
+    Returns:
+        The classes, the members ascending. Units without a neighbour may be missing.
     """
-    parts, random = (group.weights, group.constants), np.random.default_rng(0)
+    random = np.random.default_rng(0)
+    parts = (group.weights, group.constants)
     directions = [random.standard_normal((_DIRECTIONS, part.shape[1])) for part in parts]
-    projected = sum(
-        np.einsum("ij,j->i", part, direction[0], dtype=np.float64)
-        for part, direction in zip(parts, directions, strict=True)
+    position = np.add(
+        *(
+            np.einsum("ij,j->i", part, direction[0], dtype=np.float64)
+            for part, direction in zip(parts, directions, strict=True)
+        )
     )
-    projected /= group.norms.clip(min=np.finfo(float).tiny)
-    reach = math.sqrt(_ALIKE)
-    line = units[np.argsort(projected[units], kind="stable")]
-    close = np.diff(projected[line]) <= reach
-    line = line[np.append(close, False) | np.append(False, close)]
+    position /= group.norms.clip(min=np.finfo(float).tiny)
+    line = units[np.argsort(position[units], kind="stable")]
+    near_next = np.diff(position[line]) <= math.sqrt(_NEAR_PROJECTIONS)
+    line = line[np.append(near_next, False) | np.append(False, near_next)]
+    return _classes_along(line, position, _projections(group, line, directions), group)
+
+
+def _classes_along(
+    line: np.ndarray, position: np.ndarray, projections: np.ndarray, group: GroupView
+) -> list[list[int]]:
+    """Sort units into classes of multiples, each unit compared with the first of each near class.
+
+    Args:
+        line: Int array, shape `(line,)`: the units, by ascending position.
+        position: Float64 array, shape `(units,)`: projections on the first direction.
+        projections: Float64 array, shape `(line, _DIRECTIONS)`.
+        group: The group.
+    """
     classes: list[list[int]] = []
-    sketches, first = _sketches(group, line, directions), np.empty((len(line), _DIRECTIONS))
-    behind = 0  # classes whose first units are out of reach
-    for unit, sketch in zip(line.tolist(), sketches, strict=True):
-        while behind < len(classes) and projected[unit] - projected[classes[behind][0]] > reach:
-            behind += 1
-        apart = first[behind : len(classes)] - sketch
-        alike = behind + np.flatnonzero(np.einsum("ij,ij->i", apart, apart) <= _ALIKE)
-        home = next((classes[k] for k in alike if _multiple(group, classes[k][0], unit)), None)
-        if home is None:
-            first[len(classes)] = sketch
-            classes.append([unit])
+    projections_of_first = np.empty_like(projections)  # one row for each class
+    reach, nearest = math.sqrt(_NEAR_PROJECTIONS), 0  # classes before `nearest` are out of reach
+    for unit, projection in zip(line.tolist(), projections, strict=True):
+        while nearest < len(classes) and position[unit] - position[classes[nearest][0]] > reach:
+            nearest += 1
+        difference = projections_of_first[nearest : len(classes)] - projection
+        squares = np.einsum("ij,ij->i", difference, difference)
+        near = nearest + np.flatnonzero(squares <= _NEAR_PROJECTIONS)
+        for number in near:
+            if _are_multiples(group, classes[number][0], unit):
+                classes[number].append(unit)
+                break
         else:
-            home.append(unit)
+            projections_of_first[len(classes)] = projection
+            classes.append([unit])
     return [sorted(members) for members in classes]
 
 
-def _sketches(group: GroupView, units: np.ndarray, directions: list[np.ndarray]) -> np.ndarray:
-    """Projections of unit-norm weight-sets: float64, shape `(units, _DIRECTIONS)`."""
-    most = 2 * len(units) > group.units  # then all of them: no copy is needed
-    rows = slice(None) if most else units
-    found = np.zeros((group.units if most else len(units), _DIRECTIONS))
+def _projections(group: GroupView, units: np.ndarray, directions: list[np.ndarray]) -> np.ndarray:
+    """Project weight-sets of unit norm: float64 array, shape `(len(units), _DIRECTIONS)`."""
+    project_all = 2 * len(units) > group.units  # saves the copy of the rows
+    rows = slice(None) if project_all else units
+    total = np.zeros((group.units if project_all else len(units), _DIRECTIONS))
     for part, direction in zip((group.weights, group.constants), directions, strict=True):
-        for start in range(0, part.shape[1], _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            values = tf.cast(part[rows, some].T, tf.float64)  # as kernels lie in memory
-            found += tf.matmul(direction[:, some], values).numpy().T
-    return (found[units] if most else found) / group.norms[units, None]
+        for start in range(0, part.shape[1], _COORDINATES_AT_ONCE):
+            columns = slice(start, start + _COORDINATES_AT_ONCE)
+            values = tf.cast(part[rows, columns].T, tf.float64)  # as kernels lie in memory
+            total += tf.matmul(direction[:, columns], values).numpy().T
+    return (total[units] if project_all else total) / group.norms[units, None]
 
 
-def _multiple(group: GroupView, unit: int, other: int) -> bool:
-    """Whether two units are."""
+def _are_multiples(group: GroupView, unit: int, other: int) -> bool:
+    """Return whether the weight-sets of two units are positive multiples of each other."""
     square = 0.0
     for part in (group.weights, group.constants):
         difference = part[unit].astype(np.float64) / group.norms[unit]

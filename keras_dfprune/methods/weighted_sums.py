@@ -1,11 +1,19 @@
-"""Shares of old units in new ones into weighted sums, one cluster at a time."""
+"""Compute weighted sums of rows, `shares @ matrix`, cluster by cluster where clusters are disjoint.
+
+Without this, most of the product is multiplied by shares that are 0.
+"""
 
 import numpy as np
 import tensorflow as tf
 
 
 def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """`shares @ matrix`; only the rows with a share are added where each is in one sum only."""
+    """Return `shares @ matrix`.
+
+    Args:
+        shares: Float64 array, shape `(sums, rows)`.
+        matrix: Float64 array, shape `(rows, columns)`.
+    """
     owners = _single_owners(shares)
     if owners is None:
         return np.asarray(tf.matmul(shares, matrix))
@@ -16,7 +24,7 @@ def summed(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def summed_tensor(shares: np.ndarray, matrix: tf.Tensor) -> tf.Tensor:
-    """The same where TensorFlow has the matrix."""
+    """Return `shares @ matrix` for a matrix that is a TensorFlow tensor."""
     owners = _single_owners(shares)
     if owners is None:
         return tf.matmul(shares, matrix)
@@ -25,9 +33,9 @@ def summed_tensor(shares: np.ndarray, matrix: tf.Tensor) -> tf.Tensor:
 
 
 def _single_owners(shares: np.ndarray) -> np.ndarray | None:
-    """The sum that each old unit is in, shape `(units,)`, or None where one is in several.
+    """Return the only sum that each row is in, shape `(rows,)`, or None if a row is in several.
 
-    Those that are in none are given to the first, where their share is 0.
+    Rows that are in no sum count as members of the first, where their share is 0.
     """
     if np.any(np.count_nonzero(shares, axis=0) > 1):
         return None
@@ -35,6 +43,11 @@ def _single_owners(shares: np.ndarray) -> np.ndarray | None:
 
 
 def members_of(owners: np.ndarray, count: int) -> list[np.ndarray]:
-    """For each of `count` owners, 0 and up, what it owns, ascending."""
+    """List the members of each owner, ascending.
+
+    Args:
+        owners: Int array, shape `(members,)`: the owner of each member, from 0 to `count - 1`.
+        count: Number of owners.
+    """
     sizes = np.bincount(owners, minlength=count)
     return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes[:-1]))

@@ -1,4 +1,4 @@
-"""What a plan says of one group of units: which of them go, and who stands in for them."""
+"""Hold what a plan says about one group: which units go, and which units replace them."""
 
 import dataclasses
 
@@ -9,20 +9,20 @@ from keras_dfprune.methods.merge import SurvivorMerge, UnitMerge
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupPlan:
-    """What happens to one group of units.
+    """Plan of one group of units.
 
     Attributes:
         layer: Path of the first producer.
         layers: Paths of all producers.
-        units: Number of units before.
+        units: Number of units before pruning.
         merge: The `UnitMerge`.
         parameters: Parameters of the producers before and after, biases included.
-        saliency: Float array: the cost of each removal along the whole path, normally down to
-            one unit; the first `len(removed)` are those made.
-        cutoff: The cost at which the automatic cut-off lies, or None.
+        saliency: Float array: cost of each removal along the whole path, normally down to one
+            unit. The first `len(removed)` entries belong to the units that go.
+        cutoff: Cost at which the automatic cut-off lies, or None.
         predicted_error: Expected squared change over the variance at the group's consumers, or
             None where the method predicts none.
-        histogram: Counts and bin edges behind `cutoff`, or None.
+        histogram: Counts and bin edges from which `cutoff` was read, or None.
         note: A sentence for the report, or None.
         lossless: How many of the first removals change nothing.
     """
@@ -41,17 +41,17 @@ class GroupPlan:
 
     @property
     def kept(self) -> np.ndarray:
-        """Int array, shape `(kept,)`: ascending indices of the units that stay."""
+        """Units that stay: int array, shape `(kept,)`, ascending."""
         return self.merge.kept
 
     @property
     def removed(self) -> np.ndarray:
-        """Int array, shape `(removed,)`: the units that go, in the order of their removal."""
+        """Units that go, in the order of their removal: int array, shape `(removed,)`."""
         return self.merge.removed
 
     @property
     def survivor(self) -> np.ndarray:
-        """Int array, shape `(removed,)`: the kept unit that stands in; -1 for none or many."""
+        """Kept unit that replaces each removed one, -1 for none or several: shape `(removed,)`."""
         if not isinstance(self.merge, SurvivorMerge):
             return np.full(len(self.removed), -1)
         return np.where(self.merge.survivor >= 0, self.kept[self.merge.survivor], -1)

@@ -1,22 +1,23 @@
-"""How many parameters a model has when its groups keep so many units each.
+"""Count the parameters of a model whose groups keep given numbers of units.
 
-A variable between two pruned groups loses rows and columns, so what one unit saves depends on the
-others: parameters are counted jointly.
+A variable between two pruned groups loses rows and columns, so the saving by one unit depends on
+the widths of both groups. Parameters are therefore counted for all groups together.
 """
 
+import math
 from collections.abc import Collection, Mapping
 
-import numpy as np
 
 from keras_dfprune.locate.groups import LayerFeatures, Layout
 from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.kernels import ConsumerRule
 
 
 class ParameterCount:
-    """Counts the parameters of the layers that a layout can cut.
+    """Counter of the parameters of a model at any widths of its groups.
 
     Args:
-        layout: What `locate` found.
+        layout: The model's groups.
         total: Parameters of the whole model at full width.
     """
 
@@ -31,7 +32,7 @@ class ParameterCount:
         self._others = total - sum(self._of(record, self._widths) for record in self._layers)
 
     def total(self, kept: Mapping[str, int]) -> int:
-        """Parameters of the whole model.
+        """Return the number of parameters of the whole model.
 
         Args:
             kept: Number of kept units by group; groups not named stay whole.
@@ -40,23 +41,25 @@ class ParameterCount:
         return self._others + sum(self._of(record, widths) for record in self._layers)
 
     def saved_by_one(self, name: str, kept: Mapping[str, int]) -> int:
-        """Parameters saved by removing one more unit of a group at the given widths."""
+        """Return the parameters saved by removing one more unit of a group at the given widths."""
         widths = {**self._widths, **kept}
         fewer = {**widths, name: widths[name] - 1}
         touching = self._touching[name]
         return sum(self._of(record, widths) - self._of(record, fewer) for record in touching)
 
     def of_layers(self, paths: Collection[str], kept: Mapping[str, int]) -> int:
-        """Parameters of some of the layers, at the given widths."""
+        """Return the number of parameters of some layers at the given widths."""
         widths = {**self._widths, **kept}
         return sum(self._of(record, widths) for record in self._layers if record.path in paths)
 
     def outputs(self, path: str, kept: Mapping[str, int]) -> int:
-        """Output features of a layer: the size of a bias that it gets."""
+        """Return the number of output features of a layer: the size of a bias that it gets."""
         record = next(record for record in self._layers if record.path == path)
-        if record.outputs is None:
-            return record.rule.unit_count(record.call.operation)
-        return self._length(record.outputs, {**self._widths, **kept})
+        if record.outputs is not None:
+            return self._length(record.outputs, {**self._widths, **kept})
+        if isinstance(record.rule, ConsumerRule):
+            return record.rule.bias_size(record.call.operation)
+        raise TypeError(f"Layer '{path}' takes no bias.")
 
     def _sources(self, record: LayerFeatures) -> set[str]:
         streams = [stream for stream in (record.inputs, record.outputs) if stream is not None]
@@ -65,20 +68,17 @@ class ParameterCount:
 
     def _of(self, record: LayerFeatures, widths: Mapping[str, int]) -> int:
         count = 0
-        lengths = {"in": self._length(record.inputs, widths)}
-        lengths["out"] = self._length(record.outputs, widths)
+        streams = {"in": record.inputs, "out": record.outputs}
         for shape, roles in self._shapes[record.path]:
             sizes = list(shape)
             for axis, role in roles:
-                stream = record.inputs if role == "in" else record.outputs
+                stream = streams[role]
                 if stream is not None and sizes[axis] == stream.width:
-                    sizes[axis] = lengths[role]
-            count += int(np.prod(sizes))
+                    sizes[axis] = self._length(stream, widths)
+            count += math.prod(sizes)
         return count
 
-    def _length(self, stream: Stream | None, widths: Mapping[str, int]) -> int | None:
-        if stream is None:
-            return None
+    def _length(self, stream: Stream, widths: Mapping[str, int]) -> int:
         length = stream.width
         for piece in stream.pieces:
             if piece.source in widths:

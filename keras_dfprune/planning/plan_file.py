@@ -1,4 +1,7 @@
-"""A plan into one `.npz` file without pickled objects, and back: arrays beside a header in JSON."""
+"""Write a plan to one `.npz` file without pickled objects, and read it back.
+
+The file holds arrays, and a header in JSON.
+"""
 
 import dataclasses
 import json
@@ -10,46 +13,48 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_dfprune.locate.groups import Refusal
-from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge
+from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.planning.plan_data import PlanData
 
+_FORMAT = "keras_dfprune plan"
 _VERSION = 1
-_MERGES = {"survivor": SurvivorMerge, "linear": LinearMerge, "centroid": CentroidMerge}
-_AS_THEY_ARE = ("method", "model_name", "fingerprint", "refinement")
+_MERGES: dict[str, type[UnitMerge]] = {
+    "survivor": SurvivorMerge,
+    "linear": LinearMerge,
+    "centroid": CentroidMerge,
+}
+_PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refinement")
 
 
-def write_plan(path: str | os.PathLike, fields: Mapping[str, Any]) -> None:
-    """Writes a plan to one file.
+def write_plan(path: str | os.PathLike, plan: PlanData) -> None:
+    """Write a plan to one file.
 
     Args:
         path: The file.
-        fields: The attributes of a `PruningPlan`.
+        plan: The plan.
     """
     arrays: dict[str, np.ndarray] = {}
-    groups = [_pack(group, f"group{k}", arrays) for k, group in enumerate(fields["groups"])]
     header = {
-        "format": "keras_dfprune plan",
+        "format": _FORMAT,
         "version": _VERSION,
-        "groups": groups,
-        "refusals": [dataclasses.asdict(refusal) for refusal in fields["refusals"]],
-        **{name: fields[name] for name in (*_AS_THEY_ARE, "parameters", "notes")},
+        "groups": [_pack(group, f"group{k}", arrays) for k, group in enumerate(plan.groups)],
+        "refusals": [dataclasses.asdict(refusal) for refusal in plan.refusals],
+        **{name: getattr(plan, name) for name in (*_PLAIN_FIELDS, "parameters", "notes")},
     }
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     with open(path, "wb") as file:
-        np.savez_compressed(file, header=text, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **{"header": text, **arrays})
 
 
-def read_plan(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads a file that `write_plan` wrote.
+def read_plan(path: str | os.PathLike) -> PlanData:
+    """Read a file that `write_plan` wrote.
 
     Args:
         path: The file.
 
-    Returns:
-        The attributes of a `PruningPlan`.
-
     Raises:
-        ValueError: If the file is no plan, is damaged, or comes from a newer version.
+        ValueError: If the file is no plan, is damaged, or was written by a newer version.
     """
     with open(path, "rb") as file:
         try:
@@ -59,10 +64,10 @@ def read_plan(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Put a group's arrays into `arrays` and return the rest for the header."""
     kind = next(name for name, merge in _MERGES.items() if isinstance(group.merge, merge))
-    fields = [field.name for field in dataclasses.fields(group.merge)]
-    for field in fields:
-        arrays[f"{prefix}.{field}"] = getattr(group.merge, field)
+    for field in dataclasses.fields(group.merge):
+        arrays[f"{prefix}.{field.name}"] = getattr(group.merge, field.name)
     arrays[f"{prefix}.saliency"] = group.saliency
     if group.histogram is not None:
         arrays[f"{prefix}.counts"], arrays[f"{prefix}.edges"] = group.histogram
@@ -81,38 +86,38 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
     }
 
 
-def _read(file: BinaryIO) -> dict[str, Any]:
-    if not zipfile.is_zipfile(file):  # NumPy would advise to unpickle it
+def _read(file: BinaryIO) -> PlanData:
+    if not zipfile.is_zipfile(file):  # NumPy's own message would advise to unpickle the file
         raise ValueError("it is no .npz file, or is cut short")
     file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
         header = json.loads(bytes(arrays["header"]))
-        if header["format"] != "keras_dfprune plan":
+        if header["format"] != _FORMAT:
             raise ValueError("it has another header")
         if header["version"] > _VERSION:
             raise ValueError(f"it has version {header['version']}, newer than {_VERSION}")
-        return {
-            **{name: header[name] for name in _AS_THEY_ARE},
-            "groups": tuple(_unpack(entry, arrays) for entry in header["groups"]),
-            "refusals": tuple(Refusal(**entry) for entry in header["refusals"]),
-            "parameters": tuple(header["parameters"]),
-            "notes": tuple(header["notes"]),
-        }
+        return PlanData(
+            groups=tuple(_unpack(entry, arrays) for entry in header["groups"]),
+            refusals=tuple(Refusal(**entry) for entry in header["refusals"]),
+            parameters=tuple(header["parameters"]),
+            notes=tuple(header["notes"]),
+            **{name: header[name] for name in _PLAIN_FIELDS},
+        )
 
 
-def _unpack(entry: dict[str, Any], file) -> GroupPlan:
+def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GroupPlan:
     prefix, kind = entry["prefix"], _MERGES[entry["merge"]]
-    fields = {field.name: file[f"{prefix}.{field.name}"] for field in dataclasses.fields(kind)}
+    fields = {field.name: arrays[f"{prefix}.{field.name}"] for field in dataclasses.fields(kind)}
     histogram = None
     if entry["histogram"]:
-        histogram = (file[f"{prefix}.counts"], file[f"{prefix}.edges"])
+        histogram = (arrays[f"{prefix}.counts"], arrays[f"{prefix}.edges"])
     return GroupPlan(
         layer=entry["layer"],
         layers=tuple(entry["layers"]),
         units=entry["units"],
         merge=kind(**fields),
         parameters=tuple(entry["parameters"]),
-        saliency=file[f"{prefix}.saliency"],
+        saliency=arrays[f"{prefix}.saliency"],
         cutoff=entry["cutoff"],
         predicted_error=entry["predicted_error"],
         histogram=histogram,

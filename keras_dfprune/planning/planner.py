@@ -1,199 +1,246 @@
-"""The groups of one model, scored and cut from input to output, into a plan.
+"""Score and cut the groups of a model from input to output, and write down what was decided.
 
-Two passes where a budget is shared out: every group on the original weights, to allocate; then each
-on the weights that the one before left.
+Two passes where a budget is shared out over the model: the first scores every group on the original
+weights, to share out the budget; the second scores each group on the weights that the groups before
+it left, and cuts it. Without such a budget there is only the second pass.
 """
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
-import keras
 import numpy as np
 
-from keras_dfprune.api.pruning_plan import PruningPlan
-from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.fingerprint import start_layer_digests
 from keras_dfprune.inputs.unit_values import unit_values
-from keras_dfprune.locate.groups import Layout, UnitGroup
+from keras_dfprune.locate.groups import UnitGroup
+from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.planning.budget import count_for_sparsity, count_for_tolerance, share_out
+from keras_dfprune.planning.chosen_groups import choose_groups
 from keras_dfprune.planning.group_plan import GroupPlan
 from keras_dfprune.planning.notes import folded_parameters, new_biases, notes
 from keras_dfprune.planning.parameter_count import ParameterCount
+from keras_dfprune.planning.plan_data import PlanData
+from keras_dfprune.planning.request import Request
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.group_view import view_group
 from keras_dfprune.surgery.weights import LayerStates, without_bias
 
-Wanted = Mapping[str, float | None]  # the groups to cut, with the sparsity where one is given
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Planned:
+    """A plan, and the model's weights with all its merges carried out.
+
+    Attributes:
+        plan: The plan.
+        states: The states of the layers after the last merge: what the narrow model is built from.
+    """
+
+    plan: PlanData
+    states: LayerStates
 
 
-class Planner:
-    """Scores and cuts the groups of one model from input to output."""
+def make_plan(located: LocatedModel, request: Request, progress: Progress) -> Planned:
+    """Decide which units of each group go, and carry the merges out on a copy of the weights.
 
-    def __init__(
-        self,
-        model: keras.Model,
-        graph: Graph,
-        layout: Layout,
-        method: Method,
-        context: Context,
-        progress: Progress,
-    ):
-        self._model = model
-        self._graph = graph
-        self._layout = layout
-        self._method = method
-        self._context = dataclasses.replace(context, progress=progress)
-        self._progress = progress
-        self._verbose = progress.verbose
-        self._digests = start_layer_digests(graph)
-        self._states = LayerStates(layout)
-        if method.calibration_data is not None:
-            data = method.calibration_data
-            values = unit_values(model, graph, layout, data, context.seed)
-            self._context = dataclasses.replace(context, values=values)
-        self._count = ParameterCount(layout, model.count_params())
+    Args:
+        located: The model with its groups.
+        request: The caller's arguments.
+        progress: Shows how many layers are done.
 
-    def share_out(self, wanted: Wanted, max_params: int) -> dict[str, int]:
-        """First pass: every curve on the original weights, and the budget over all of them."""
-        states, moments, curves = LayerStates(self._layout), {}, {}
-        for name in self._progress.over("Allocating", self._layout.groups):
-            curve = self._leave_whole(name, states, moments)
-            if name in wanted:
-                curves[name] = curve
-        units = {name: self._layout.groups[name].units for name in curves}
-        # the biases that some consumers may get are paid for in advance
-        reserve = sum(self._count.outputs(path, {}) for path in without_bias(self._layout))
-        count = ParameterCount(self._layout, self._model.count_params() + reserve)
-        return share_out(curves, units, count, max_params)
+    Raises:
+        ValueError: For layer names or data that don't fit the model, for a budget that can't be
+            reached, and for a method that breaks its contract.
+    """
+    chosen = choose_groups(located, request)
+    digests = start_layer_digests(located.graph)  # in a thread, while the groups are scored
+    planner = _Planner(located, request, progress)
+    counts: Mapping[str, int | None] = dict.fromkeys(chosen)
+    if request.max_params is not None:
+        counts = planner.share_out(set(chosen), request.max_params)
+    groups, states = planner.cut(counts, chosen)
+    plan = planner.write_down(groups, states, digests.result())
+    return Planned(plan, states)
 
-    def cut(
-        self, counts: Mapping[str, int | None], wanted: Wanted, tolerance: float | None
-    ) -> list[GroupPlan]:
-        """Second pass: each group is scored on the weights that the one before left.
 
-        Args:
-            counts: How many units go, by group; None where that is found from what is wanted, the
-                tolerance, or the method's automatic cut-off.
-            wanted: The sparsity of each group, None where it isn't given.
-            tolerance: Largest predicted error, or None.
-        """
-        self._states, moments, groups = LayerStates(self._layout), {}, []
-        relevant = self._layout.groups if self._method.predicts_error else counts
-        for name in self._progress.over("Pruning", list(relevant)):
-            if name in counts:
-                asked = (counts[name], wanted[name], tolerance)
-                groups.append(self._cut_one(name, moments, asked))
-            else:
-                self._leave_whole(name, self._states, moments)
-        return groups
+class _Planner:
+    """One model, one request: the two passes and what they share."""
 
-    def _leave_whole(self, name: str, states: LayerStates, moments: dict) -> Curve:
-        """The curve of a group; later ones see all of its units."""
-        curve = self._curve(name, states, moments)
-        states.kept[name] = np.arange(self._layout.groups[name].units)
-        if curve.moments is not None:
-            moments[name] = curve.moments(0)
-        return curve
-
-    def _cut_one(
-        self, name: str, moments: dict, asked: tuple[int | None, float | None, float | None]
-    ) -> GroupPlan:
-        """The plan of one group, cut in the states; its curve, which may be large, is let go."""
-        curve, group = self._curve(name, self._states, moments), self._layout.groups[name]
-        number = _asked(curve, group, *asked)
-        count = self._number(curve, group, number)
-        merge = self._merge(curve, group, count)
-        carry_out(group, merge, self._states)
-        if curve.moments is not None:
-            moments[name] = curve.moments(count)
-        exhausted = count == len(curve.order) < group.units - 1
-        note = curve.note if number is None or exhausted else None  # why there are no more
-        return self._group_plan(name, curve, merge, note)
-
-    def finish(self, groups: list[GroupPlan], verify: bool) -> PruningPlan:
-        """The plan of these groups."""
-        kept = {group.layer: len(group.kept) for group in groups}
-        before = self._model.count_params()
-        biases = new_biases(self._layout, self._states)
-        folded = folded_parameters(self._layout, self._states)
-        gained = {path: self._count.outputs(path, kept) for path in biases}
-        added = sum(gained.values())
-        counted = []
-        for group in groups:
-            whole = self._count.of_layers(group.layers, {})
-            left = self._count.of_layers(group.layers, kept)
-            left += sum(gained.get(path, 0) for path in group.layers)
-            counted.append(dataclasses.replace(group, parameters=(whole, left)))
-        return PruningPlan(
-            groups=tuple(counted),
-            refusals=self._layout.refusals,
-            parameters=(before, self._count.total(kept) + added - folded),
-            method={"name": self._method.name, **self._method.get_config()},
-            model_name=self._model.name,
-            fingerprint=self._digests.result(),
-            notes=notes(self._graph, self._layout, self._states),
-            refinement=self._method.refinement,
-            verify=verify,
-            verbose=self._verbose,
+    def __init__(self, located: LocatedModel, request: Request, progress: Progress):
+        self._located, self._layout, self._request = located, located.layout, request
+        self._method, self._progress = request.method, progress
+        self._count = ParameterCount(self._layout, located.model.count_params())
+        data, values = request.method.calibration_data, {}
+        if data is not None:
+            values = unit_values(located, data, request.seed)
+        self._context = Context(
+            request.seed, values=values, strategy=request.strategy, progress=progress
         )
 
-    def _curve(self, name, states, moments) -> Curve:
-        group = self._layout.groups[name]
-        kept = {path: len(units) for path, units in states.kept.items()}
-        seen = view_group(group, self._layout, states, self._count.saved_by_one(name, kept))
-        return self._method.curve(seen, dataclasses.replace(self._context, moments=moments))
+    def share_out(self, chosen: set[str], max_params: int) -> dict[str, int]:
+        """Score every group on the original weights and share the budget out over the chosen."""
+        scoring, curves = self._start_pass(), {}
+        for name in self._progress.over("Allocating", self._layout.groups):
+            curve = scoring.curve(name)
+            scoring.leave_whole(name, curve)
+            if name in chosen:
+                curves[name] = curve
+        units = {name: self._layout.groups[name].units for name in curves}
+        # The biases that some consumers may get are paid for in advance.
+        reserve = sum(self._count.outputs(path, {}) for path in without_bias(self._layout))
+        total = self._located.model.count_params() + reserve
+        return share_out(curves, units, ParameterCount(self._layout, total), max_params)
 
-    def _number(self, curve, group, asked: int | None) -> int:
-        count = curve.automatic if asked is None else asked
-        if count is None:
+    def cut(
+        self, counts: Mapping[str, int | None], sparsity: Mapping[str, float | None]
+    ) -> tuple[list[GroupPlan], LayerStates]:
+        """Score and cut each group on the weights that the groups before it left.
+
+        Args:
+            counts: How many units go, by group; None where that follows from the sparsity, the
+                tolerance or the method's automatic cut-off.
+            sparsity: Sparsity of each of these groups, None where it isn't given.
+        """
+        scoring, groups = self._start_pass(), []
+        # Groups that stay whole are scored only for the moments that they hand on.
+        names = self._layout.groups if self._method.predicts_error else counts
+        for name in self._progress.over("Pruning", list(names)):
+            curve = scoring.curve(name)
+            if name in counts:
+                asked = self._asked(name, curve, counts[name], sparsity[name])
+                groups.append(self._cut_group(scoring, name, curve, asked))
+            else:
+                scoring.leave_whole(name, curve)
+            del curve  # It may hold large matrices: none stays while the next group is scored.
+        return groups, scoring.states
+
+    def _start_pass(self) -> "_ScoringPass":
+        return _ScoringPass(self._located, self._method, self._context, self._count)
+
+    def _asked(
+        self, name: str, curve: Curve, count: int | None, sparsity: float | None
+    ) -> int | None:
+        """Return how many units are to go, or None where that is left to the method."""
+        if count is not None:
+            return count
+        if sparsity is not None:
+            return count_for_sparsity(sparsity, self._layout.groups[name].units)
+        if self._request.tolerance is not None:
+            return count_for_tolerance(curve, self._request.tolerance)
+        return None
+
+    def _cut_group(
+        self, scoring: "_ScoringPass", name: str, curve: Curve, asked: int | None
+    ) -> GroupPlan:
+        group, wanted = self._layout.groups[name], curve.automatic if asked is None else asked
+        if wanted is None:
             raise ValueError(
                 f"method='{self._method.name}' has no automatic cut-off. Give `sparsity` or "
                 "`max_params`."
             )
-        return min(count, len(curve.order), group.units - 1)
-
-    def _merge(self, curve: Curve, group, count: int) -> UnitMerge:
-        merge = curve.merge(count)
-        if merge.units != group.units or len(merge.removed) != count:
-            raise ValueError(
-                f"method='{self._method.name}' must remove {count} of the {group.units} units of "
-                f"layer '{group.name}', as `Curve.merge({count})` was asked to. Received: a merge "
-                f"that removes {len(merge.removed)} of {merge.units}"
-            )
-        if np.any(merge.offset) and not group.offset_allowed:
-            raise ValueError(
-                f"method='{self._method.name}' returned an offset for layer '{group.name}', which "
-                "has nowhere to go. Return zeros where `GroupView.offset_allowed` is False."
-            )
-        return merge
-
-    def _group_plan(self, name, curve: Curve, merge: UnitMerge, note: str | None) -> GroupPlan:
-        error, count = None, len(merge.removed)
-        if self._method.predicts_error:
-            expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
-            error = float(expected / curve.scale)
+        count = min(wanted, len(curve.order), group.units - 1)
+        merge = scoring.cut(name, curve, count)
+        order_ends_early = count == len(curve.order) < group.units - 1
         return GroupPlan(
             layer=name,
-            layers=self._layout.groups[name].layers,
-            units=self._layout.groups[name].units,
+            layers=group.layers,
+            units=group.units,
             merge=merge,
-            parameters=(0, 0),  # counted once all groups are cut
+            parameters=(0, 0),  # counted when all groups are cut
             saliency=np.asarray(curve.costs, np.float64),
             cutoff=curve.cutoff,
-            predicted_error=error,
+            predicted_error=self._predicted_error(curve, count),
             histogram=curve.histogram,
-            note=note,
+            note=curve.note if asked is None or order_ends_early else None,
             lossless=curve.lossless,
         )
 
+    def _predicted_error(self, curve: Curve, count: int) -> float | None:
+        if not self._method.predicts_error:
+            return None
+        expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
+        return float(expected / curve.scale)
 
-def _asked(curve: Curve, group: UnitGroup, count, sparsity, tolerance) -> int | None:
-    """How many units are to go, or None where that is left to the method."""
-    if count is None and sparsity is not None:
-        return count_for_sparsity(sparsity, group.units)
-    if count is None and tolerance is not None:
-        return count_for_tolerance(curve, tolerance)
-    return count
+    def write_down(
+        self, groups: list[GroupPlan], states: LayerStates, fingerprint: dict[str, list]
+    ) -> PlanData:
+        """Return the plan of groups that have been cut, with their parameters counted."""
+        graph, layout, model = self._located.graph, self._layout, self._located.model
+        kept = {group.layer: len(group.kept) for group in groups}
+        biases = {path: self._count.outputs(path, kept) for path in new_biases(layout, states)}
+        counted = []
+        for group in groups:
+            before = self._count.of_layers(group.layers, {})
+            after = self._count.of_layers(group.layers, kept)
+            after += sum(biases.get(path, 0) for path in group.layers)
+            counted.append(dataclasses.replace(group, parameters=(before, after)))
+        after = self._count.total(kept) + sum(biases.values()) - folded_parameters(layout, states)
+        return PlanData(
+            groups=tuple(counted),
+            refusals=layout.refusals,
+            parameters=(model.count_params(), after),
+            method={"name": self._method.name, **self._method.get_config()},
+            model_name=model.name,
+            fingerprint=fingerprint,
+            notes=notes(graph, layout, states),
+            refinement=self._method.refinement,
+        )
+
+
+class _ScoringPass:
+    """One pass over the groups, from input to output.
+
+    Attributes:
+        states: The states of the layers as the groups so far have left them.
+    """
+
+    def __init__(
+        self, located: LocatedModel, method: Method, context: Context, count: ParameterCount
+    ):
+        self.states = LayerStates(located.layout)
+        self._layout, self._method = located.layout, method
+        self._context, self._count = context, count
+        self._moments: dict[str, Any] = {}
+
+    def curve(self, name: str) -> Curve:
+        """Score a group on the weights that the groups before it left."""
+        kept = {path: len(units) for path, units in self.states.kept.items()}
+        per_unit = self._count.saved_by_one(name, kept)
+        view = view_group(self._layout.groups[name], self._layout, self.states, per_unit)
+        return self._method.curve(view, dataclasses.replace(self._context, moments=self._moments))
+
+    def leave_whole(self, name: str, curve: Curve) -> None:
+        """Keep all units of a group, for the groups behind it to see."""
+        self.states.kept[name] = np.arange(self._layout.groups[name].units)
+        self._hand_on(name, curve, 0)
+
+    def cut(self, name: str, curve: Curve, count: int) -> UnitMerge:
+        """Carry out the merge of a group's first `count` removals."""
+        group = self._layout.groups[name]
+        merge = curve.merge(count)
+        _check_merge(self._method, group, merge, count)
+        carry_out(group, merge, self.states)
+        self._hand_on(name, curve, count)
+        return merge
+
+    def _hand_on(self, name: str, curve: Curve, count: int) -> None:
+        if curve.moments is not None:
+            self._moments[name] = curve.moments(count)
+
+
+def _check_merge(method: Method, group: UnitGroup, merge: UnitMerge, count: int) -> None:
+    """Check that a method's merge is the one that was asked for."""
+    if merge.units != group.units or len(merge.removed) != count:
+        raise ValueError(
+            f"method='{method.name}' must remove {count} of the {group.units} units of layer "
+            f"'{group.name}', as `Curve.merge({count})` was asked to. Received: a merge that "
+            f"removes {len(merge.removed)} of {merge.units}"
+        )
+    if np.any(merge.offset) and not group.offset_allowed:
+        raise ValueError(
+            f"method='{method.name}' returned an offset for layer '{group.name}', which can't "
+            "take one. Return zeros where `GroupView.offset_allowed` is False."
+        )

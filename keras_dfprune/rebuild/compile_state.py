@@ -1,8 +1,10 @@
-"""The compile state of a model carried over to its pruned copy, the optimizer's slots cut along.
+"""Compile the narrow model as the original was compiled, with the optimizer's slots cut to size.
 
-What holds state is made anew from its config: neither model's training touches the other's.
+Objects that hold state are made again from their configs, so that training one of the two models
+doesn't touch the other.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +14,7 @@ from keras_dfprune.graph.keras_private import compile_arguments, is_decayed, opt
 from keras_dfprune.graph.recreate import VariablePair
 from keras_dfprune.report.warning import warn
 
-# Their slots are element-wise: one number for each weight, which is cut along with it.
+# Optimizers whose slots hold one number for each weight, so that they can be cut along with it.
 _ELEMENTWISE = (
     keras.optimizers.SGD,
     keras.optimizers.Adam,
@@ -24,14 +26,16 @@ _OWN_TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
 def carry_compile_state(
-    model: keras.Model, new: keras.Model, variables: tuple[VariablePair, ...]
+    model: keras.Model, narrow: keras.Model, variables: Sequence[VariablePair]
 ) -> None:
-    """Compiles `new` as `model` was compiled.
+    """Compile `narrow` as `model` was compiled.
+
+    Warns once of what can't be made again.
 
     Args:
-        model: The original; not changed, nor are the states of its metrics and optimizer.
-        new: The pruned model, not compiled.
-        variables: Which variable took the place of which.
+        model: The original. It doesn't change, nor do the states of its metrics and optimizer.
+        narrow: The narrow model, not compiled.
+        variables: Each variable of the original with its counterpart.
     """
     arguments = compile_arguments(model)
     if not arguments:
@@ -39,37 +43,45 @@ def carry_compile_state(
     if any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _OWN_TRAINING):
         warn(
             f"The pruned model is not compiled: {type(model).__name__} has training logic of its "
-            "own, which a plain Keras model can't take over. Its weights are right.",
+            "own, which a plain Keras model can't take over. Its weights are right."
         )
         return
     lost: list[str] = []
     for name in ("metrics", "weighted_metrics"):
         if arguments.get(name) is not None:
-            arguments[name] = _remade_tree(name, arguments[name], lost)
-    arguments["optimizer"] = _remade_optimizer(model.optimizer, new, variables, lost)
+            arguments[name] = _remake_metrics(name, arguments[name], lost)
+    optimizer = _remake_optimizer(model.optimizer, narrow, variables, lost)
     given = {key: value for key, value in arguments.items() if value is not None}
-    new.compile(**{**given, "optimizer": arguments["optimizer"]})  # None stays None: no RMSprop
+    # Without this entry Keras would choose RMSprop where the original has no optimizer.
+    narrow.compile(**{**given, "optimizer": optimizer})
     if lost:
         warn(
             f"The pruned model was compiled without the original's {'; '.join(lost)}. Where that "
-            "matters, call `compile` on it.",
+            "matters, call `compile` on it."
         )
 
 
-def _remade_tree(name: str, value: Any, lost: list[str], inside: bool = False) -> Any:
-    """A metrics argument with every object that holds state made anew.
+def _remake_metrics(name: str, value: Any, lost: list[str], *, nested: bool = False) -> Any:
+    """Make every object again that holds state in an argument for metrics.
 
-    Where one can't be, an empty list keeps its place: the outer list may have one entry for each
-    output. Lists inside hold the metrics of one output.
+    Args:
+        name: The argument's name.
+        value: The argument, or a part of it.
+        lost: Gets a clause for each metric that can't be made again.
+        nested: Whether `value` is a part: the metrics of one output.
+
+    Returns:
+        The argument with new objects. In the outer list, which may have one entry for each output,
+        an empty list keeps the position of a metric that can't be made again.
     """
     if isinstance(value, dict):
-        return {key: _remade_tree(name, item, lost, True) for key, item in value.items()}
+        return {key: _remake_metrics(name, part, lost, nested=True) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        items = [_remade_tree(name, item, lost, True) for item in value]
-        return [item for item in items if item != []] if inside else items
+        parts = [_remake_metrics(name, part, lost, nested=True) for part in value]
+        return [part for part in parts if part != []] if nested else parts
     if not isinstance(value, keras.metrics.Metric):
-        # Names, functions and losses hold no state. Losses are not made again, since the config
-        # of some leaves settings out (keras.losses.Huber loses its delta).
+        # Names, functions and losses hold no state. Losses are not made again, because some
+        # configs leave settings out (keras.losses.Huber loses its delta).
         return value
     try:
         return type(value).from_config(value.get_config())
@@ -78,51 +90,76 @@ def _remade_tree(name: str, value: Any, lost: list[str], inside: bool = False) -
         return []
 
 
-def _remade_optimizer(optimizer, new: keras.Model, variables, lost: list[str]):
+def _remake_optimizer(
+    optimizer: keras.Optimizer | None,
+    narrow: keras.Model,
+    variables: Sequence[VariablePair],
+    lost: list[str],
+) -> keras.Optimizer | None:
+    """Make an optimizer again with its state; `lost` gets a clause for what can't be."""
     if optimizer is None:
         return None
     try:
-        made = type(optimizer).from_config(optimizer.get_config())
+        remade = type(optimizer).from_config(optimizer.get_config())
     except Exception:  # whatever a user's constructor raises
         lost.append(f"optimizer {type(optimizer).__name__} (can't be made again from its config)")
         return None
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = _without_loss_scale(optimizer)
     if inner.weight_decay is not None:
-        _carry_exclusions(inner, getattr(made, "inner_optimizer", made), new, variables)
+        _carry_exclusions(inner, _without_loss_scale(remade), narrow, variables)
     if type(inner) not in _ELEMENTWISE:
         lost.append(
             f"state of optimizer {type(inner).__name__} (its slots can't be cut: it starts anew)"
         )
     elif inner.built:
-        _carry_slots(optimizer, made, new, variables)
-    return made
+        _carry_slots(optimizer, remade, narrow, variables)
+    return remade
 
 
-def _carry_exclusions(inner, made, new: keras.Model, variables) -> None:
-    """Which variables don't decay stands in no config; a fresh bias goes by its name."""
+def _without_loss_scale(optimizer: keras.Optimizer) -> keras.Optimizer:
+    """Return the optimizer inside a loss-scale wrapper, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _carry_exclusions(
+    inner: keras.Optimizer,
+    remade: keras.Optimizer,
+    narrow: keras.Model,
+    variables: Sequence[VariablePair],
+) -> None:
+    """Exclude the counterparts of the variables that don't decay. No config names them."""
     old = {id(pair.new): pair.old for pair in variables}
-    spared = [v for v in new.trainable_variables if not is_decayed(inner, old.get(id(v), v))]
-    if spared:
-        made.exclude_from_weight_decay(var_list=spared)
+    # A new bias has no counterpart: it is excluded by its own name.
+    excluded = [v for v in narrow.trainable_variables if not is_decayed(inner, old.get(id(v), v))]
+    if excluded:
+        remade.exclude_from_weight_decay(var_list=excluded)
 
 
-def _carry_slots(optimizer, made, new: keras.Model, variables) -> None:
+def _carry_slots(
+    optimizer: keras.Optimizer,
+    remade: keras.Optimizer,
+    narrow: keras.Model,
+    variables: Sequence[VariablePair],
+) -> None:
+    """Give a new optimizer the slots of the old one, cut to size, and its counters."""
     pairs = {id(pair.old): pair for pair in variables}
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    trained, old_slots = optimizer_slots(inner)
-    known = [pairs[id(variable)] for variable in trained if id(variable) in pairs]
-    targets = [pair.new for pair in known]
-    fresh = [v for v in new.trainable_variables if all(v is not target for target in targets)]
-    made.build([*targets, *fresh])
-    _, new_slots = optimizer_slots(getattr(made, "inner_optimizer", made))
-    slots = {id(slot) for values in old_slots.values() for slot in values}
+    trained, old_slots = optimizer_slots(_without_loss_scale(optimizer))
     rows = [row for row, variable in enumerate(trained) if id(variable) in pairs]
+    kept_pairs = [pairs[id(trained[row])] for row in rows]
+    targets = [pair.new for pair in kept_pairs]
+    new = [v for v in narrow.trainable_variables if all(v is not target for target in targets)]
+    remade.build([*targets, *new])
+    _, new_slots = optimizer_slots(_without_loss_scale(remade))
     for name, values in old_slots.items():
-        for row, target, pair in zip(rows, new_slots[name], known, strict=False):
+        for row, target, pair in zip(rows, new_slots[name], kept_pairs, strict=False):
             if values[row] is not None:
                 target.assign(pair.cut(np.asarray(values[row].value)))
-    new_ids = {id(slot) for values in new_slots.values() for slot in values}
-    counters = [v for v in optimizer.variables if id(v) not in slots]
-    new_counters = [v for v in made.variables if id(v) not in new_ids]
-    for old, target in zip(counters, new_counters, strict=True):
-        target.assign(old)
+    counters = _without_slots(optimizer, old_slots), _without_slots(remade, new_slots)
+    for counter, target in zip(*counters, strict=True):
+        target.assign(counter)
+
+
+def _without_slots(optimizer: keras.Optimizer, slots: dict[str, list]) -> list[keras.Variable]:
+    """Return an optimizer's variables that are no slots: iterations, learning rate, loss scale."""
+    ids = {id(slot) for values in slots.values() for slot in values}
+    return [variable for variable in optimizer.variables if id(variable) not in ids]

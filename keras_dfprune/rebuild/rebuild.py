@@ -1,6 +1,7 @@
-"""A model and its cut states into a new, narrower model; nothing of the old one changes."""
+"""Build the narrow model from the original and its cut arrays. The original doesn't change."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ from keras_dfprune.graph.recreate import (
     recreate,
     restore_settings,
 )
-from keras_dfprune.locate.groups import Layout, cut_of, is_cut
+from keras_dfprune.locate.groups import cut_of, is_cut
+from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.layer_state import Cut, LayerState
@@ -24,92 +26,73 @@ from keras_dfprune.surgery.weights import LayerStates
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rebuilt:
-    """What `rebuild` returns.
+    """A narrow model with its variables beside the original's.
 
     Attributes:
-        model: The new model, not compiled.
+        model: The narrow model, not compiled.
         variables: Pairs for every variable that has a counterpart.
-        reused: Paths of layers that could not be re-made, whose contents both models share.
     """
 
     model: keras.Model
     variables: tuple[VariablePair, ...]
-    reused: tuple[str, ...]
 
 
-def rebuild(
-    model: keras.Model,
-    graph: Graph,
-    layout: Layout,
-    states: LayerStates,
-    progress: Progress = SILENT,
-) -> Rebuilt:
-    """Builds the narrow model.
+def rebuild(located: LocatedModel, states: LayerStates, progress: Progress = SILENT) -> Rebuilt:
+    """Build the narrow model.
 
     Args:
-        model: The model that `graph` was read from.
-        graph: Its graph.
-        layout: What can be cut in it.
+        located: The original with its groups.
         states: The states after all merges, with the kept units of each group.
         progress: Shows how many layers are done.
-
-    Returns:
-        A `Rebuilt`.
     """
-    cuts = {path: cut_of(record, states.kept) for path, record in layout.layers.items()}
+    graph, layers, tied = located.graph, located.layout.layers, located.layout.tied
+    cuts = {path: cut_of(record, states.kept) for path, record in layers.items()}
     edits = {
         path: record.rule.narrow(states[path], cuts[path])
-        for path, record in layout.layers.items()
+        for path, record in layers.items()
         if is_cut(cuts[path]) or states.edited(path)
     }
 
-    def remake(operation):
+    def remake(operation: keras.Operation) -> keras.Operation:
         path = graph.paths[id(operation)]
-        if path in layout.tied:
+        if path in tied:
             return detached(operation)
-        state = edits.get(path)
-        return recreate(operation, state.config if state is not None and state.config else None)
+        config = edits[path].config if path in edits else None
+        return recreate(operation, config or None)
 
-    def edit_arguments(operation, args, kwargs):
+    def edit_arguments(operation: keras.Operation, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         path = graph.paths[id(operation)]
-        if path not in layout.layers:
+        if path not in layers:
             return args, kwargs
-        return layout.layers[path].rule.narrow_arguments(args, kwargs, cuts[path])
+        return layers[path].rule.narrow_arguments(args, kwargs, cuts[path])
 
-    new, pairs = copy_model(model, remake, edit_arguments)
+    narrow, pairs = copy_model(located.model, remake, edit_arguments)
     variables: list[VariablePair] = []
-    reused = []
-    for old, made in progress.over("Rebuilding", pairs):
-        if isinstance(made, keras.Model) and old is not made and not _is_leaf(old, graph):
-            made.trainable = old.trainable
-            continue
-        path = graph.paths.get(id(old))
-        if not isinstance(old, keras.Layer):
-            continue
-        if path in edits:
-            rule = layout.layers[path].rule
-            _assign(old, made, rule, edits[path])
-            variables += _cut_pairs(old, made, rule, cuts[path])
-        elif is_reused(old, made):
-            reused += [path] if old.variables else []
-        else:
-            copy_state(old, made)
-            variables += [
-                VariablePair(a, b, lambda array: array)
-                for a, b in zip(old.variables, made.variables, strict=True)
-            ]
-    return Rebuilt(new, tuple(variables), tuple(reused))
+    for old, new in progress.over("Rebuilding", pairs):
+        if isinstance(new, keras.Model) and old is not new and not _is_called(old, graph):
+            new.trainable = old.trainable
+        elif isinstance(old, keras.Layer):
+            path = graph.paths.get(id(old), "")
+            if path in edits:
+                rule = layers[path].rule
+                _assign(old, new, rule, edits[path])
+                variables += _cut_pairs(old, new, rule, cuts[path])
+            elif not is_reused(old, new):
+                copy_state(old, new)
+                variables += _whole_pairs(old, new)
+    return Rebuilt(narrow, tuple(variables))
 
 
-def _is_leaf(operation: keras.Operation, graph: Graph) -> bool:
-    """Whether a model is called as one opaque operation."""
+def _is_called(operation: keras.Operation, graph: Graph) -> bool:
+    """Return whether the graph calls a model as one operation, which it can't look into."""
     return any(call.operation is operation for call in graph.calls)
 
 
 def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -> None:
-    targets = rule.targets(new)
-    held = {id(variable) for variable in targets.values()}
-    forgotten = [variable.path for variable in new.weights if id(variable) not in held]
+    """Give a narrow layer its arrays and the settings of the original layer."""
+    targets = rule.variables(new)
+    assigned = {id(variable) for variable in targets.values()}
+    forgotten = [variable.path for variable in new.weights if id(variable) not in assigned]
     if forgotten:
         raise RuntimeError(
             f"{type(rule).__name__} must name every variable of {type(old).__name__} in `axes`. "
@@ -120,15 +103,23 @@ def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -
     restore_settings(old, new)
     for layer in all_layers(new):
         for key, value in vars(layer).items():
+            # The array of such an initializer has the old shape.
             if isinstance(value, keras.initializers.Constant) and np.ndim(value.value) > 0:
-                setattr(layer, key, keras.initializers.Zeros())  # an array of the old shape
+                setattr(layer, key, keras.initializers.Zeros())
+
+
+def _whole_pairs(old: keras.Layer, new: keras.Layer) -> list[VariablePair]:
+    """Pair the variables of a layer that keeps its width."""
+    pairs = zip(old.variables, new.variables, strict=True)
+    return [VariablePair(before, after, lambda array: array) for before, after in pairs]
 
 
 def _cut_pairs(old: keras.Layer, new: keras.Layer, rule: Rule, cut: Cut) -> list[VariablePair]:
-    before, after = rule.targets(old), rule.targets(new)
+    """Pair the variables of a layer that was cut."""
+    before, after = rule.variables(old), rule.variables(new)
     config = rule.read(old).config
 
-    def cutter(name):
+    def cutter(name: str) -> Callable[[np.ndarray], np.ndarray]:
         return lambda array: rule.narrow(LayerState(config, {name: array}), cut).variables[name]
 
     return [

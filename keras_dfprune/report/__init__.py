@@ -1,1 +1,1 @@
-"""Tables, plots, progress bars and warnings. Imports nothing else of this package."""
+"""Show tables, plots, progress bars and warnings. Import nothing else of this package."""

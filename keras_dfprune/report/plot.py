@@ -1,34 +1,51 @@
-"""A plan into a picture: each group's saliency curve and histogram, with the cut-off marked.
+"""Draw a plan: the saliency curve and the histogram of each group, with the cut-off marked.
 
-Srinivas & Babu 2015, Section 4: the curve rises where the test error does.
+Srinivas & Babu 2015, Section 4: the test error rises where the saliency curve rises.
 """
 
+import importlib.util
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan
 
-def plot_plan(plan, path: str | os.PathLike) -> None:
-    """Draws one row for each group: its curve on the left, its histogram on the right.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def require_matplotlib() -> None:
+    """Make sure that matplotlib is installed.
+
+    Raises:
+        ImportError: If it is not.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError(
+            "Plots need matplotlib, which isn't installed. Install it with: "
+            'pip install "keras_dfprune[plots]"'
+        )
+
+
+def plot_plan(plan: ReadablePlan, path: str | os.PathLike) -> None:
+    """Draw one row for each group: its curve on the left, its histogram on the right.
 
     Args:
         plan: A `PruningPlan`.
-        path: The picture; the ending decides the format.
+        path: The image file; its suffix decides the format.
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If the plan has no groups, or for an ending that matplotlib doesn't know.
+        ValueError: If the plan has no groups, or if matplotlib doesn't know the suffix.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Plots need matplotlib, which isn\'t installed: pip install "keras_dfprune[plots]"'
-        ) from error
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
     if not plan.groups:
         raise ValueError(f"The plan for '{plan.model_name}' has nothing to draw: no groups.")
     rows = len(plan.groups)
-    # A figure of its own, outside pyplot: nothing global, no window.
+    # A Figure made without pyplot changes no global state and opens no window.
     figure = Figure(figsize=(10, 3 * rows), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False)
     for group, (curve, histogram) in zip(plan.groups, axes, strict=True):
@@ -38,9 +55,9 @@ def plot_plan(plan, path: str | os.PathLike) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _draw_curve(axes, group) -> None:
+def _draw_curve(axes: "Axes", group: ReadableGroup) -> None:
     removals = np.arange(1, len(group.saliency) + 1)
-    # A logarithmic axis has no zero: lossless removals are gaps at the left.
+    # A logarithmic axis has no zero: lossless removals leave a gap on the left.
     axes.plot(removals, np.where(group.saliency > 0, group.saliency, np.nan), label="saliency")
     if np.any(group.saliency > 0):
         axes.set_yscale("log")
@@ -48,11 +65,11 @@ def _draw_curve(axes, group) -> None:
     if group.cutoff is not None:
         axes.axhline(group.cutoff, color="C2", linestyle=":", label="cut-off")
     axes.set(title=f"{group.layer}: {group.units} -> {len(group.kept)} units")
-    axes.set(xlabel="units removed", ylabel="saliency of the last")
+    axes.set(xlabel="units removed", ylabel="saliency of the last unit removed")
 
 
-def _draw_histogram(axes, group) -> None:
-    axes.set(xlabel="saliency", ylabel="pairs")
+def _draw_histogram(axes: "Axes", group: ReadableGroup) -> None:
+    axes.set(xlabel="saliency", ylabel="pairs of units")
     if group.histogram is None:
         axes.text(0.5, 0.5, "no histogram", ha="center", va="center", transform=axes.transAxes)
         return

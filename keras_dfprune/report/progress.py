@@ -1,5 +1,6 @@
-"""A progress bar for work that takes a while, and silence otherwise."""
+"""Show progress bars for work that takes longer than a second."""
 
+import dataclasses
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,11 +10,24 @@ import keras
 
 _Item = TypeVar("_Item")
 
-_PATIENCE = 1.0  # seconds of work after which a bar is worth its line
+_PATIENCE = 1.0  # Seconds of work before a bar appears.
+
+
+@dataclasses.dataclass
+class _TerminalLine:
+    """Last line on the terminal.
+
+    Attributes:
+        unfinished: Whether it is a bar that is still drawn.
+    """
+
+    unfinished: bool = False
 
 
 class Progress:
-    """Shows how far a stage of the work is: so many layers, or so many steps within one.
+    """Progress bars on standard output, or silence.
+
+    Bars may be nested: a long step of one bar shows its own bar on a new line.
 
     Args:
         verbose: 0 for silence.
@@ -21,53 +35,62 @@ class Progress:
 
     def __init__(self, verbose: int = 0):
         self.verbose = verbose
-        self._unfinished = False  # the last line shown is that of a bar which goes on
+        self._line = _TerminalLine()
 
     def over(self, stage: str, items: Iterable[_Item], unit: str = "layer") -> Iterator[_Item]:
-        """Yields `items`; once a second has passed, a bar shows how many are done.
-
-        Stages may be nested: a long step of one then shows its own bar.
+        """Yield `items` and show how many are done.
 
         Args:
-            stage: What is being done, shown behind the bar.
-            items: The steps.
-            unit: What a step is.
+            stage: Name of the work, shown behind the bar.
+            items: The items, one for each step of the work.
+            unit: Name of one item.
         """
         items = list(items)
-        start, bar = time.monotonic(), None
+        bar = self.bar(stage, len(items), unit)
         for done, item in enumerate(items, start=1):
             yield item
-            if self.verbose and bar is None and time.monotonic() - start > _PATIENCE:
-                if self._unfinished:
-                    sys.stdout.write("\n")
-                bar = keras.utils.Progbar(len(items), unit_name=f"{unit}, {stage.lower()}")
-            if bar is not None:
-                bar.update(done)
-                self._unfinished = done < len(items)
+            bar.update(done)
+
+    def bar(self, stage: str, total: int, unit: str) -> "Bar":
+        """Return a bar for work that has a result to show beside it; `over` needs none.
+
+        Args:
+            stage: Name of the work, shown behind the bar.
+            total: Number of steps.
+            unit: Name of one step.
+        """
+        return Bar(f"{unit}, {stage.lower()}", total, self._line, silent=not self.verbose)
 
 
-SILENT = Progress()
+class Bar:
+    """Progress bar of one stage; `Progress` makes it."""
 
-
-class Steps:
-    """A bar over the steps of an optimisation, after a second of silence.
-
-    Args:
-        stage: What is being done.
-        steps: How many steps there are.
-        verbose: 0 for silence.
-    """
-
-    def __init__(self, stage: str, steps: int, verbose: int = 0):
-        self._stage = stage
-        self._steps = steps
-        self._verbose = verbose
+    def __init__(self, label: str, total: int, line: _TerminalLine, *, silent: bool):
+        self._label = label
+        self._total = total
+        self._line = line
+        self._silent = silent
         self._start = time.monotonic()
         self._bar: keras.utils.Progbar | None = None
 
-    def __call__(self, step: int, objective: float) -> None:
-        """Shows the step that is done and the objective reached."""
-        if self._verbose and time.monotonic() - self._start > _PATIENCE:
-            if self._bar is None:
-                self._bar = keras.utils.Progbar(self._steps, unit_name=self._stage.lower())
-            self._bar.update(step, values=[("difference", objective)])
+    def update(self, done: int, difference: float | None = None) -> None:
+        """Show the number of steps done, unless the work has taken less than a second.
+
+        Args:
+            done: Number of steps done.
+            difference: Difference between two models that the work has reached, or None.
+        """
+        if self._silent or time.monotonic() - self._start <= _PATIENCE:
+            return
+        if self._bar is None:
+            if self._line.unfinished:
+                sys.stdout.write("\n")
+            self._bar = keras.utils.Progbar(
+                self._total, unit_name=self._label, stateful_metrics=["difference"]
+            )
+        values = [] if difference is None else [("difference", difference)]
+        self._bar.update(done, values=values)
+        self._line.unfinished = done < self._total
+
+
+SILENT = Progress()

@@ -1,8 +1,14 @@
-"""A plan into a table to read: units, parameters, predicted errors, refusals and their reasons."""
+"""Print a plan as a table: units, parameters, predicted errors, and refusals with their reasons."""
+
+from collections.abc import Mapping, Sequence
+
+from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan, ReadableRefinement
+
+_HEADINGS = ("Layer", "Units", "Removed", "Parameters", "Predicted error")
 
 
-def render(plan) -> str:
-    """The text of `print(plan)`.
+def render(plan: ReadablePlan) -> str:
+    """Return the text of `print(plan)`.
 
     Args:
         plan: A `PruningPlan`.
@@ -12,46 +18,68 @@ def render(plan) -> str:
     """
     before, after = plan.parameters
     lines = [f"Pruning plan for '{plan.model_name}' ({plan.method['name']})", ""]
-    if plan.groups:
-        lines += _table([_HEADINGS, *[_row(group) for group in plan.groups]])
-    else:
-        lines.append("Nothing to prune.")
-    share = 100 * (before - after) / before if before else 0.0
-    lines += ["", f"Parameters: {before:,} -> {after:,} ({share:.1f} % fewer)"]
+    lines += _group_table(plan.groups) if plan.groups else ["Nothing to prune."]
+    percent = 100 * (before - after) / before if before else 0.0
+    lines += ["", f"Parameters: {before:,} -> {after:,} ({percent:.1f} % fewer)"]
     notes = [f"{group.layer}: {group.note}" for group in plan.groups if group.note]
-    notes += list(plan.notes)
-    if notes:
-        lines += ["", "Notes", *[f"  {note}" for note in notes]]
-    if plan.refusals:
-        lines += ["", "Left whole", *[f"  {r.layer}: {r.reason}" for r in plan.refusals]]
+    lines += _section("Notes", [*notes, *plan.notes])
+    lines += _section("Left whole", [f"{r.layer}: {r.reason}" for r in plan.refusals])
+    lines += _section("Refined", refined_sentences(plan.refined))
     return "\n".join(lines)
 
 
-_HEADINGS = ("Layer", "Units", "Removed", "Parameters", "Predicted error")
+def refined_sentences(refined: Mapping[str, ReadableRefinement]) -> list[str]:
+    """Say for each chain of layers how near the refinement came to the original's outputs.
+
+    Args:
+        refined: What the refinement reached, by the first layer of each chain.
+    """
+    return [
+        f"{layer}: squared difference from the original over its variance "
+        f"{100 * reached.before:.2g} % -> {100 * reached.after:.2g} % (weights of step "
+        f"{reached.step:,})"
+        for layer, reached in refined.items()
+    ]
 
 
-def _row(group) -> tuple[str, ...]:
-    name = group.layer if len(group.layers) == 1 else f"{group.layer} (+{len(group.layers) - 1})"
-    kept, removed = len(group.kept), len(group.removed)
-    error = "-" if group.predicted_error is None else f"{100 * group.predicted_error:.2g} %"
-    before, after = group.parameters
-    return (
-        name,
-        f"{group.units:,} -> {kept:,}",
-        f"{100 * removed / group.units:.1f} %",
-        f"{before:,} -> {after:,}",
-        error,
-    )
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align the columns of a table, the first one to the left and the others to the right.
 
+    Args:
+        rows: The headings, then the other rows; all of the same length.
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    if all(row[-1] == "-" for row in rows[1:]):
-        rows = [row[:-1] for row in rows]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    Returns:
+        One line for each row, with a rule below the headings.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [row[0].ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "-" * len(lines[0]))
-    return lines
+        lines.append("  ".join(cells))
+    return [lines[0], "-" * len(lines[0]), *lines[1:]]
+
+
+def _group_table(groups: Sequence[ReadableGroup]) -> list[str]:
+    rows = [_HEADINGS, *[_row(group) for group in groups]]
+    if all(group.predicted_error is None for group in groups):
+        rows = [row[:-1] for row in rows]
+    return align(rows)
+
+
+def _row(group: ReadableGroup) -> tuple[str, ...]:
+    further = len(group.layers) - 1
+    before, after = group.parameters
+    error = group.predicted_error
+    return (
+        f"{group.layer} (+{further})" if further else group.layer,
+        f"{group.units:,} -> {len(group.kept):,}",
+        f"{100 * len(group.removed) / group.units:.1f} %",
+        f"{before:,} -> {after:,}",
+        "-" if error is None else f"{100 * error:.2g} %",
+    )
+
+
+def _section(heading: str, sentences: Sequence[str]) -> list[str]:
+    """Return the lines of a section, or none if there are no sentences."""
+    return ["", heading, *[f"  {sentence}" for sentence in sentences]] if sentences else []

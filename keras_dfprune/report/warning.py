@@ -1,19 +1,21 @@
-"""A sentence for the caller into a warning that points at the caller's line, not at one of ours."""
+"""Warn the caller, with the line of the caller's own code."""
 
 import inspect
 import warnings
 
 
 def warn(message: str) -> None:
-    """Warns from the caller's line: the first outside this package and Keras (it calls callbacks).
+    """Issue a warning that points at the first line outside this package and Keras.
+
+    Keras is left out because it calls the callbacks of this package.
 
     Args:
-        message: What to say.
+        message: Text of the warning.
     """
     inside = (__name__.split(".")[0], "keras")
     level, frame = 0, inspect.currentframe()
     while frame is not None:
-        level += 1  # 1 is this function's own frame
+        level += 1  # 1 is the frame of this function
         if frame.f_globals.get("__name__", "").split(".")[0] not in inside:
             break
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Activations as layers and as Keras operations: feature by feature one function."""
+"""Define the rules of activation layers."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from keras_dfprune.rules.layer_state import LayerState
 
 
 class ActivationRule(ElementwiseRule):
-    """The activation layers without weights; each is judged by its function."""
+    """Activation layers without weights, each described by the function that it computes."""
 
     types = (
         keras.layers.Activation,
@@ -29,7 +29,7 @@ class ActivationRule(ElementwiseRule):
         return Nonlinear(describe(self.function(call.operation), units))
 
     def function(self, layer: keras.Layer) -> Callable:
-        """What the layer computes at inference, as a known Keras function where it is one."""
+        """Return the function that the layer computes at inference, a Keras function if it can."""
         if isinstance(layer, keras.layers.Activation):
             return layer.activation
         if isinstance(layer, keras.layers.Softmax):
@@ -49,7 +49,7 @@ class ActivationRule(ElementwiseRule):
 
 
 class PReLURule(ElementwiseRule):
-    """`keras.layers.PReLU`: the slopes belong to the weight-set of the unit that they bend."""
+    """`keras.layers.PReLU`: the slopes belong to the weight-set of the unit in front of them."""
 
     types = (keras.layers.PReLU,)
     axes = {"alpha": (..., "in")}
@@ -73,12 +73,13 @@ class PReLURule(ElementwiseRule):
         )
         if np.all(alpha == alpha.flat[0]):
             return Nonlinear(function)
-        own = np.broadcast_to(own, (call.inputs[0].shape[-1], own.shape[1]))  # shared by all units
+        # One slope may be shared by all units.
+        own = np.broadcast_to(own, (call.inputs[0].shape[-1] or len(own), own.shape[1]))
         return Nonlinear(function, own, _prelu)
 
 
 def _prelu(slopes: np.ndarray) -> Callable:
-    """A PReLU with the slopes of some units, the mean over positions where they differ."""
+    """Return a PReLU with these slopes, shape `(units, positions)`, averaged over positions."""
     mean = slopes.mean(axis=1).astype(np.float32)
     return lambda x: (
         keras.ops.maximum(x, 0) + keras.ops.cast(mean, x.dtype) * keras.ops.minimum(x, 0)

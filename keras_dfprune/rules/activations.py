@@ -1,7 +1,7 @@
-"""An activation into its properties: element-wise, largest slope, monotone, homogeneous, kinks.
+"""Describe an activation: largest slope, monotone or not, homogeneous or not, kinks.
 
-Lemma 1 of Srinivas & Babu 2015 needs the slope: `(h(a) - h(b))^2 <= slope^2 (a - b)^2`. Known Keras
-activations have theirs in a table; any other callable is measured by a deterministic probe.
+Lemma 1 of Srinivas & Babu 2015 needs the slope: `(h(a) - h(b))^2 <= slope^2 (a - b)^2`. A table
+holds the properties of Keras's activations; those of any other callable are measured.
 """
 
 import bisect
@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,18 +22,18 @@ __all__ = ["LINEAR", "Activation", "NotElementwise", "compose", "describe"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Activation:
-    """One element-wise function and what the pruning methods must know of it.
+    """An element-wise function with the properties that the pruning methods use.
 
     Attributes:
-        name: What to call it in reports: `"relu"`, `"<lambda>"`, `"relu then tanh"`.
-        function: On tensors of shape `(..., units)`, returns the same shape.
-        slope: Upper bound of the absolute slope; `math.inf` where unbounded or jumping.
-        monotone: Whether it never decreases, or never increases.
+        name: Name in reports: `"relu"`, `"<lambda>"`, `"relu then tanh"`.
+        function: Function from tensors of shape `(..., units)` to tensors of the same shape.
+        slope: Upper bound of the absolute slope; `math.inf` if it is unbounded or the values jump.
+        monotone: Whether the function never decreases, or never increases.
         homogeneous: Whether `f(c x) = c f(x)` for every `c > 0`.
         at_zero: `f(0)`.
         kinks: Ascending points where the slope (or the value) jumps.
-        linear_pieces: `(slope, intercept)` of each of the `len(kinks) + 1` pieces between kinks,
-            from -inf to +inf; `None` if any piece is curved.
+        linear_pieces: `(slope, intercept)` of each of the `len(kinks) + 1` pieces between the
+            kinks, from -inf to +inf; `None` if any piece is curved.
     """
 
     name: str
@@ -45,28 +46,28 @@ class Activation:
     linear_pieces: tuple[tuple[float, float], ...] | None = None
 
     def values(self, array: np.ndarray) -> np.ndarray:
-        """Applies the function.
+        """Apply the function to an array.
 
         Args:
             array: Float array, shape `(..., units)`.
 
         Returns:
-            Float array of the same shape and dtype; computed in float32 where `function` takes
-            no other dtype.
+            Float array of the same shape and dtype; computed in float32 if `function` takes no
+            other dtype.
         """
         array = np.asarray(array)
         if array.dtype.kind != "f":
             array = array.astype(np.float32)
         try:
             result = call(self.function, array)
-        except Exception:  # a function with float32 constants inside refuses other dtypes
+        except Exception:  # A function with float32 constants inside takes no other dtype.
             result = call(self.function, array.astype(np.float32))
         return result.astype(array.dtype)
 
 
-# name: (largest slope, monotone, f(0), kinks). The slopes are exact, but for gelu, silu and mish,
-# whose largest slope lies at the root of the second derivative (upper bounds, rounded up).
 _SELU = 1.0507009873554805 * 1.6732632423543772
+# name: (largest slope, monotone, f(0), kinks). The slopes are exact except those of gelu, silu and
+# mish, which are taken at the root of the second derivative and rounded up.
 _CURVED = {
     "elu": (1.0, True, 0.0, ()),
     "celu": (1.0, True, 0.0, ()),
@@ -85,7 +86,7 @@ _CURVED = {
     "softsign": (1.0, True, 0.0, ()),
     "exponential": (math.inf, True, 1.0, ()),
 }
-# name: (kinks, (slope, intercept) of each piece, whether it is continuous); all are monotone.
+# name: (kinks, (slope, intercept) of each piece, continuous or not). All are monotone.
 _STRAIGHT = {
     "linear": ((), ((1.0, 0.0),), True),
     "relu": ((0.0,), ((0.0, 0.0), (1.0, 0.0)), True),
@@ -106,6 +107,7 @@ _MIXING = {
 
 
 def _known_straight(name: str) -> Activation:
+    """Return a Keras activation of straight pieces."""
     kinks, pieces, continuous = _STRAIGHT[name]
     return Activation(
         name,
@@ -120,25 +122,27 @@ def _known_straight(name: str) -> Activation:
 
 
 def _known_curved(name: str) -> Activation:
+    """Return a Keras activation with at least one curved piece."""
     slope, monotone, at_zero, kinks = _CURVED[name]
     return Activation(name, keras.activations.get(name), slope, monotone, False, at_zero, kinks)
 
 
-_KNOWN = {keras.activations.get(name): _known_straight(name) for name in _STRAIGHT}
-_KNOWN |= {keras.activations.get(name): _known_curved(name) for name in _CURVED}
+_BY_FUNCTION = {keras.activations.get(name): _known_straight(name) for name in _STRAIGHT}
+_BY_FUNCTION |= {keras.activations.get(name): _known_curved(name) for name in _CURVED}
 _REFUSED = {keras.activations.get(name): reason for name, reason in _MIXING.items()}
-LINEAR = _KNOWN[keras.activations.linear]
+LINEAR = _BY_FUNCTION[keras.activations.linear]
 
 
 def describe(function: Callable | None, units: int = 8) -> Activation:
-    """Looks an activation up, or measures it.
+    """Describe an activation: by the table if Keras defines it, else by measuring it.
 
     Args:
         function: `None` (linear), a Keras activation, or any callable on tensors `(..., units)`.
-        units: The layer's width, at least 1: a function may be made for this one only.
+        units: The layer's width, at least 1. The function is measured at this width, because it
+            may work at no other.
 
     Returns:
-        The `Activation`; its `slope` is an upper bound, `math.inf` where none was found.
+        The `Activation`. Its `slope` is an upper bound, `math.inf` if none was found.
 
     Raises:
         NotElementwise: If a value depends on anything but its own input.
@@ -150,27 +154,31 @@ def describe(function: Callable | None, units: int = 8) -> Activation:
     if function is None:
         return LINEAR
     try:
-        known, reason = _KNOWN.get(function), _REFUSED.get(function)
-    except TypeError:  # an unhashable callable is none of Keras'
+        known, reason = _BY_FUNCTION.get(function), _REFUSED.get(function)
+    except TypeError:  # An unhashable callable is not one of Keras's.
         known = reason = None
     if reason is not None:
         raise NotElementwise(reason)
-    return known if known is not None else _probe(function, units)
+    return known if known is not None else _measured(function, units)
 
 
-def _probe(function: Callable, units: int) -> Activation:
+def _measured(function: Callable, units: int) -> Activation:
+    """Check that a callable is element-wise and measure its properties."""
     is_layer = isinstance(function, keras.layers.Layer)
-    probed = _float32_copy(function, units) if is_layer else function
-    check_elementwise(probed, units)
-    return Activation(_name(function), probed, **vars(measure(probed, units)))
+    tested = _float32_copy(function, units) if is_layer else function
+    check_elementwise(tested, units)
+    return Activation(_name(function), tested, **vars(measure(tested, units)))
 
 
 def _float32_copy(layer: keras.layers.Layer, units: int) -> keras.layers.Layer:
-    """A layer to measure: calling the model's own could build it, or would round to its dtype."""
+    """Copy an activation layer in float32, to measure the copy.
+
+    Calling the model's own layer could build it, and would round to the layer's dtype.
+    """
     try:
         copy = type(layer).from_config(layer.get_config() | {"dtype": "float32"})
-        copy(np.zeros((1, units), np.float32))  # PReLU makes its variables when first called
-    except Exception:  # a custom layer without a config: measured as it is
+        copy(np.zeros((1, units), np.float32))  # A PReLU makes its variables when first called.
+    except Exception:  # A custom layer without a config is measured itself.
         copy = layer
     if layer.variables or copy.variables:
         raise NotElementwise("it holds variables of its own")
@@ -178,21 +186,22 @@ def _float32_copy(layer: keras.layers.Layer, units: int) -> keras.layers.Layer:
 
 
 def _name(function: Callable) -> str:
+    """Return a callable's name for reports."""
     if isinstance(function, functools.partial):
         return _name(function.func)
     return getattr(function, "__name__", type(function).__name__)
 
 
 def compose(first: Activation, second: Activation) -> Activation:
-    """Describes `second(first(x))`, conservatively.
+    """Describe `second(first(x))` with properties that hold for certain.
 
     Args:
-        first: Applied first.
-        second: Applied to the result of `first`.
+        first: Activation applied first.
+        second: Activation applied to the result of `first`.
 
     Returns:
-        The other one where either is linear; else the product of the slopes, monotone and
-        homogeneous only if both are.
+        If one of them is linear, the other. Else an activation whose slope is the product of both
+        slopes; it is monotone and homogeneous only if both are.
     """
     if first.linear_pieces == LINEAR.linear_pieces:
         return second
@@ -200,12 +209,12 @@ def compose(first: Activation, second: Activation) -> Activation:
         return first
     product = 0.0 if 0.0 in (first.slope, second.slope) else first.slope * second.slope
 
-    def composed(x):
+    def composed(x: Any) -> Any:
         return second.function(first.function(x))
 
     try:
         kinks, pieces = kinks_and_pieces(composed)
-    except NotElementwise:  # it overflows, as exponential then exponential does
+    except NotElementwise:  # It overflows, as the exponential of an exponential does.
         kinks, pieces = first.kinks, None
     return Activation(
         f"{first.name} then {second.name}",

@@ -1,4 +1,6 @@
-"""Keras operations: element-wise functions, arithmetic with constants and of several tensors."""
+"""Define the rules of Keras operations: element-wise functions and arithmetic."""
+
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from keras_dfprune.rules.layer_state import Cut, LayerState
 
 
 class ElementwiseOperationRule(ElementwiseRule):
-    """Unary operations such as `keras.ops.relu(x)`; each is judged by what it computes."""
+    """Unary operations such as `keras.ops.relu(x)`, described by what they compute."""
 
     names = (
         "Abs", "Absolute", "Arctan", "Arcsinh", "Celu", "Cos", "Elu", "Erf", "Exp", "Expm1",
@@ -24,13 +26,13 @@ class ElementwiseOperationRule(ElementwiseRule):
         "Sparsemax",
     )  # fmt: skip
 
-    def read(self, operation: keras.Operation) -> LayerState:
-        return LayerState({}, {})
+    def config(self, operation: keras.Operation) -> dict[str, Any]:
+        return {}
 
     def effect(self, call: Call, state: LayerState) -> Nonlinear:
         width = call.inputs[0].shape[-1] or 8
 
-        def function(x):
+        def function(x: Any) -> Any:
             args, kwargs = keras.tree.map_structure(
                 lambda value: x if isinstance(value, Tensor) else value, (call.args, call.kwargs)
             )
@@ -40,16 +42,17 @@ class ElementwiseOperationRule(ElementwiseRule):
 
 
 class ArithmeticRule(ElementwiseRule):
-    """`x + c`, `x - c`, `c - x`, `x * c` and `x / c` with a number, or one number a feature.
+    """`x + c`, `x - c`, `c - x`, `x * c` and `x / c` with a number, or one number per feature.
 
-    Of two tensors `x + y`, `x - y` and `x * y`, as the layers of these names.
+    Also `x + y`, `x - y` and `x * y` of two tensors, which are joined as by the layers `Add`,
+    `Subtract` and `Multiply`.
     """
 
     names = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
     follows_input = True
 
-    def read(self, operation: keras.Operation) -> LayerState:
-        return LayerState({}, {})
+    def config(self, operation: keras.Operation) -> dict[str, Any]:
+        return {}
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         if len(streams) < 2:
@@ -75,16 +78,16 @@ class ArithmeticRule(ElementwiseRule):
         if len(call.inputs) > 1:
             return join_of(call)
         constant = np.asarray(_constant(call), np.float64).reshape(-1)
-        kind, first = _kind(call), isinstance(call.args[0], Tensor)
+        kind, tensor_first = _kind(call), isinstance(call.args[0], Tensor)
         one, zero = np.ones_like(constant), np.zeros_like(constant)
         if kind == "Add":
             return Affine(one, constant)
         if kind == "Subtract":
-            return Affine(one, -constant) if first else Affine(-one, constant)
+            return Affine(one, -constant) if tensor_first else Affine(-one, constant)
         return Affine(constant if kind == "Multiply" else 1 / constant, zero)
 
     def narrow_arguments(self, args: tuple, kwargs: dict, cut: Cut) -> tuple[tuple, dict]:
-        def narrow(value):
+        def narrow(value: Any) -> Any:
             symbolic = isinstance(value, keras.KerasTensor)
             if cut.inputs is None or symbolic or np.shape(value)[-1:] != (len(cut.inputs),):
                 return value
@@ -97,7 +100,7 @@ def _kind(call: Call) -> str:
     return type(call.operation).__name__
 
 
-def _constant(call: Call):
+def _constant(call: Call) -> Any:
     constants = [value for value in call.args if not isinstance(value, Tensor)]
     if len(call.args) != 2 or len(constants) != 1 or call.kwargs:
         raise Barrier("combines the units with something other than a constant")

@@ -1,8 +1,8 @@
-"""Why a layer without a rule lets no units pass: one clause for each kind of layer."""
+"""Explain why units can't pass a layer without a rule: one clause for each type of layer."""
 
 import keras
 
-from keras_dfprune.graph.keras_private import all_layers
+from keras_dfprune.graph.keras_private import all_layers, is_preprocessing, is_stock
 
 _MIXES = "mixes all units of its input"
 _RESHAPES = "rearranges units and positions"
@@ -10,7 +10,7 @@ _LEARNS = "has weights of its own for each unit that can't be cut yet"
 
 _UNKNOWN = "no rule covers"
 _STEP = "is one step of a recurrent layer"
-_FOREIGN = "runs what another library made, which can't be seen through"
+_FOREIGN = "runs a model of another library, which can't be analyzed"
 
 _CLAUSES = {
     "LayerNormalization": _MIXES,
@@ -44,37 +44,38 @@ _CLAUSES = {
     "Transpose": _RESHAPES,
     "GetItem": "takes only a part of the tensor",
     "Dot": _MIXES,
-    "Lambda": "runs Python code that can't be seen through; use layers or keras.ops instead",
+    "Lambda": "runs Python code that can't be analyzed; use layers or keras.ops instead",
 }
 
 
 def clause(kind: type) -> str:
-    """Completes "it feeds x, which ..." for a class of Keras without a rule."""
-    if ".preprocessing." in kind.__module__:
+    """Return the clause for a Keras class without a rule; it completes "it feeds x, which ..."."""
+    if is_preprocessing(kind):
         return "prepares data and which no rule covers"
     return _CLAUSES.get(kind.__name__, _UNKNOWN)
 
 
 def explain(operation: keras.Operation) -> str:
-    """Completes "it feeds x, which ..." for an operation without a rule."""
+    """Return the clause for an operation without a rule; it completes "it feeds x, which ..."."""
     if isinstance(operation, keras.Model):
         return (
             "is a subclassed model whose graph can't be seen; "
-            "keras_dfprune.api.functionalize(model, inputs) opens it"
+            "keras_dfprune.functionalize(model, inputs) makes it functional"
         )
-    if type(operation).__module__.startswith("keras."):
+    if is_stock(operation):
         return clause(type(operation))
     if isinstance(operation, keras.Layer) and len(all_layers(operation)) > 1:
         return (
-            "is a custom layer made of others; keras_dfprune.functionalize(model, inputs) opens it"
+            "is a custom layer made of other layers; keras_dfprune.functionalize(model, inputs) "
+            "makes them visible"
         )
     return "is a custom layer that no rule covers; keras_dfprune.register_rule(rule) adds one"
 
 
 def why_whole(operation: keras.Operation) -> str | None:
-    """Why an operation without a rule stays as it is; None where it has no kernel to cut."""
+    """Return why an operation without a rule isn't pruned; None if it has no kernel to cut."""
     kernels = operation.weights if isinstance(operation, keras.Layer) else ()
-    prepares = ".preprocessing." in type(operation).__module__
+    prepares = is_preprocessing(type(operation))
     if prepares or all(len(kernel.shape) < 2 for kernel in kernels):
         return None
     reason = explain(operation)

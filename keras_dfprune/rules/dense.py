@@ -1,59 +1,51 @@
-"""Dense: its units are produced by the columns of the kernel and consumed by the rows.
+"""Define the rules of Dense: columns of the kernel produce units, its rows consume them.
 
 Unit j: `h_j = activation(kernel[:, j] . x + bias_j)`; also `TimeDistributed(Dense)`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_dfprune.graph.calls import Call
-from keras_dfprune.rules.base import UnitRule
-from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
+from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
+from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
 
-class DenseRule(UnitRule):
+class DenseRule(ProducerRule, ConsumerRule):
     """`keras.layers.Dense` on inputs of any rank; the last axis holds the features."""
 
     types = (keras.layers.Dense,)
     linear = True
     axes = {"kernel": ("in", "out"), "bias": ("out",)}
 
+    def dense(self, operation: keras.Operation) -> keras.layers.Dense:
+        """Return the Dense layer itself."""
+        return operation
+
     def barrier(self, operation: keras.Operation) -> str | None:
         dense = self.dense(operation)
-        if dense is None:
-            return "wraps a layer other than Dense"
         if dense.quantization_mode is not None:
             return "is quantized; prune first, then quantize"
-        if not all(np.isfinite(value).all() for value in self.read(operation).variables.values()):
-            return "has weights that are not finite (NaN or infinite)"
+        reason = self.why_not_finite(operation)
+        if reason:
+            return reason
         if isinstance(dense.activation, keras.Layer) and dense.activation.variables:
             return "has an activation with variables of its own; make it a layer behind it"
         return None
 
-    def dense(self, operation: keras.Operation) -> keras.layers.Dense | None:
-        """The Dense layer itself."""
-        return operation
+    def variables(self, operation: keras.Operation) -> dict[str, keras.Variable]:
+        return super().variables(self.dense(operation))
 
-    def read(self, operation: keras.Operation) -> LayerState:
-        dense = self.dense(operation)
-        values = {"kernel": dense.kernel, "bias": dense.bias}  # a LoRA kernel comes folded
-        arrays = {name: as_array(value) for name, value in values.items() if value is not None}
-        config = self.edit_config(operation.get_config())
-        config.pop("lora_rank", None)
-        config.pop("lora_alpha", None)
-        return LayerState(config, arrays)
-
-    def targets(self, operation: keras.Operation) -> dict[str, keras.Variable]:
-        dense = self.dense(operation)
-        return {"kernel": dense.kernel} | ({"bias": dense.bias} if dense.use_bias else {})
+    def config(self, operation: keras.Operation) -> dict[str, Any]:
+        return without_lora(operation.get_config())
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(self.dense(operation).units)
 
-    def output_axis(self, call: Call) -> int:
-        return len(call.outputs[0].shape) - 1
+    def bias_size(self, operation: keras.Operation) -> int:
+        return self.unit_count(operation)
 
     def activation(self, operation: keras.Operation) -> Callable | None:
         return self.dense(operation).activation
@@ -71,18 +63,18 @@ class DenseRule(UnitRule):
         return state.with_variable("kernel", outgoing[:, 0, :])
 
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
-        units = state.variables["kernel"].shape[1]
-        bias = state.variables.get("bias", np.zeros(units)) + offset
-        config = self.edit_config(dict(state.config), use_bias=True)
-        return LayerState(config, {**state.variables, "bias": bias})
+        return LayerState(
+            self.edit_config(state.config, use_bias=True),
+            {**state.variables, "bias": self.bias(state) + offset},
+        )
 
-    def narrow_config(self, config: dict, cut: Cut) -> dict:
+    def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
         if cut.outputs is None:
             return config
         return self.edit_config(config, units=int(cut.outputs.sum()))
 
-    def edit_config(self, config: dict, **changes) -> dict:
-        """The layer's config with entries of the Dense replaced."""
+    def edit_config(self, config: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        """Replace entries of the Dense layer's config."""
         return {**config, **changes}
 
 
@@ -91,14 +83,23 @@ class TimeDistributedRule(DenseRule):
 
     types = (keras.layers.TimeDistributed,)
 
-    def dense(self, operation: keras.Operation) -> keras.layers.Dense | None:
-        return operation.layer if type(operation.layer) is keras.layers.Dense else None
+    def dense(self, operation: keras.Operation) -> keras.layers.Dense:
+        return operation.layer
 
-    def edit_config(self, config: dict, **changes) -> dict:
-        inner = dict(config["layer"])
-        inner["config"] = {**inner["config"], **changes}
-        inner.pop("build_config", None)  # it would build the layer at its old width
-        return {**config, "layer": inner}
+    def barrier(self, operation: keras.Operation) -> str | None:
+        if type(operation.layer) is not keras.layers.Dense:
+            return "wraps a layer other than Dense"
+        return super().barrier(operation)
+
+    def config(self, operation: keras.Operation) -> dict[str, Any]:
+        config = operation.get_config()
+        # With "build_config" the inner layer would be built at its old width.
+        inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
+        return {**config, "layer": {**inner, "config": without_lora(inner["config"])}}
+
+    def edit_config(self, config: dict[str, Any], **changes: Any) -> dict[str, Any]:
+        inner = config["layer"]
+        return {**config, "layer": {**inner, "config": {**inner["config"], **changes}}}
 
 
 class EinsumDenseRule(DenseRule):
@@ -110,14 +111,9 @@ class EinsumDenseRule(DenseRule):
         if not _contracts_last_axis(operation.equation, operation.bias_axes):
             heads = len(operation.kernel.shape) > 2
             several = "of several axes, as of attention heads, which are not pruned"
-            way = several if heads else "in another way than Dense"
-            return f"multiplies by a kernel {way} ({operation.equation})"
+            difference = several if heads else "in another way than Dense"
+            return f"multiplies by a kernel {difference} ({operation.equation})"
         return super().barrier(operation)
-
-    def targets(self, operation: keras.Operation) -> dict[str, keras.Variable]:
-        return {"kernel": operation.kernel} | (
-            {"bias": operation.bias} if operation.bias_axes else {}
-        )
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(operation.kernel.shape[-1])
@@ -125,7 +121,7 @@ class EinsumDenseRule(DenseRule):
     def has_bias(self, operation: keras.Operation) -> bool:
         return bool(operation.bias_axes)
 
-    def edit_config(self, config: dict, **changes) -> dict:
+    def edit_config(self, config: dict[str, Any], **changes: Any) -> dict[str, Any]:
         config = dict(config)
         if "units" in changes:
             shape = config["output_shape"]
@@ -137,7 +133,7 @@ class EinsumDenseRule(DenseRule):
 
 
 def _contracts_last_axis(equation: str, bias_axes: str | None) -> bool:
-    """Whether an equation is that of a Dense layer on inputs of some rank."""
+    """Return whether an equation is that of a Dense layer on inputs of some rank."""
     inputs, _, rest = equation.replace(" ", "").partition(",")
     kernel, _, outputs = rest.partition("->")
     letters = inputs.replace("...", "") + kernel[1:]

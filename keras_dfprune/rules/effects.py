@@ -1,10 +1,11 @@
-"""What a layer does to each of its features: a scale and shift, an activation, a joint function.
+"""Describe what a layer does to each of its features: a scale and shift, an activation, a join.
 
-From these alone the seams of a group follow, and what tells its units apart.
+From these descriptions alone follow the seams of a group and what tells its units apart.
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from keras_dfprune.rules.activations import Activation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Affine:
-    """Feature by feature `scale * x + shift`; both of shape `(features,)`."""
+    """A scale and shift of each feature: `scale * x + shift`, both of shape `(features,)`."""
 
     scale: np.ndarray
     shift: np.ndarray
@@ -21,13 +22,13 @@ class Affine:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Nonlinear:
-    """Feature by feature an activation.
+    """An activation of each feature.
 
     Attributes:
         activation: The function with its properties.
-        coordinates: Float array, shape `(features, k)`: parameters that each feature has for
-            itself (the slopes of a PReLU); two units are copies only if these agree too. None
-            where all features go through the same function.
+        coordinates: Float array, shape `(features, k)`: the parameters that each feature has for
+            itself (the slopes of a PReLU). Two units are copies only if these agree too. None
+            if all features go through the same function.
         function_of: Function from coordinates, shape `(units, k)`, to the activation function of
             those units; needed with coordinates.
     """
@@ -39,11 +40,11 @@ class Nonlinear:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Join:
-    """Feature by feature a function of several tensors: copies in all of them stay copies.
+    """A function of several tensors, feature by feature; copies in all of them stay copies.
 
     Attributes:
         kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
-        factors: What each tensor is multiplied by where they are added up; ones otherwise.
+        factors: The factor of each tensor in a sum; ones otherwise.
     """
 
     kind: str
@@ -55,6 +56,9 @@ class Join:
         return self.kind != "product"
 
 
-def is_identity(effect: Affine | Nonlinear | Join) -> bool:
-    """Whether features come out as they went in: a layer without an activation."""
+Effect: TypeAlias = Affine | Nonlinear | Join
+
+
+def is_identity(effect: Effect) -> bool:
+    """Return whether features come out as they went in: a layer without an activation."""
     return isinstance(effect, Nonlinear) and effect.activation.name == "linear"

@@ -1,26 +1,27 @@
-"""Embedding: a unit is a column of the table, `h_j(token) = table[token, j]`.
+"""Define the rule of Embedding: a unit is a column of the table, `h_j(token) = table[token, j]`.
 
-With one-hot tokens it is a Dense layer without bias; it produces units and consumes none.
+On one-hot tokens it is a Dense layer without bias. It produces units and consumes none.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
-from keras_dfprune.rules.base import Barrier, UnitRule
+from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.features import Stream
-from keras_dfprune.rules.layer_state import Cut, LayerState
+from keras_dfprune.rules.kernels import ProducerRule
+from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
 
-class EmbeddingRule(UnitRule):
+class EmbeddingRule(ProducerRule):
     """`keras.layers.Embedding`."""
 
     types = (keras.layers.Embedding,)
     axes = {"embeddings": (None, "out")}
     linear = True
-    consumes = False
     takes_indices = True
 
     def carry(self, call: Call, streams: list[Stream | None]) -> None:
@@ -30,20 +31,13 @@ class EmbeddingRule(UnitRule):
     def barrier(self, operation: keras.Operation) -> str | None:
         if operation.quantization_mode is not None:
             return "is quantized; prune first, then quantize"
-        if not np.isfinite(self.read(operation).variables["embeddings"]).all():
-            return "has weights that are not finite (NaN or infinite)"
-        return None
+        return self.why_not_finite(operation)
 
-    def read(self, operation: keras.Operation) -> LayerState:
-        state = super().read(operation)  # a LoRA table comes folded
-        config = {k: v for k, v in state.config.items() if k not in ("lora_rank", "lora_alpha")}
-        return LayerState(config, state.variables)
+    def config(self, operation: keras.Operation) -> dict[str, Any]:
+        return without_lora(operation.get_config())
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(operation.output_dim)
-
-    def output_axis(self, call: Call) -> int:
-        return len(call.outputs[0].shape) - 1
 
     def activation(self, operation: keras.Operation) -> Callable | None:
         return keras.activations.linear
@@ -54,14 +48,9 @@ class EmbeddingRule(UnitRule):
     def incoming(self, state: LayerState) -> np.ndarray:
         return state.variables["embeddings"].T[:, :, None]
 
-    def outgoing(self, state: LayerState) -> np.ndarray:
-        raise NotImplementedError("it consumes no units")
-
-    def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
-        raise NotImplementedError("it consumes no units")
-
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
-        raise NotImplementedError("it consumes no units")
+        # Without a bias the constant goes into the column, where every token gets it.
+        return state.with_variable("embeddings", state.variables["embeddings"] + offset)
 
-    def narrow_config(self, config: dict, cut: Cut) -> dict:
+    def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
         return config if cut.outputs is None else {**config, "output_dim": int(cut.outputs.sum())}

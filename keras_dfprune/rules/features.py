@@ -1,14 +1,22 @@
-"""What is known of the features of a tensor: which unit each of them is, and how it got there.
+"""Trace each feature of a tensor back to the unit that it is, and to the layers on the way.
 
-Every feature along one axis of a tensor is traced back to the unit that produced it. A carrier
-that copies, repeats or reorders features (Flatten, Concatenate) is one index array.
+The features along one axis are traced. A layer that copies, repeats or reorders features (Flatten,
+Concatenate) is one index array.
 """
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from keras_dfprune.graph.calls import Call
+
+if TYPE_CHECKING:  # rules are defined by means of streams
+    from keras_dfprune.rules.base import ElementwiseRule
+    from keras_dfprune.rules.kernels import ProducerRule
+
+    StageRule: TypeAlias = ElementwiseRule | ProducerRule
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,22 +24,22 @@ class Stage:
     """One layer that features went through one by one, with parameters for each.
 
     Attributes:
-        rule: Its rule, which knows the stage's effect.
-        call: The call.
+        rule: The layer's rule, whose `effect` describes what happens to the features.
+        call: The call of the layer.
         features: Int array, shape `(features,)`: which of the layer's own features each one was.
-        padded: Whether it sees zeros beside the units.
+        padded: Whether the layer sees zeros beside the units.
         branches: For a layer that joins several tensors feature by feature: the piece that came
-            in by each of them, in whose place this stage begins a new piece. Else empty.
+            in by each of them. This stage is the first of the joined piece. Else empty.
     """
 
-    rule: Any
-    call: Any
+    rule: "StageRule"
+    call: Call
     features: np.ndarray
     padded: bool = False
     branches: tuple["Piece", ...] = ()
 
     def same_as(self, other: "Stage") -> bool:
-        """Whether both are the same layer's treatment of the same features."""
+        """Return whether both stages are the same layer's treatment of the same features."""
         same = np.array_equal(self.features, other.features)
         return same and self.call.path == other.call.path
 
@@ -41,7 +49,8 @@ class Piece:
     """Features of one tensor that are units of one producer, or of several that were joined.
 
     Attributes:
-        source: Path of the producer, the first of them; once the groups are known, their name.
+        source: Path of the producer, of the first one if several were joined; once the groups are
+            known, the name of their group.
         columns: Int array, shape `(features,)`: positions along the tensor's feature axis.
         units: Int array, shape `(features,)`: the producer's unit at each of them.
         stages: The layers in between, from the producer (or the joining layer) on.
@@ -60,25 +69,30 @@ class Piece:
         return len(self.columns)
 
     def take(self, features: np.ndarray, columns: np.ndarray) -> "Piece":
-        """The chosen features of this piece, at new columns."""
+        """Select features of this piece and place them at new columns.
+
+        Args:
+            features: Int array, shape `(selected,)`: positions in `self.columns`.
+            columns: Int array, shape `(selected,)`: where each one is in the new tensor.
+        """
         stages = tuple(
             dataclasses.replace(stage, features=stage.features[features]) for stage in self.stages
         )
         return dataclasses.replace(self, columns=columns, units=self.units[features], stages=stages)
 
-    def through(self, rule: Any, call: Any) -> "Piece":
-        """This piece behind one more stage, whose features are the tensor's columns."""
+    def through(self, rule: "StageRule", call: Call) -> "Piece":
+        """Return this piece behind one more layer, whose features are the tensor's columns."""
         stage = Stage(rule, call, self.columns, self.padded)
         return dataclasses.replace(self, stages=(*self.stages, stage))
 
     def by_unit(self, units: int) -> np.ndarray:
-        """Positions in `columns` sorted by unit: int array, shape `(units, positions)`.
+        """Return the positions in `columns` sorted by unit: int array, `(units, positions)`.
 
         Args:
             units: Number of units that the producer has.
 
         Raises:
-            ValueError: Where they don't all occur, and equally often.
+            ValueError: If some unit is missing or occurs more often than another.
         """
         order = np.argsort(self.units, kind="stable")
         counts = np.bincount(self.units, minlength=units)
@@ -87,15 +101,15 @@ class Piece:
         return order.reshape(units, counts[0])
 
     def sources(self) -> set[str]:
-        """The producers of these units: all that were joined on the way."""
-        found = {self.source}
+        """Return the producers of these units, including all that were joined on the way."""
+        paths = {self.source}
         for stage in self.stages:
             for branch in stage.branches:
-                found |= branch.sources()
-        return found
+                paths |= branch.sources()
+        return paths
 
     def history(self) -> Iterator[Stage]:
-        """All stages, those before a joining layer included."""
+        """Iterate over all stages, including those in front of a joining layer."""
         for stage in self.stages:
             for branch in stage.branches:
                 yield from branch.history()
@@ -104,12 +118,12 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stream:
-    """The features of one tensor.
+    """Features of one tensor.
 
     Attributes:
         axis: Index of the feature axis, the batch axis counted: 1 or more.
         width: Number of features along it.
-        pieces: The features that are units of some producer; all others stay as they are.
+        pieces: The features that are units of some producer. All other features are never pruned.
     """
 
     axis: int
@@ -117,28 +131,31 @@ class Stream:
     pieces: tuple[Piece, ...] = ()
 
     def take(self, source: np.ndarray, axis: int) -> "Stream":
-        """The stream whose feature `i` is this one's feature `source[i]`."""
+        """Return the stream whose feature `i` is the feature `source[i]` of this one."""
         pieces = []
         for piece in self.pieces:
-            lookup = np.full(self.width, -1)
-            lookup[piece.columns] = np.arange(len(piece.columns))
-            found = lookup[source]
-            columns = np.flatnonzero(found >= 0)
-            pieces.append(piece.take(found[columns], columns))
+            position_of_column = np.full(self.width, -1)
+            position_of_column[piece.columns] = np.arange(len(piece.columns))
+            positions = position_of_column[source]
+            columns = np.flatnonzero(positions >= 0)
+            pieces.append(piece.take(positions[columns], columns))
         return Stream(axis, len(source), tuple(pieces))
 
-    def through(self, rule: Any, call: Any) -> "Stream":
-        """This stream behind a layer that treats feature by feature."""
+    def through(self, rule: "StageRule", call: Call) -> "Stream":
+        """Return this stream behind a layer that treats each feature by itself."""
         pieces = tuple(piece.through(rule, call) for piece in self.pieces)
         return dataclasses.replace(self, pieces=pieces)
 
     def beside_zeros(self) -> "Stream":
-        """This stream with zeros put beside its positions."""
+        """Return this stream behind zero padding."""
         pieces = tuple(dataclasses.replace(piece, padded=True) for piece in self.pieces)
         return dataclasses.replace(self, pieces=pieces)
 
     def lines_up_with(self, other: "Stream") -> bool:
-        """Whether both hold as many units in the same places, if of different producers."""
+        """Return whether both hold the same unit numbers at the same features.
+
+        The producers may differ.
+        """
         return (
             self.axis == other.axis
             and self.width == other.width
@@ -150,21 +167,21 @@ class Stream:
         )
 
     def renamed(self, names: Mapping[str, str]) -> "Stream":
-        """This stream with the sources of its pieces replaced."""
+        """Return this stream with the sources of its pieces replaced."""
         pieces = tuple(
             dataclasses.replace(piece, source=names.get(piece.source, piece.source))
             for piece in self.pieces
         )
         return dataclasses.replace(self, pieces=pieces)
 
-    def kept(self, kept_units: dict[str, np.ndarray]) -> np.ndarray:
-        """Which features stay: bool array, shape `(width,)`.
+    def kept(self, kept_units: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return which features are kept: bool array, shape `(width,)`.
 
         Args:
-            kept_units: Indices of the kept units by producer; producers not named stay whole.
+            kept_units: Indices of the kept units by source; a source not named keeps all units.
         """
-        stays = np.ones(self.width, bool)
+        mask = np.ones(self.width, bool)
         for piece in self.pieces:
             if piece.source in kept_units:
-                stays[piece.columns] = np.isin(piece.units, kept_units[piece.source])
-        return stays
+                mask[piece.columns] = np.isin(piece.units, kept_units[piece.source])
+        return mask

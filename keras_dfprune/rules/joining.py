@@ -1,8 +1,12 @@
-"""Layers that join several tensors feature by feature: residual additions, gates, maxima.
+"""Define layers that join several tensors feature by feature: residual additions, gates, maxima.
 
-`y_u = f(a_u, b_u, ...)`: unit u of one producer can only go together with unit u of the others, so
-they are pruned as one group. Copies in all tensors stay copies behind any such `f`.
+`y_u = f(a_u, b_u, ...)`: unit u of one producer can only be removed together with unit u of the
+others, so their units are one group. Units that are copies in all tensors are copies behind any
+such `f`.
 """
+
+from collections.abc import Sequence
+from typing import TypeGuard
 
 import keras
 import numpy as np
@@ -37,19 +41,19 @@ class JoiningRule(ElementwiseRule):
 
 
 def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Stream | None:
-    """The stream of a tensor whose features are made of those of several.
+    """Return the stream of a tensor each of whose features is made of one feature of several.
 
     Args:
         rule: The rule of the joining layer.
         call: The call.
-        streams: What arrives.
+        streams: The units in each of its tensors.
 
     Raises:
-        Barrier: Where the units of the tensors don't correspond one by one.
+        Barrier: If the units of the tensors don't correspond to each other.
     """
     if all(stream is None for stream in streams):
         return None
-    if len(streams) < 2 or any(stream is None or not stream.pieces for stream in streams):
+    if len(streams) < 2 or not _all_hold_units(streams):
         raise Barrier(
             "joins the units, one by one, with a tensor that keeps its width, as a residual "
             "connection does"
@@ -72,12 +76,17 @@ def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Str
     return Stream(first.axis, first.width, (piece,))
 
 
+def _all_hold_units(streams: Sequence[Stream | None]) -> TypeGuard[Sequence[Stream]]:
+    """Return whether every tensor holds units."""
+    return all(stream is not None and stream.pieces for stream in streams)
+
+
 def join_of(call: Call) -> Join:
-    """What a joining layer does with its tensors."""
-    kind, count = type(call.operation).__name__, len(call.inputs)
+    """Describe how a joining layer combines its tensors."""
+    name, count = type(call.operation).__name__, len(call.inputs)
     factors = (1.0,) * count
-    if kind == "Subtract":
+    if name == "Subtract":
         factors = (1.0, -1.0)
-    elif kind == "Average":
+    elif name == "Average":
         factors = (1.0 / count,) * count
-    return Join(_KINDS.get(kind, "sum"), factors)
+    return Join(_KINDS.get(name, "sum"), factors)

@@ -1,4 +1,7 @@
-"""BatchNormalization at inference: `y = gamma (x - mean) / sqrt(variance + epsilon) + beta`."""
+"""Define the rule of BatchNormalization at inference, and read the scale of LayerNormalization.
+
+`y = gamma (x - mean) / sqrt(variance + epsilon) + beta` with the moving mean and variance.
+"""
 
 import keras
 import numpy as np
@@ -11,7 +14,7 @@ from keras_dfprune.rules.layer_state import LayerState, as_array
 
 
 class BatchNormalizationRule(ElementwiseRule):
-    """Before the activation it is folded into the weight-sets; behind it, it scales the units."""
+    """`BatchNormalization`: folded into the weight-sets in front of the seam, a scale behind it."""
 
     types = (keras.layers.BatchNormalization,)
     axes = {
@@ -27,9 +30,9 @@ class BatchNormalizationRule(ElementwiseRule):
         axis = call.operation.axis % len(call.inputs[0].shape)
         if axis != stream.axis:
             raise Barrier("normalizes another axis than the units'")
-        values = self.read(call.operation).variables.values()
-        if not all(np.isfinite(value).all() for value in values):
-            raise Barrier("has weights that are not finite (NaN or infinite)")
+        reason = self.why_not_finite(call.operation)
+        if reason:
+            raise Barrier(reason)
 
     def effect(self, call: Call, state: LayerState) -> Affine:
         arrays = state.variables
@@ -38,18 +41,26 @@ class BatchNormalizationRule(ElementwiseRule):
         return Affine(scale, arrays.get("beta", 0.0) - scale * arrays["moving_mean"])
 
     def statistics(self, state: LayerState) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of its outputs over the training data: beta and |gamma|."""
+        """Return mean and standard deviation of the outputs over the training data.
+
+        These are beta and |gamma|, two float arrays of shape `(features,)`.
+        """
         features = len(state.variables["moving_mean"])
         gamma = state.variables.get("gamma", np.ones(features))
         return state.variables.get("beta", np.zeros(features)), np.abs(gamma)
 
     def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
-        """The state that sees its inputs without `offset`, shape `(features,)`, as it saw them."""
+        """Make the layer compute from `x` what it computes from `x + offset` so far.
+
+        Args:
+            state: The layer's state.
+            offset: Float array, shape `(features,)`.
+        """
         return state.with_variable("moving_mean", state.variables["moving_mean"] - offset)
 
 
 def layer_statistics(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
-    """Scale and shift behind the normalization of a LayerNormalization over the last axis.
+    """Return the scale and shift that a LayerNormalization over the last axis applies.
 
     Returns:
         Float arrays of shape `(features,)`, or None for another layer.
@@ -58,7 +69,7 @@ def layer_statistics(call: Call) -> tuple[np.ndarray, np.ndarray] | None:
     if type(layer) is not keras.layers.LayerNormalization:
         return None
     rank, features = len(call.inputs[0].shape), call.inputs[0].shape[-1]
-    if keras.tree.flatten(layer.axis) not in ([-1], [rank - 1]):
+    if features is None or keras.tree.flatten(layer.axis) not in ([-1], [rank - 1]):
         return None
     scale = np.ones(features) if layer.gamma is None else as_array(layer.gamma)
     shift = np.zeros(features) if layer.beta is None else as_array(layer.beta)

@@ -1,18 +1,19 @@
-"""The registry of rules: from an operation to what is known of its type, or to None.
+"""Find the rule of an operation; register rules for a user's own layers.
 
-One file for each kind of layer. A new type is a rule class, an entry here and a row in
-`tests/conformance.py`; a user registers one for a layer of their own. Types are looked up exactly:
-a subclass may compute something else.
+A new layer type takes a rule class, an entry in `RULES` and a row in
+`tests/support/conformance.py`. A rule covers exactly the types that it names, because a subclass
+may compute something else.
 """
 
 import keras
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.keras_private import is_stock
 from keras_dfprune.rules.activation_layers import ActivationRule, PReLURule
 from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationRule
 from keras_dfprune.rules.attention import SelfAttentionRule
 from keras_dfprune.rules.base import Rule
-from keras_dfprune.rules.check_user_rule import check_claims, unfit
+from keras_dfprune.rules.check_user_rule import check_claims, why_unfit
 from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutionRule
 from keras_dfprune.rules.dense import DenseRule, EinsumDenseRule, TimeDistributedRule
 from keras_dfprune.rules.embedding import EmbeddingRule
@@ -64,34 +65,34 @@ RULES: tuple[Rule, ...] = (
     DepthwiseConvolutionRule(),
 )
 RULE_OF_TYPE = {kind: rule for rule in RULES for kind in rule.types}
-_BY_NAME = {name: rule for rule in RULES for name in rule.names}
-
+_RULE_OF_NAME = {name: rule for rule in RULES for name in rule.names}
 
 _REGISTERED: dict[type, Rule] = {}
 
 
 def register_rule(rule: Rule) -> None:
-    """Makes a rule known for layers of your own, so that units pass them.
+    """Register a rule for layers of your own, so that units pass them.
 
-    The rule's claims are tried on each layer: one that answers differently lets nothing pass.
+    The rule is compared with each layer of its types: if the layer computes something else, it
+    stays a barrier.
 
     Args:
-        rule: An instance of a subclass of `keras_dfprune.rules.Rule`, for most of one of the
-            roles `ElementwiseRule`, `PassRule`, `DenseRule` and `ConvolutionRule`. Its `types` are
-            the exact types that it speaks for; those that inherit from them are others.
+        rule: An instance of a subclass of `keras_dfprune.rules.Rule`. Most rules inherit from
+            `ElementwiseRule`, `PassRule`, `DenseRule` or `ConvolutionRule`. The rule covers
+            exactly the layer types in its `types`, not their subclasses.
 
     Raises:
-        TypeError: If it is no rule, or one of its types is no `keras.Layer`.
-        ValueError: If it names no type, or one that has a rule already.
+        TypeError: If `rule` is not a rule, or one of its types is not a subclass of `keras.Layer`.
+        ValueError: If it names no type, or a type that already has a rule.
 
     Example:
-    >>> import keras, keras_dfprune as dfprune
-    >>> class MyDropout(keras.layers.Dropout):
-    ...     pass
-    >>> class MyDropoutRule(dfprune.rules.PassRule):
-    ...     types = (MyDropout,)
-    >>> dfprune.register_rule(MyDropoutRule())
-    >>> dfprune.unregister_rule(MyDropout)
+        >>> import keras, keras_dfprune as dfprune
+        >>> class MyDropout(keras.layers.Dropout):
+        ...     pass
+        >>> class MyDropoutRule(dfprune.rules.PassRule):
+        ...     types = (MyDropout,)
+        >>> dfprune.register_rule(MyDropoutRule())
+        >>> dfprune.unregister_rule(MyDropout)
     """
     if not isinstance(rule, Rule):
         made = " Pass an instance: register_rule(MyRule())." if isinstance(rule, type) else ""
@@ -101,7 +102,7 @@ def register_rule(rule: Rule) -> None:
         )
     if not rule.types or rule.names:
         raise ValueError(
-            f"{type(rule).__name__} must name in `types` the layers that it speaks for, and no "
+            f"{type(rule).__name__} must name in `types` the layers that it covers, and no "
             f"operations in `names`. Received: types={rule.types}, names={rule.names}"
         )
     for kind in rule.types:
@@ -113,53 +114,57 @@ def register_rule(rule: Rule) -> None:
         known = RULE_OF_TYPE.get(kind) or _REGISTERED.get(kind)
         if known is not None:
             raise ValueError(
-                f"{kind.__name__} has a rule already, {type(known).__name__}. One that was "
-                f"registered is taken back by unregister_rule({kind.__name__})."
+                f"{kind.__name__} already has a rule, {type(known).__name__}. A rule of your own "
+                f"can be removed first: unregister_rule({kind.__name__})."
             )
     _REGISTERED.update(dict.fromkeys(rule.types, rule))
 
 
 def unregister_rule(kind: type) -> None:
-    """Takes back the rule registered for a layer type: it is a barrier again.
+    """Remove the rule registered for a layer type, which is a barrier again.
 
     Args:
         kind: One of the rule's `types`.
 
     Raises:
-        ValueError: If none was registered for it.
+        ValueError: If no rule was registered for it.
     """
     if kind not in _REGISTERED:
         names = ", ".join(sorted(known.__name__ for known in _REGISTERED)) or "none"
         raise ValueError(
-            f"No rule was registered for this layer type. Received: kind={kind!r}; registered are: "
-            f"{names}"
+            f"No rule was registered for this layer type. Received: kind={kind!r}. Types with a "
+            f"registered rule: {names}"
         )
     del _REGISTERED[kind]
 
 
-def objection(rule: Rule, operation: keras.Operation) -> str | None:
-    """Why a layer can't be treated by a rule that a user registered, or None."""
-    return unfit(rule, operation) if rule is _REGISTERED.get(type(operation)) else None
+def why_registered_unfit(rule: Rule, operation: keras.Operation) -> str | None:
+    """Return why a registered rule can't be used for a layer, or None.
+
+    None for the rules of this package, which are not checked.
+    """
+    return why_unfit(rule, operation) if rule is _REGISTERED.get(type(operation)) else None
 
 
-def try_registered(rule: Rule, call: Call, stream: Stream | None) -> None:
-    """Tries what a registered rule says of a layer on the layer itself; no other rule is tried.
+def check_registered(rule: Rule, call: Call, stream: Stream | None) -> None:
+    """Check a registered rule against what the layer computes.
+
+    Nothing happens for the rules of this package.
 
     Args:
         rule: The rule.
         call: The call that units arrive at.
-        stream: Those units.
+        stream: The units that arrive, or None.
 
     Raises:
-        Barrier: If the layer can't be made anew, or does something else.
+        Barrier: If the layer can't be made anew from its config, or computes something else.
     """
     if rule is _REGISTERED.get(type(call.operation)) and stream is not None:
         check_claims(rule, call, stream)
 
 
-def lookup(operation: keras.Operation) -> Rule | None:
-    """The rule for exactly this type of operation, or None: then it is a barrier."""
+def find_rule(operation: keras.Operation) -> Rule | None:
+    """Find the rule for exactly this type of operation; None if it is a barrier."""
     if isinstance(operation, keras.Layer):
         return RULE_OF_TYPE.get(type(operation)) or _REGISTERED.get(type(operation))
-    is_keras = type(operation).__module__.startswith("keras.src.ops.")
-    return _BY_NAME.get(type(operation).__name__) if is_keras else None
+    return _RULE_OF_NAME.get(type(operation).__name__) if is_stock(operation) else None

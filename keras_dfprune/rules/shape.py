@@ -1,9 +1,11 @@
-"""Layers that copy, reorder or average features without changing what a feature is."""
+"""Define the rules of layers that copy or reorder features but leave their values alone."""
+
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.rules.base import Barrier, PassRule, Rule, single
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut
@@ -38,7 +40,7 @@ class CastRule(PassRule):
 
 
 class InputRule(Rule):
-    """`keras.layers.InputLayer` of a nested model: its shape follows what flows in."""
+    """`keras.layers.InputLayer` of a nested model: its shape follows the shape of the input."""
 
     types = (keras.layers.InputLayer,)
     follows_input = True
@@ -49,7 +51,9 @@ class InputRule(Rule):
             raise Barrier("expects another number of axes than it gets")
         return stream
 
-    def narrow_config(self, config: dict, cut: Cut) -> dict:
+    def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
+        if cut.inputs is None:
+            return config
         shape = list(config["batch_shape"])
         shape[cut.axis] = int(cut.inputs.sum())
         return {**config, "batch_shape": tuple(shape)}
@@ -67,11 +71,8 @@ class FlattenRule(Rule):
         stream = single(call, streams)
         if stream is None:
             return None
-        shape = call.inputs[0].shape[1:]
-        if None in shape:
-            raise Barrier("flattens an axis of unknown length")
-        index = np.arange(stream.width).reshape([-1] + [1] * (len(shape) - stream.axis))
-        index = np.broadcast_to(index, shape)
+        shape = _known_shape(call.inputs[0], "flattens an axis of unknown length")
+        index = _features_at_positions(stream, shape)
         if call.operation.data_format == "channels_first" and len(shape) > 1:
             index = np.moveaxis(index, 0, -1)
         return stream.take(index.reshape(-1), axis=1)
@@ -83,8 +84,8 @@ class FlattenRule(Rule):
 class ReshapeRule(Rule):
     """`keras.layers.Reshape` that keeps each unit apart: `(units,)` into `(1, 1, units)` and such.
 
-    Where some axis of the result counts the units alone, that is their axis; where all positions
-    end up in one axis, each unit occurs once for each position.
+    An axis of the result that alone decides which unit an entry is becomes the units' axis. If
+    positions end up in the same axis, each unit occurs in it once for each position.
     """
 
     types = (keras.layers.Reshape,)
@@ -94,22 +95,20 @@ class ReshapeRule(Rule):
         stream = single(call, streams)
         if stream is None:
             return None
-        before, after = call.inputs[0].shape[1:], call.outputs[0].shape[1:]
-        if None in before or None in after:
-            raise Barrier("rearranges units and positions, some of them of unknown length")
-        index = np.arange(stream.width).reshape([-1] + [1] * (len(before) - stream.axis))
-        index = np.broadcast_to(index, before).reshape(after)
+        unknown = "rearranges units and positions, some of them of unknown length"
+        before, after = (_known_shape(t, unknown) for t in (call.inputs[0], call.outputs[0]))
+        index = _features_at_positions(stream, before).reshape(after)
         for axis in range(len(after)):
             others = tuple(other for other in range(len(after)) if other != axis)
             if not np.ptp(index, axis=others).any():
-                # its entry in the layer's config has to be found again by its length
+                # `narrow_config` finds the axis in the config by its length.
                 if after.count(after[axis]) > 1:
                     raise Barrier("rearranges units and positions into axes of equal length")
                 line = np.moveaxis(index, axis, -1).reshape(-1, after[axis])[0]
                 return stream.take(line, axis=axis + 1)
         raise Barrier("rearranges units and positions")
 
-    def narrow_config(self, config: dict, cut: Cut) -> dict:
+    def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
         shape = config["target_shape"]
         if cut.outputs is None:
             return config
@@ -122,7 +121,7 @@ class ReshapeRule(Rule):
 
 
 class RepeatVectorRule(Rule):
-    """`keras.layers.RepeatVector`: a new axis in front of the features."""
+    """`keras.layers.RepeatVector`: a new axis stands in front of the features."""
 
     types = (keras.layers.RepeatVector,)
 
@@ -149,3 +148,21 @@ class ConcatenateRule(Rule):
                 pieces.append(piece.take(np.arange(len(piece.units)), piece.columns + start))
             start += tensor.shape[axis]
         return Stream(axis, start, tuple(pieces))
+
+
+def _known_shape(tensor: Tensor, reason: str) -> tuple[int, ...]:
+    """Return the shape of a tensor without its batch axis.
+
+    Raises:
+        Barrier: With the reason, if an axis has an unknown length.
+    """
+    sizes = tuple(size for size in tensor.shape[1:] if size is not None)
+    if len(sizes) < len(tensor.shape) - 1:
+        raise Barrier(reason)
+    return sizes
+
+
+def _features_at_positions(stream: Stream, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which feature each entry of a tensor is: int array of the tensor's `shape`."""
+    index = np.arange(stream.width).reshape([-1] + [1] * (len(shape) - stream.axis))
+    return np.broadcast_to(index, shape)

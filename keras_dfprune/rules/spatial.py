@@ -1,8 +1,8 @@
-"""Layers that treat each channel by itself but mix positions: pooling, padding, depthwise filters.
+"""Define the rules of layers that treat each channel by itself but mix positions.
 
-Linear ones that keep constants (average pooling, upsampling, cropping) carry units. Max pooling
-and depthwise filters stand before the seam: equal units stay equal through them, and for max
-pooling also positive multiples.
+Linear layers that keep constants (average pooling, upsampling, cropping) may stand behind the seam
+and carry a merge. Max pooling and depthwise filters always stand in front of it: equal units stay
+equal behind them, and positive multiples stay multiples behind max pooling.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from keras_dfprune.rules.layer_state import LayerState
 
 
 class PositionRule(Rule):
-    """Pooling by average, upsampling and cropping: linear, alike for all units, constants stay."""
+    """Average pooling, upsampling and cropping: linear, equal for all units, keeps constants."""
 
     types = (
         keras.layers.AveragePooling1D,
@@ -42,8 +42,8 @@ class PositionRule(Rule):
         return None if stream is None else _moved(call, stream)
 
 
-class ZeroPaddingRule(PositionRule):
-    """`ZeroPadding1D` to `3D`: behind it a constant is no longer one at the edges."""
+class ZeroPaddingRule(Rule):
+    """`ZeroPadding1D` to `3D`: a constant unit is no longer constant at the edges."""
 
     types = (
         keras.layers.ZeroPadding1D,
@@ -52,15 +52,16 @@ class ZeroPaddingRule(PositionRule):
     )
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
-        stream = super().carry(call, streams)
-        return None if stream is None else stream.beside_zeros()
+        stream = single(call, streams)
+        return None if stream is None else _moved(call, stream).beside_zeros()
 
 
 class MaxPoolingRule(ElementwiseRule):
     """Max pooling, over windows or all positions.
 
-    Merges of copies and positive multiples pass it exactly, those of near-copies with the same
-    bound, for the largest of several differences. Moments are taken as if it weren't there.
+    A merge of copies or positive multiples passes it exactly. A merge of near-copies keeps its
+    error bound, because the maxima differ by no more than the largest difference of their inputs.
+    `Moments` computes as if the layer weren't there.
     """
 
     types = (
@@ -90,7 +91,7 @@ class MaxPoolingRule(ElementwiseRule):
 
 
 class DepthwiseConvolutionRule(ElementwiseRule):
-    """`DepthwiseConv1D` and `2D`: each unit's own filter belongs to its weight-set."""
+    """`DepthwiseConv1D` and `2D`: the filter of each unit belongs to the unit's weight-set."""
 
     types = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
     axes = {"kernel": (..., "in", None), "bias": ("out",)}
@@ -102,9 +103,9 @@ class DepthwiseConvolutionRule(ElementwiseRule):
             return None
         if stream.axis != channel_axis(call.operation, len(call.inputs[0].shape)):
             raise Barrier("works along another axis than the units'")
-        values = self.read(call.operation).variables.values()
-        if not all(np.isfinite(value).all() for value in values):
-            raise Barrier("has weights that are not finite (NaN or infinite)")
+        reason = self.why_not_finite(call.operation)
+        if reason:
+            raise Barrier(reason)
         features = np.repeat(np.arange(stream.width), call.operation.depth_multiplier)
         stream = stream.take(features, stream.axis).through(self, call)
         return stream.beside_zeros() if pads_with_zeros(call.operation) else stream
@@ -127,7 +128,14 @@ class DepthwiseConvolutionRule(ElementwiseRule):
 
 
 def _response(coordinates: np.ndarray, activation: Activation) -> Callable:
-    """What the layer makes of a constant input, far from the edges."""
+    """Return the layer's function of an input that is constant over positions.
+
+    Edges are left out.
+
+    Args:
+        coordinates: The flat filter and the bias of each unit, shape `(units, taps + 1)`.
+        activation: The layer's own activation.
+    """
     taps = coordinates[:, :-1].sum(axis=1).astype(np.float32)
     bias = coordinates[:, -1].astype(np.float32)
     return lambda x: activation.function(
@@ -136,9 +144,9 @@ def _response(coordinates: np.ndarray, activation: Activation) -> Callable:
 
 
 def _moved(call: Call, stream: Stream) -> Stream:
-    """The stream behind a layer that changes or drops the positions."""
+    """Return the stream behind a layer that changes the number of positions or drops their axes."""
     rank = len(call.inputs[0].shape)
-    # layers on one spatial axis other than pooling know channels last only
+    # Layers with one spatial axis, except pooling, have no `data_format`: channels come last.
     data_format = getattr(call.operation, "data_format", None) or "channels_last"
     if stream.axis != (1 if data_format == "channels_first" else rank - 1):
         raise Barrier("works over the units' axis")

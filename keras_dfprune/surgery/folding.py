@@ -1,13 +1,13 @@
-"""What stands before a seam, folded unit by unit into coordinates that tell copies apart.
+"""Fold every layer in front of a seam into rows of numbers, so that equal rows mean equal units.
 
-Affine layers in front of the first non-linearity are multiplied into the weight-sets; parameters
-behind it become further coordinates; where units of several producers are joined, the producers'
-weight-sets stand side by side.
+Affine layers in front of the first non-linearity are multiplied into the weight-sets. Parameters
+behind it become further coordinates. Where units of several producers are joined, the weight-sets
+of all producers stand side by side.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -18,11 +18,11 @@ from keras_dfprune.rules.activations import LINEAR, Activation, compose
 from keras_dfprune.rules.effects import Affine, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece, Stage
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.surgery.weights import LayerStates, of_features
+from keras_dfprune.surgery.weights import LayerStates, values_of_features
 
 
 class WeightSets(NamedTuple):
-    """The weight-sets of one producer.
+    """Weight-sets of one producer.
 
     Attributes:
         weights: Float array, shape `(units, inputs)`.
@@ -33,145 +33,184 @@ class WeightSets(NamedTuple):
     biases: np.ndarray
 
 
-def select(inlet: Inlet, weights: Mapping[str, WeightSets], states: LayerStates) -> "Selection":
-    """Folds everything on the way of a group's units to one seam.
+def fold_to_seam(
+    inlet: Inlet, weight_sets: Mapping[str, WeightSets], states: LayerStates
+) -> "FoldedUnits":
+    """Fold all layers between a group's producers and one seam.
 
     Args:
         inlet: An inlet with this seam.
-        weights: Weight-sets by producer.
-        states: The present weights.
-
-    Returns:
-        A `Selection`.
+        weight_sets: Weight-sets by the producer's path.
+        states: The states of the layers.
     """
-    return _follow(inlet.piece, inlet.selected, inlet.order, weights, states)
+    return _fold(inlet.piece, inlet.selected, inlet.order, weight_sets, states)
 
 
-def _follow(piece: Piece, stages, order, weights, states: LayerStates) -> "Selection":
-    branches = piece.stages[0].branches
-    if branches:
+def _fold(
+    piece: Piece,
+    stages: Sequence[Stage],
+    order: np.ndarray,
+    weight_sets: Mapping[str, WeightSets],
+    states: LayerStates,
+) -> "FoldedUnits":
+    first = piece.stages[0]
+    if first.branches:
         parts = [
-            _follow(branch, branch.stages, branch.by_unit(len(order)), weights, states)
-            for branch in branches
+            _fold(branch, branch.stages, branch.by_unit(len(order)), weight_sets, states)
+            for branch in first.branches
         ]
-        selection = Selection.joined(parts, states.effect(piece.stages[0]))
+        join = states.effect(first)
+        if not isinstance(join, Join):
+            raise TypeError(f"{first.call.path} joins units, but its rule describes no Join")
+        folded = FoldedUnits.joined(parts, join)
         stages = stages[1:]
     else:
-        path = piece.stages[0].call.path
-        selection = Selection({(path,): weights[path]})
+        folded = FoldedUnits({(first.call.path,): weight_sets[first.call.path]})
     for stage in stages:
-        selection.through(stage, order, states)
-    return selection
+        folded.add(stage, order, states)
+    return folded
 
 
-class Selection:
-    """Units as coordinates, while the stages up to a seam are folded in.
+class FoldedUnits:
+    """Units of a group as coordinates, while the stages up to a seam are folded in.
 
     Args:
-        blocks: Weight-sets by what was folded into them; the producer's path comes first.
+        blocks: Weight-sets by what was folded into them. The producer's path comes first.
 
     Attributes:
         blocks: The weight-sets of all producers.
-        extra: Further coordinates, each of shape `(units, k)`.
-        function: From the pre-activation, or from what was joined last, to the unit's value.
-        joint, parts: How the units were joined last, and of what; None and empty if they weren't.
-        slope, monotone, homogeneous: As in `Activation`, but of the whole way.
-        batch_mean, batch_std: What BatchNormalization has measured of the pre-activation, or None.
-        bent: Whether something came that isn't affine in the weight-sets.
-        differs: Whether the units' functions have parameters of their own.
-        even: Whether what is constant in front is constant behind, at all positions.
+        extra: Further coordinates, arrays of shape `(units, k)`.
+        function: From the pre-activation, or from the last join, to the unit's value.
+        join: The last join of several producers' units, or None.
+        parts: The units that it joined.
+        slope, monotone, homogeneous: As in `Activation`, for all that the units went through.
+        batch_mean, batch_std: Mean and deviation of the pre-activation as a BatchNormalization
+            measured them, shape `(units,)`, or None.
+        nonlinear: Whether any stage so far isn't affine in the weight-sets.
+        own_parameters: Whether the units' functions have parameters of their own.
+        keeps_constants: Whether a constant in front is the same constant behind at all positions.
         front: Scale and shift that were folded into a single producer's weight-sets: two float
             arrays, shape `(units,)`.
     """
 
     def __init__(self, blocks: dict[tuple, WeightSets]):
+        units = len(next(iter(blocks.values())).weights)
         self.blocks = blocks
         self.extra: list[np.ndarray] = []
-        self.batch_mean = self.batch_std = None
         self.function = LINEAR
         self.join: Join | None = None
-        self.parts: tuple[Selection, ...] = ()
+        self.parts: tuple[FoldedUnits, ...] = ()
         self.slope, self.monotone, self.homogeneous = 1.0, True, True
-        self.bent = False
-        units = len(next(iter(blocks.values())).weights)
-        self._edge = np.zeros(units)  # what each unit is where zeros stand beside it
-        self.differs = False
-        self.even = True
+        self.batch_mean: np.ndarray | None = None
+        self.batch_std: np.ndarray | None = None
+        self.nonlinear = False
+        self.own_parameters = False
+        self.keeps_constants = True
         self.front = (np.ones(units), np.zeros(units))
+        # Value of each unit next to zero padding, where its own contribution is 0.
+        self._beside_padding = np.zeros(units)
 
-    def through(self, stage: Stage, order: np.ndarray, states: LayerStates) -> None:
-        """Adds one stage.
+    @classmethod
+    def joined(cls, parts: Sequence["FoldedUnits"], join: Join) -> "FoldedUnits":
+        """Join the units of several producers feature by feature."""
+        factors = []
+        for part, factor in zip(parts, join.factors, strict=True):
+            if part.can_multiply(factor):
+                part.multiply(factor)
+                factor = 1.0
+            factors.append(factor)
+            part.end_affine_part()
+        units = cls({key: sets for part in parts for key, sets in part.blocks.items()})
+        units.join = dataclasses.replace(join, factors=tuple(factors))
+        units.parts = tuple(parts)
+        units.extra = [coordinates for part in parts for coordinates in part.extra]
+        units.nonlinear = True
+        units.own_parameters = any(part.own_parameters for part in parts)
+        units.keeps_constants = all(part.keeps_constants for part in parts)
+        units.slope = max(part.slope for part in parts)
+        units.monotone = False
+        units.homogeneous = join.homogeneous and all(part.homogeneous for part in parts)
+        return units
+
+    def add(self, stage: Stage, order: np.ndarray, states: LayerStates) -> None:
+        """Fold one more stage in.
 
         Args:
             stage: The stage.
             order: Positions by unit: int array, shape `(units, positions)`.
-            states: The present weights.
+            states: The states of the layers.
         """
-        effect = states.effect(stage)
-        own = stage.features[order]
+        effect, features = states.effect(stage), stage.features[order]
         if is_identity(effect):
             return
         if isinstance(effect, Nonlinear):
-            self._bend(effect, own)
-        elif self.bent:
-            scale, shift = _by_unit(effect, own)
-            self._append(np.stack([scale, shift], axis=1))
-            self.differs = True
-            self._behind(_affine(scale, shift))
-        else:
-            self._fold(effect, stage, own, states)
+            self._add_activation(effect, features)
+        elif isinstance(effect, Affine) and self.nonlinear:
+            scale, shift = _by_unit(effect, features)
+            self._add_coordinates(np.stack([scale, shift], axis=1))
+            self.own_parameters = True
+            self._compose(_affine_activation(scale, shift))
+        elif isinstance(effect, Affine):
+            self._add_affine(effect, stage, features, states)
 
-    def _bend(self, effect: Nonlinear, own: np.ndarray) -> None:
-        self.settle()
+    def _add_activation(self, effect: Nonlinear, features: np.ndarray) -> None:
+        self.end_affine_part()
         activation = effect.activation
-        if effect.coordinates is not None:
-            coordinates = effect.coordinates[own].reshape(len(own), -1)
-            self._append(coordinates)
-            self.even = self.even and not np.ptp(coordinates, axis=1).any()
+        if effect.coordinates is not None and effect.function_of is not None:
+            coordinates = effect.coordinates[features].reshape(len(features), -1)
+            self._add_coordinates(coordinates)
+            if np.ptp(coordinates, axis=1).any():  # they differ between positions
+                self.keeps_constants = False
             function = effect.function_of(coordinates)
             activation = dataclasses.replace(activation, function=function)
-            self.differs = True
-        self._behind(activation)
+            self.own_parameters = True
+        self._compose(activation)
 
-    def _fold(self, effect: Affine, stage: Stage, own: np.ndarray, states: LayerStates) -> None:
-        scale, shift = _by_unit(effect, own)
-        self._rescale(scale, shift, (stage.call.path, own[:, 0].tobytes()))
+    def _add_affine(
+        self, effect: Affine, stage: Stage, features: np.ndarray, states: LayerStates
+    ) -> None:
+        scale, shift = _by_unit(effect, features)
+        self._rescale(scale, shift, (stage.call.path, features[:, 0].tobytes()))
         if stage.padded:
-            self._edge = self._edge * scale + shift
+            self._beside_padding = self._beside_padding * scale + shift
         self.batch_mean = self.batch_std = None
         if isinstance(stage.rule, BatchNormalizationRule):
             mean, std = stage.rule.statistics(states[stage.call.path])
-            self.batch_mean, self.batch_std = mean[own[:, 0]], std[own[:, 0]]
+            self.batch_mean, self.batch_std = mean[features[:, 0]], std[features[:, 0]]
 
     def _rescale(self, scale: np.ndarray, shift: np.ndarray, step: tuple) -> None:
-        ((key, sets),) = self.blocks.items()  # nothing was joined: it would be bent
+        ((key, sets),) = self.blocks.items()  # A single producer: joined units are non-linear.
         weights, biases = (part * scale[:, None] for part in sets)
         self.blocks = {(*key, step): WeightSets(weights, biases + shift[:, None])}
         self.front = (self.front[0] * scale, self.front[1] * scale + shift)
 
-    def settle(self) -> None:
-        """Ends the folding: what comes now is no longer affine in the weight-sets."""
-        if not self.bent and self._edge.any():  # copies have to be copies there too
-            self.extra.append(self._edge[:, None])
-        self.bent = True
+    def end_affine_part(self) -> None:
+        """End the affine part: what follows can't be folded into the weight-sets."""
+        # Copies must agree beside zero padding, too.
+        if not self.nonlinear and self._beside_padding.any():
+            self.extra.append(self._beside_padding[:, None])
+        self.nonlinear = True
 
-    def scaled(self, factor: float) -> bool:
-        """Multiplies the units, where that still can be folded in; returns whether it could."""
-        if self.bent or factor == 1.0:
-            return factor == 1.0
-        units = len(self._edge)
+    def can_multiply(self, factor: float) -> bool:
+        """Return whether a factor on all units can be folded into the weight-sets."""
+        return not self.nonlinear or factor == 1.0
+
+    def multiply(self, factor: float) -> None:
+        """Multiply all units. Needs `can_multiply`."""
+        if factor == 1.0:
+            return
+        units = len(self._beside_padding)
         self._rescale(np.full(units, factor), np.zeros(units), ("factor", factor))
-        self._edge = self._edge * factor
-        if self.batch_mean is not None:
+        self._beside_padding = self._beside_padding * factor
+        if self.batch_mean is not None and self.batch_std is not None:
             self.batch_mean, self.batch_std = self.batch_mean * factor, self.batch_std * abs(factor)
-        return True
 
-    def _behind(self, activation: Activation) -> None:
-        """Composes what the units have gone through so far with one more activation."""
+    def _compose(self, activation: Activation) -> None:
+        """Compose all functions so far with one more activation."""
         self.slope = 0.0 if 0.0 in (self.slope, activation.slope) else self.slope * activation.slope
         self.monotone = self.monotone and activation.monotone
         self.homogeneous = self.homogeneous and activation.homogeneous
-        if not self.differs:
+        if not self.own_parameters:
             self.function = compose(self.function, activation)
             return
         first = self.function
@@ -181,41 +220,23 @@ class Selection:
             slope=first.slope * activation.slope,
             monotone=first.monotone and activation.monotone,
             homogeneous=first.homogeneous and activation.homogeneous,
-            at_zero=math.nan,  # each unit has its own
+            at_zero=math.nan,  # Each unit has another value there.
             kinks=first.kinks,
         )
 
-    def _append(self, coordinates: np.ndarray) -> None:
-        if np.ptp(coordinates, axis=0).any():
+    def _add_coordinates(self, coordinates: np.ndarray) -> None:
+        if np.ptp(coordinates, axis=0).any():  # else they tell no units apart
             self.extra.append(coordinates)
 
-    @classmethod
-    def joined(cls, parts: list["Selection"], effect: Join) -> "Selection":
-        """The units of several producers, joined feature by feature."""
-        factors = [1.0 if part.scaled(f) else f
-                   for part, f in zip(parts, effect.factors, strict=True)]  # fmt: skip
-        for part in parts:
-            part.settle()
-        made = cls({key: sets for part in parts for key, sets in part.blocks.items()})
-        made.join = dataclasses.replace(effect, factors=tuple(factors))
-        made.parts = tuple(parts)
-        made.extra = [one for part in parts for one in part.extra]
-        made.bent = True
-        made.differs = any(part.differs for part in parts)
-        made.even = all(part.even for part in parts)
-        made.slope = max(part.slope for part in parts)
-        made.monotone = False
-        made.homogeneous = effect.homogeneous and all(part.homogeneous for part in parts)
-        return made
+
+def _by_unit(effect: Affine, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return scale and shift of each unit. All positions of a unit have the same."""
+    first = features[:, 0]
+    return values_of_features(effect.scale, first), values_of_features(effect.shift, first)
 
 
-def _by_unit(effect: Affine, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of each unit; all positions of a unit have the same."""
-    return of_features(effect.scale, own[:, 0]), of_features(effect.shift, own[:, 0])
-
-
-def _affine(scale: np.ndarray, shift: np.ndarray) -> Activation:
-    """Each unit's own scale and shift between two activations."""
+def _affine_activation(scale: np.ndarray, shift: np.ndarray) -> Activation:
+    """Describe a scale and shift of each unit between two activations."""
     return Activation(
         name="affine",
         function=lambda x: x * keras.ops.cast(scale, x.dtype) + keras.ops.cast(shift, x.dtype),

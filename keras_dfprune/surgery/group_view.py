@@ -1,156 +1,174 @@
-"""A group and the present weights into the arrays that a method sees: a `GroupView`.
+"""Show a group with its present weights to a method: build its `GroupView`.
 
-Everything up to the seam is folded into the weight-sets or put beside them, so that two units
-with equal rows are copies at every seam.
+Everything up to the seam is folded into the weight-sets or put beside them, so that two units with
+equal rows are copies at every seam.
 """
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_dfprune.locate.groups import Layout, UnitGroup
+from keras_dfprune.locate.groups import Layout, ProducerFeatures, UnitGroup
 from keras_dfprune.methods.base import Feed, GroupView, JoinedUnits
-from keras_dfprune.surgery.folding import Selection, WeightSets, select
-from keras_dfprune.surgery.weights import LayerStates, counted, picked
+from keras_dfprune.surgery.folding import FoldedUnits, WeightSets, fold_to_seam
+from keras_dfprune.surgery.weights import LayerStates, new_positions, take_rows
 
 
 def view_group(
     group: UnitGroup, layout: Layout, states: LayerStates, parameters_per_unit: float
 ) -> GroupView:
-    """Shows a group as a method sees it.
+    """Show a group as a method sees it.
 
     Args:
         group: The group.
         layout: The layout that it is part of.
-        states: The present weights and the units kept of earlier groups.
-        parameters_per_unit: What the model loses with one unit.
-
-    Returns:
-        A `GroupView`.
+        states: The present weights, and the units kept of earlier groups.
+        parameters_per_unit: Parameters that the model loses with one unit.
     """
-    weights = {path: _incoming(layout, states, path) for path in group.layers}
-    selections = [select(seam, weights, states) for seam in group.seams]
-    outgoing, survives = _outgoing(group, states)
-    common = {
+    weight_sets = {producer.path: _weight_sets(producer, states) for producer in group.producers}
+    producers = {producer.path: producer for producer in group.producers}
+    folded = [fold_to_seam(seam, weight_sets, states) for seam in group.seams]
+    outgoing, can_survive = _outgoing(group, states)
+    common: dict[str, Any] = {
         "name": group.name,
         "offset_allowed": group.offset_allowed,
-        "can_survive": survives,
+        "can_survive": can_survive,
         "parameters_per_unit": parameters_per_unit,
-        "taps": max((one.rule.taps(one.call.operation) for one in group.producers), key=len),
+        "taps": max((_taps(producer) for producer in group.producers), key=len),
     }
 
-    def seen(chosen: list[Selection], blocks: tuple[np.ndarray, ...]) -> GroupView:
-        feeds = _feeds(chosen, layout, states)
-        even = group.offset_exact and all(one.even for one in chosen)
-        return GroupView(**common, **_at(chosen), outgoing=blocks, feeds=feeds, offset_exact=even)
+    def view(chosen: Sequence[FoldedUnits], blocks: tuple[np.ndarray, ...]) -> GroupView:
+        exact = group.offset_exact and all(units.keeps_constants for units in chosen)
+        return GroupView(
+            **common,
+            **_coordinates(chosen),
+            outgoing=blocks,
+            feeds=_feeds(chosen, producers, layout, states),
+            offset_exact=exact,
+        )
 
-    def at_seam(selection: Selection, blocks: tuple[np.ndarray, ...]) -> GroupView:
-        made = seen([selection], blocks)
-        if selection.join is None:
-            return made
-        parts = tuple(at_seam(part, ()) for part in selection.parts)
-        joined = JoinedUnits(selection.join.kind, parts, selection.join.factors)
-        return dataclasses.replace(made, joined=joined)
+    def view_at_seam(units: FoldedUnits, blocks: tuple[np.ndarray, ...]) -> GroupView:
+        at_seam = view([units], blocks)
+        if units.join is None:
+            return at_seam
+        parts = tuple(view_at_seam(part, ()) for part in units.parts)
+        joined = JoinedUnits(units.join.kind, parts, units.join.factors)
+        return dataclasses.replace(at_seam, joined=joined)
 
-    whole = seen(selections, outgoing)
-    if len(selections) == 1 and selections[0].join is None:
-        (only,) = selections
-        alike = not only.extra and not only.differs and bool(np.all(only.front[0] != 0))
+    whole = view(folded, outgoing)
+    if len(folded) == 1 and folded[0].join is None:
+        (units,) = folded
+        alike = not units.extra and not units.own_parameters and bool(np.all(units.front[0] != 0))
         return dataclasses.replace(
             whole, averages=group.averages and alike, levels=group.levels and alike
         )
     seams = []
-    for number, selection in enumerate(selections):
-        places = zip(outgoing, group.places, strict=True)
-        seams.append(at_seam(selection, tuple(block for block, at in places if at == number)))
+    for number, units in enumerate(folded):
+        pairs = zip(outgoing, group.seam_numbers, strict=True)
+        seams.append(view_at_seam(units, tuple(block for block, seam in pairs if seam == number)))
     return dataclasses.replace(whole, seams=tuple(seams))
 
 
-def _at(selections: list[Selection]) -> dict:
-    """What some ways of the units to their seams say together."""
-    main = max(selections, key=lambda selection: len(selection.blocks))
-    blocks = _blocks(selections)
-    extra = {one.tobytes(): one for selection in selections for one in selection.extra}
+def _coordinates(folded: Sequence[FoldedUnits]) -> dict[str, Any]:
+    """Return the coordinates of units at one or more seams, and the function to their values."""
+    main = max(folded, key=lambda units: len(units.blocks))
+    blocks = _blocks(folded)
+    extra = {array.tobytes(): array for units in folded for array in units.extra}
     weights = [sets.weights for sets in blocks.values()]
     return {
         "weights": weights[0] if len(weights) == 1 else np.concatenate(weights, axis=1),
         "constants": _constants([sets.biases for sets in blocks.values()], list(extra.values())),
         "activation": dataclasses.replace(
             main.function,
-            slope=max(selection.slope for selection in selections),
-            monotone=all(selection.monotone for selection in selections),
-            # a scaled unit is no copy where the other coordinates don't scale along
-            homogeneous=not extra and all(selection.homogeneous for selection in selections),
+            slope=max(units.slope for units in folded),
+            monotone=all(units.monotone for units in folded),
+            # A multiple of a unit is no copy where other coordinates don't scale with it.
+            homogeneous=not extra and all(units.homogeneous for units in folded),
         ),
         "batch_mean": main.batch_mean,
         "batch_std": main.batch_std,
     }
 
 
-def _blocks(selections: list[Selection]) -> dict[tuple, WeightSets]:
-    """The weight-sets of all producers, each as often as other things were folded into them."""
-    return {key: sets for selection in selections for key, sets in selection.blocks.items()}
+def _blocks(folded: Sequence[FoldedUnits]) -> dict[tuple, WeightSets]:
+    """Return the weight-sets of all producers, once for each set of layers folded into them."""
+    return {key: sets for units in folded for key, sets in units.blocks.items()}
 
 
-def _incoming(layout: Layout, states: LayerStates, path: str) -> WeightSets:
-    """A producer's weight-sets: incoming weights that are still there, and the bias."""
-    record = layout.layers[path]
-    incoming = record.rule.incoming(states[path])
-    bias = record.rule.bias(states[path]).astype(incoming.dtype)  # as the model will hold it
+def _taps(producer: ProducerFeatures) -> tuple[int, ...]:
+    return producer.rule.taps(producer.call.operation)
+
+
+def _weight_sets(producer: ProducerFeatures, states: LayerStates) -> WeightSets:
+    """Return a producer's weight-sets: the incoming weights that remain, and the bias."""
+    state = states[producer.path]
+    incoming = producer.rule.incoming(state)
+    bias = producer.rule.bias(state).astype(incoming.dtype)  # in the precision of the model
     return WeightSets(incoming.reshape(len(incoming), -1), bias[:, None])
 
 
 def _constants(biases: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
-    """The sum of all producers' biases, and what must agree besides."""
+    """Put the sum of all producers' biases beside all other constants that must agree."""
     separate = biases if len(biases) > 1 else []
     return np.concatenate([sum(biases), *separate, *extra], axis=1)
 
 
 def _outgoing(group: UnitGroup, states: LayerStates) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Outgoing weights for each inlet, and which units reach every consumer."""
-    blocks, survives = [], np.ones(group.units, bool)
+    """Return the outgoing weights for each inlet, and which units reach every consumer."""
+    blocks, can_survive = [], np.ones(group.units, bool)
     for inlet in group.inlets:
-        scale, _ = states.carried(inlet)
+        scale, _ = states.scale_and_shift(inlet)
         path = inlet.call.path
-        rows = counted(states.left(path))[inlet.columns]
-        rows = picked(inlet.rule.outgoing(states[path]), rows)
+        positions = new_positions(states.remaining_inputs(path))[inlet.columns]
+        rows = take_rows(inlet.rule.outgoing(states[path]), positions)
         rows = rows * scale[:, :, None, None] if inlet.carried else rows
         blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
-        survives &= np.all(scale != 0, axis=1)
-    return tuple(blocks), survives
+        can_survive &= np.all(scale != 0, axis=1)
+    return tuple(blocks), can_survive
 
 
-def _feeds(selections: list[Selection], layout: Layout, states: LayerStates) -> tuple[Feed, ...]:
-    """Which of the remaining input columns carry kept units of earlier groups."""
-    feeds, start = [], 0
-    for key, sets in _blocks(selections).items():
-        feeds += _feeds_of_producer(key[0], start, layout, states)
+def _feeds(
+    folded: Sequence[FoldedUnits],
+    producers: Mapping[str, ProducerFeatures],
+    layout: Layout,
+    states: LayerStates,
+) -> tuple[Feed, ...]:
+    """Return which of the remaining input columns carry units that earlier groups keep."""
+    feeds: list[Feed] = []
+    start = 0
+    for (path, *_), sets in _blocks(folded).items():
+        feeds += _feeds_of_producer(producers[path], start, layout, states)
         start += sets.weights.shape[1]
     return tuple(feeds)
 
 
-def _feeds_of_producer(path: str, start: int, layout: Layout, states: LayerStates) -> list[Feed]:
-    record = layout.layers[path]
-    taps = math.prod(record.rule.taps(record.call.operation))
-    features = record.rule.incoming(states[path]).shape[1]
-    left = np.ones(features, bool) if record.inputs is None else states.left(path)
-    first = start + counted(left) * taps  # column of a feature's first tap
+def _feeds_of_producer(
+    producer: ProducerFeatures, start: int, layout: Layout, states: LayerStates
+) -> list[Feed]:
+    """Return the feeds of one producer, whose columns begin at `start`."""
+    path, taps = producer.path, math.prod(_taps(producer))
+    features = producer.rule.incoming(states[path]).shape[1]
     feeds = []
     if path in layout.origins:
-        every = start + np.arange(features * taps)
-        one, zero = np.ones(len(every)), np.zeros(len(every))
-        feeds.append(Feed(every, None, every[:0], one, zero, layout.origins[path]))
-    scale, shift = layout.normalized.get(path, (None, None))
-    if scale is not None and len(scale) == features * taps:
-        every = start + np.arange(features)
-        feeds.append(Feed(every, None, every[:0], scale, shift, normalized=True))
+        columns = start + np.arange(features * taps)
+        feeds.append(_known_feed(columns, origin=layout.origins[path]))
+    if path in layout.normalized and len(layout.normalized[path][0]) == features * taps:
+        scale, shift = layout.normalized[path]
+        columns = start + np.arange(features)
+        feeds.append(_known_feed(columns, scale=scale, shift=shift, normalized=True))
+    remaining = np.ones(features, bool)
+    if producer.inputs is not None:
+        remaining = states.remaining_inputs(path)
+    first_tap = start + new_positions(remaining) * taps
     for name, units in states.kept.items():
         for inlet in layout.groups[name].inlets:
-            if inlet.call is not record.call:
+            if inlet.call is not producer.call:
                 continue
-            scale, shift = states.carried(inlet)
-            columns = first[inlet.columns[units]][:, :, None] + np.arange(taps)
+            scale, shift = states.scale_and_shift(inlet)
+            columns = first_tap[inlet.columns[units]][:, :, None] + np.arange(taps)
             feeds.append(
                 Feed(
                     columns=columns.reshape(-1),
@@ -161,3 +179,23 @@ def _feeds_of_producer(path: str, start: int, layout: Layout, states: LayerState
                 )
             )
     return feeds
+
+
+def _known_feed(
+    columns: np.ndarray,
+    *,
+    scale: np.ndarray | float = 1.0,
+    shift: np.ndarray | float = 0.0,
+    origin: str | None = None,
+    normalized: bool = False,
+) -> Feed:
+    """Return a feed that comes from no earlier group."""
+    return Feed(
+        columns=columns,
+        group=None,
+        units=columns[:0],
+        scale=np.broadcast_to(np.asarray(scale, np.float64), len(columns)),
+        shift=np.broadcast_to(np.asarray(shift, np.float64), len(columns)),
+        origin=origin,
+        normalized=normalized,
+    )

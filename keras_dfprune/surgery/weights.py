@@ -1,25 +1,25 @@
-"""The arrays of a model's layers while groups are cut one after the other.
-
-`LayerStates` starts as the model's own arrays; `absorb` folds one group's merge into the consumers.
-"""
+"""Hold the arrays of a model's layers while its groups are cut one after the other."""
 
 import numpy as np
 
-from keras_dfprune.locate.groups import Inlet, Layout, UnitGroup
-from keras_dfprune.rules.base import UnitRule
-from keras_dfprune.rules.effects import Affine, Join, Nonlinear
+from keras_dfprune.locate.groups import Inlet, Layout
+from keras_dfprune.rules.effects import Affine, Effect
 from keras_dfprune.rules.features import Stage
+from keras_dfprune.rules.kernels import ConsumerRule
 from keras_dfprune.rules.layer_state import LayerState
 
 
 class LayerStates:
-    """Layer states by path, read from the model when first asked for.
+    """States of the layers by path, read from the model when they are first asked for.
 
-    A consumer's arrays have the input features that are left: `absorb` leaves out the others. All
-    other axes keep their full widths until `rebuild` cuts them.
+    The arrays of a consumer hold only the input features that remain, because a merge leaves the
+    others out. All other axes keep their full widths until `rebuild` cuts them.
 
     Args:
-        layout: What `locate` found.
+        layout: The model's groups.
+
+    Attributes:
+        kept: The units kept of each group that has been cut: ascending int arrays by group name.
     """
 
     def __init__(self, layout: Layout):
@@ -35,68 +35,65 @@ class LayerStates:
         return self._states[path]
 
     def edit(self, path: str, state: LayerState) -> None:
-        """Replaces a layer's state."""
+        """Replace a layer's state."""
         self._states[path] = state
         self._edited.add(path)
 
     def edited(self, path: str) -> bool:
-        """Whether a layer's arrays differ from the model's."""
+        """Return whether a layer's arrays differ from the model's."""
         return path in self._edited
 
-    def left(self, path: str) -> np.ndarray:
-        """Which input features of a consumer are left: bool array, shape `(features,)`."""
-        return self._layout.layers[path].inputs.kept(self.kept)
+    def remaining_inputs(self, path: str) -> np.ndarray:
+        """Return which input features of a consumer remain: bool array, shape `(features,)`."""
+        inputs = self._layout.layers[path].inputs
+        if inputs is None:
+            raise ValueError(f"Layer '{path}' takes in no units.")
+        return inputs.kept(self.kept)
 
-    def effect(self, stage: Stage) -> Affine | Nonlinear | Join:
-        """What a stage does to its features at the present weights."""
+    def effect(self, stage: Stage) -> Effect:
+        """Return what a stage does to its features with the present weights."""
         path = stage.call.path
         state = self[path] if path in self._layout.layers else stage.rule.read(stage.call.operation)
         return stage.rule.effect(stage.call, state)
 
-    def carried(self, inlet: Inlet) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and shift from the seam to a consumer: two arrays, shape `(units, positions)`."""
+    def scale_and_shift(self, inlet: Inlet) -> tuple[np.ndarray, np.ndarray]:
+        """Return scale and shift from the seam to a consumer: shape `(units, positions)` each."""
         scale, shift = np.ones(inlet.order.shape), np.zeros(inlet.order.shape)
         for stage in inlet.carried:
             effect = self.effect(stage)
-            factor = of_features(effect.scale, stage.features)[inlet.order]
+            if not isinstance(effect, Affine):
+                raise TypeError(f"{stage.call.path} lies behind a seam but isn't affine")
+            factor = values_of_features(effect.scale, stage.features)[inlet.order]
             scale = scale * factor
-            shift = shift * factor + of_features(effect.shift, stage.features)[inlet.order]
+            shift = shift * factor + values_of_features(effect.shift, stage.features)[inlet.order]
         return scale, shift
 
 
-def of_units(stage: Stage, order: np.ndarray) -> np.ndarray:
-    """The layer's own feature that each unit is, all its positions alike; shape `(units,)`."""
-    return stage.features[order][:, 0]
+def values_of_features(values: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Pick a parameter for each feature: float64, shape `(features,)`.
 
-
-def of_features(values: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Picks a parameter for each feature, shape `(features,)`; a single one serves them all."""
+    Args:
+        values: One value for each of the layer's features, or a single value for all.
+        features: Int array, shape `(features,)`: the features to pick.
+    """
     values = np.asarray(values, np.float64)
     return values[features] if values.size > 1 else np.full(len(features), values.reshape(-1)[0])
 
 
-def counted(stays: np.ndarray) -> np.ndarray:
-    """Where each feature that stays is when the others have gone: int array."""
-    return np.cumsum(stays) - 1
+def new_positions(remain: np.ndarray) -> np.ndarray:
+    """Return the position of each remaining feature after the others have gone: int array."""
+    return np.cumsum(remain) - 1
 
 
-def picked(array: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """`array[places]`; no copy, but a view, where those are all rows in order."""
-    if np.array_equal(places.ravel(), np.arange(len(array))):
-        return array.reshape(*places.shape, *array.shape[1:])
-    return array[places]
+def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return `array[rows]`; a view instead of a copy where those are all rows in order."""
+    if np.array_equal(rows.ravel(), np.arange(len(array))):
+        return array.reshape(*rows.shape, *array.shape[1:])
+    return array[rows]
 
 
-def consumers(group: UnitGroup) -> list[Inlet]:
-    """The inlets without the further calls of a shared consumer: each kernel is edited once."""
-    first = {}
-    for inlet in group.inlets:
-        first.setdefault(inlet.call.path, inlet.call)
-    return [inlet for inlet in group.inlets if first[inlet.call.path] is inlet.call]
-
-
-def without_bias(layout: Layout) -> dict[str, UnitRule]:
-    """Rules, by path, of consumers that an offset would give a bias which they don't have."""
+def without_bias(layout: Layout) -> dict[str, ConsumerRule]:
+    """Return the rules, by path, of consumers that would get a bias for an offset."""
     return {
         inlet.call.path: inlet.rule
         for group in layout.groups.values()

@@ -1,36 +1,42 @@
-"""The answers of two models on the same values, at several weights and in training, compared."""
+"""Check that a functional model computes what the model computes that it was made of."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_dfprune.graph.compare_outputs import compare_output, is_float
 from keras_dfprune.graph.keras_private import all_layers
 from keras_dfprune.graph.recreate import VariablePair
 from keras_dfprune.inputs.sample_inputs import draw_samples
 
-# Both run the same operations on the same values; half precision may round in another order.
+# Largest difference allowed, relative to the largest value, by dtype. Both models run the same
+# operations on the same values; half precision may round in another order.
 _TOLERANCE = {"float16": 1e-2, "bfloat16": 5e-2}
 _TOLERANCE_ELSE = 1e-5
+_SMALLEST_SCALE = 1e-30
 _CHANGED = ", once the weights change: what it makes of weights and constants alone is fixed there"
 
+State = list[tuple[keras.Variable, np.ndarray]]
 
-def difference(
-    model: keras.Model, new: keras.Model, symbols: Any, variables: list[VariablePair]
+
+def find_output_mismatch(
+    model: keras.Model, new: keras.Model, symbols: Any, pairs: Sequence[VariablePair]
 ) -> str | None:
-    """How the answers of a functional model differ from the original's.
+    """Find a difference between what a functional model computes and what the original computes.
 
-    Compared at inference and in training, at the weights as they are and at others: a weight that
-    was read outside of a layer is a mere constant in the functional model.
+    The models are compared at inference and in training, at the weights as they are and at other
+    weights: a weight that is read outside of a layer is a constant in the functional model.
 
     Args:
         model: The original. It is not changed.
         new: The functional model made of it.
         symbols: The inputs, in the structure that both take.
-        variables: Each variable of the original's layers with that of the functional model.
+        pairs: Each variable of the original's layers with that of the functional model.
 
     Returns:
-        What is wrong, or None.
+        The difference as a clause for a message; None without any.
     """
     try:
         samples = draw_samples(new)
@@ -39,54 +45,62 @@ def difference(
     tensors = [keras.ops.convert_to_tensor(value) for value in samples.values()]
     x = keras.tree.pack_sequence_as(symbols, tensors)
     random = np.random.default_rng(0)
-    olds = {id(part): part for layer in all_layers(model) for part in layer.variables}
-    own = {key: variable.numpy() for key, variable in olds.items()}
-    other = {key: _changed(value, random) for key, value in own.items()}
-    for values, words in ((own, ""), (other, _CHANGED)):
+    variables = {id(part): part for layer in all_layers(model) for part in layer.variables}
+    present = {key: variable.numpy() for key, variable in variables.items()}
+    changed = {key: _change(value, random) for key, value in present.items()}
+    for values, condition in ((present, ""), (changed, _CHANGED)):
+        state: State = [(variable, values[key]) for key, variable in variables.items()]
+        new_state: State = [(pair.new, values[id(pair.old)]) for pair in pairs]
         for training in (False, True):
-            mine = [(pair.new, values[id(pair.old)]) for pair in variables]
-            theirs = [(variable, values[key]) for key, variable in olds.items()]
-            received = _answers(new, x, training, mine, [pair.new for pair in variables])
-            expected = _answers(model, x, training, theirs, [pair.old for pair in variables])
+            received = _run(new, x, training, new_state, [pair.new for pair in pairs])
+            expected = _run(model, x, training, state, [pair.old for pair in pairs])
             if not _agree(expected, received):
                 mode = "in training" if training else "at inference"
-                return f"run on symbolic inputs it computes something else {mode}{words}"
+                return f"run on symbolic inputs it computes something else {mode}{condition}"
     return None
 
 
-def _changed(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other values, positive ones still positive; counters and random states as they are."""
+def _change(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return other values, positive ones still positive. Counters and random states stay."""
     if value.dtype.kind in "iub":
         return value
     shift = random.uniform(0.0, 0.1, value.shape)
     return (value * random.uniform(0.5, 1.5, value.shape) + shift).astype(value.dtype)
 
 
-def _answers(model, x, training: bool, state, watched) -> list[np.ndarray]:
-    """Outputs, the sum of the losses and the updated variables of a call that changes nothing."""
+def _run(
+    model: keras.Model, x: Any, training: bool, state: State, watched: Iterable[keras.Variable]
+) -> list[np.ndarray]:
+    """Call a model without changing it.
+
+    Args:
+        model: The model.
+        x: Its inputs.
+        training: Whether to run it in training.
+        state: Values for its variables during the call.
+        watched: Variables whose values after the call are returned.
+
+    Returns:
+        The outputs, the sum of the losses, and the values of the watched variables.
+    """
     with keras.StatelessScope(state, collect_losses=True) as scope:
         outputs = model(x, training=training)
         losses = [float(loss) for loss in model.losses]
         updated = [scope.get_current_value(variable) for variable in watched]
-    found = [*keras.tree.flatten(outputs), sum(losses), *updated]
-    return [np.asarray(keras.ops.convert_to_tensor(value)) for value in found]
+    results = [*keras.tree.flatten(outputs), sum(losses), *updated]
+    return [np.asarray(keras.ops.convert_to_tensor(value)) for value in results]
 
 
 def _agree(expected: list[np.ndarray], received: list[np.ndarray]) -> bool:
-    if len(expected) != len(received):
+    return len(expected) == len(received) and all(map(_is_equal, expected, received))
+
+
+def _is_equal(expected: np.ndarray, received: np.ndarray) -> bool:
+    """Return whether two arrays have the same dtype and shape, and are equal but for rounding."""
+    if expected.dtype != received.dtype:
         return False
-    for a, b in zip(expected, received, strict=True):
-        bound = _TOLERANCE.get(a.dtype.name, _TOLERANCE_ELSE)
-        if a.shape != b.shape or a.dtype != b.dtype:
-            return False
-        if a.dtype.kind not in "fV":
-            if not np.array_equal(a, b):
-                return False
-            continue
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-            return False
-        a, b = (np.nan_to_num(one, posinf=0, neginf=0) for one in (a, b))
-        if not np.abs(a - b).max(initial=0) <= bound * max(np.abs(a).max(initial=0), 1e-30):
-            return False
-    return True
+    difference = compare_output(expected, received, strict_nonfinite=False)
+    if not is_float(expected):
+        return difference.absolute == 0
+    tolerance = _TOLERANCE.get(expected.dtype.name, _TOLERANCE_ELSE)
+    return difference.absolute <= tolerance * max(difference.scale, _SMALLEST_SCALE)

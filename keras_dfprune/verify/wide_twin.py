@@ -1,95 +1,109 @@
-"""The original at its original widths, with the units that a plan removes cut off: the wide twin.
+"""Build the wide twin: a copy of the original at its original widths, removed units cut off.
 
-What stands in for them is worked out once more, by substitution instead of as the rebuild does it:
-with `h = R h_kept + o` and `y = scale h + shift`, `kernel' = (R^T (scale kernel)) / scale`.
+The replacement of the removed units is worked out by other code than the rebuild's, by
+substitution: with `h = R h_kept + o` and `y = scale h + shift`, the kernel of a consumer becomes
+`kernel' = (R^T (scale kernel)) / scale`.
 """
+
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
-from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.copy_model import copy_model
 from keras_dfprune.graph.keras_private import detached
 from keras_dfprune.graph.recreate import copy_state, is_reused, recreate
 from keras_dfprune.locate.groups import Inlet, Layout, UnitGroup
-from keras_dfprune.methods.merge import CentroidMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.locate.locate import LocatedModel
+from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.rules.effects import Affine
 from keras_dfprune.rules.features import Stage
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.surgery.weights import consumers
+
+Operations = dict[str, keras.Operation]  # by path
 
 
-def wide_copy(
-    model: keras.Model, graph: Graph, layout: Layout, progress: Progress = SILENT
-) -> tuple[keras.Model, dict[str, keras.Operation]]:
-    """A copy at full width, consumers with a bias to edit, and its operations by path."""
-    inlets = [inlet for group in layout.groups.values() for inlet in group.inlets]
-    consuming = {inlet.call.path: inlet for inlet in inlets}
+def wide_copy(located: LocatedModel, progress: Progress = SILENT) -> tuple[keras.Model, Operations]:
+    """Copy a model at full width, with a bias in every consumer that may need one.
 
-    def remake(operation):
+    Args:
+        located: The original with its groups.
+        progress: Shows how many layers are done.
+
+    Returns:
+        The copy, and its operations by path.
+    """
+    graph, layout = located.graph, located.layout
+    inlet_of = {
+        inlet.call.path: inlet for group in layout.groups.values() for inlet in group.inlets
+    }
+
+    def remake(operation: keras.Operation) -> keras.Operation:
         path = graph.paths[id(operation)]
         if path in layout.tied:
             return detached(operation)
-        inlet = consuming.get(path)
-        if inlet is None:
+        if path not in inlet_of:
             return recreate(operation)
+        inlet = inlet_of[path]
         state = inlet.rule.read(operation)
         if inlet.normalization is None and not inlet.rule.has_bias(operation):
             state = inlet.rule.with_offset(state, np.zeros(1))
         return recreate(operation, state.config)
 
-    twin, pairs = copy_model(model, remake)
+    twin, pairs = copy_model(located.model, remake)
     operations = {}
     for old, new in progress.over("Verifying", pairs):
         path = graph.paths.get(id(old))
-        operations[path] = new
-        if not isinstance(old, keras.Layer) or isinstance(new, keras.Model):
+        if path is not None:
+            operations[path] = new
+        if not isinstance(old, keras.Layer) or isinstance(new, keras.Model) or is_reused(old, new):
             continue
-        if path in consuming and not is_reused(old, new):
-            rule = consuming[path].rule
+        if path in inlet_of:
+            rule = inlet_of[path].rule
+            variables = rule.variables(new)
             for name, value in rule.read(old).variables.items():
-                rule.targets(new)[name].assign(value)
-        elif not is_reused(old, new):
+                variables[name].assign(value)
+        else:
             copy_state(old, new)
     return twin, operations
 
 
-def edit_twin(
-    graph: Graph,
-    layout: Layout,
-    merges: dict[str, UnitMerge],
-    operations: dict[str, keras.Operation],
-) -> None:
-    """Cuts the removed units off in a wide copy and puts their replacements in."""
+def edit_twin(layout: Layout, merges: Mapping[str, UnitMerge], operations: Operations) -> None:
+    """Cut the removed units off in a wide copy and put their replacements in.
+
+    Args:
+        layout: The original's groups.
+        merges: The merge of each pruned group, in the order in which they were carried out.
+        operations: The copy's operations by path.
+    """
     for name, merge in merges.items():
         group = layout.groups[name]
         if isinstance(merge, CentroidMerge):
             _edit_producer(group, merge, operations)
-        for inlet in consumers(group):
-            _edit_consumer(group, inlet, merge, operations)
+        for inlet in group.edited_inlets:
+            _edit_consumer(inlet, merge, operations)
 
 
-def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
-    """Puts the weighted sums into a producer's kept units, unit by unit."""
+def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations: Operations) -> None:
+    """Put the weighted sums into a producer's kept units, unit by unit."""
     inlet, rule = group.seams[0], group.producers[0].rule
-    bent = [place for place, stage in enumerate(inlet.selected) if not _is_affine(stage)]
-    front = inlet.selected[: bent[0]] if bent else inlet.selected
+    front = _affine_front(inlet.selected)
     scale, shift = (part[:, 0] for part in _affine(front, inlet.order, operations))
     layer = operations[group.producers[0].path]
-    targets, state = rule.targets(layer), rule.read(layer)
+    targets, state = rule.variables(layer), rule.read(layer)
     before = {name: np.asarray(value, np.float64) for name, value in state.variables.items()}
     after = {name: value.copy() for name, value in before.items()}
-    for place, unit in enumerate(merge.kept):
-        members = np.flatnonzero(merge.shares[place])
-        share = merge.shares[place, members]
+    for position, unit in enumerate(merge.kept):
+        members = np.flatnonzero(merge.shares[position])
+        share = merge.shares[position, members]
         factor = share * scale[members] / scale[unit]
         for name, value in before.items():
             for axis, role in rule.variable_axes(name, value.ndim):
                 if role == "out":
                     mean = np.tensordot(factor, np.take(value, members, axis), axes=(0, axis))
                     np.moveaxis(after[name], axis, 0)[unit] = mean
-        constant = (share @ shift[members] + merge.level[place] - shift[unit]) / scale[unit]
+        constant = (share @ shift[members] + merge.level[position] - shift[unit]) / scale[unit]
         if "bias" in after:
             after["bias"][unit] += constant
         elif group.normalization is not None:
@@ -100,12 +114,19 @@ def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations) -> None:
         targets[name].assign(value)
 
 
-def _is_affine(stage: Stage) -> bool:
-    effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
-    return isinstance(effect, Affine)
+def _affine_front(stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages in front of the first non-linear one."""
+    front = []
+    for stage in stages:
+        effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
+        if not isinstance(effect, Affine):
+            break
+        front.append(stage)
+    return front
 
 
-def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations) -> None:
+def _edit_consumer(inlet: Inlet, merge: UnitMerge, operations: Operations) -> None:
+    """Zero the rows of removed units in a consumer and replace the rows of kept ones."""
     layer = operations[inlet.call.path]
     state = inlet.rule.read(layer)
     outgoing = inlet.rule.outgoing(state)
@@ -124,31 +145,31 @@ def _edit_consumer(group: UnitGroup, inlet: Inlet, merge: UnitMerge, operations)
         after /= np.where(factor == 0, 1, factor)
         constant -= _sum(extra[merge.kept], after)
         kernel[rows[merge.removed]], kernel[rows[merge.kept]] = 0, after
-    kernel, constant = kernel.reshape(outgoing.shape), constant.reshape(outgoing.shape[1:])
-    constant = constant.sum(axis=0)
-    targets = inlet.rule.targets(layer)
-    for name, value in inlet.rule.with_outgoing(state, kernel).variables.items():
+    offset = constant.reshape(outgoing.shape[1:]).sum(axis=0)
+    targets = inlet.rule.variables(layer)
+    edited = inlet.rule.with_outgoing(state, kernel.reshape(outgoing.shape)).variables
+    for name, value in edited.items():
         targets[name].assign(value)
     if inlet.normalization is not None:
         mean = operations[inlet.normalization.path].moving_mean
-        mean.assign(mean.numpy() - constant)
-    elif np.any(constant):
+        mean.assign(mean.numpy() - offset)
+    elif np.any(offset):
         bias = targets.get("bias")
-        if bias is not None and bias.shape == constant.shape:
-            bias.assign(np.asarray(bias.numpy(), np.float64) + constant)
-        else:  # several biases; that an offset is right there is shown by units that are constant
-            state = inlet.rule.with_offset(inlet.rule.read(layer), constant)
+        if bias is not None and bias.shape == offset.shape:
+            bias.assign(np.asarray(bias.numpy(), np.float64) + offset)
+        else:  # Several biases: tests with constant units show that the rule's offset is right.
+            state = inlet.rule.with_offset(inlet.rule.read(layer), offset)
             for name, value in state.variables.items():
                 targets[name].assign(value)
 
 
 def _sum(weights: np.ndarray, rows: np.ndarray) -> np.ndarray | float:
-    """`weights @ rows`, in float64; most often there is nothing to add."""
+    """Return `weights @ rows` in float64; 0 without a product if all weights are 0."""
     return weights @ rows if np.any(weights) else 0.0
 
 
 def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:
-    """`R^T outgoing`, shape `(kept, outputs)`: `h = R h_kept + o` writes all units in the kept."""
+    """Return `R^T outgoing`, shape `(kept, outputs)`, where `h = R h_kept + o`."""
     if isinstance(merge, CentroidMerge):
         return merge.coefficients @ outgoing
     if isinstance(merge, SurvivorMerge):
@@ -157,14 +178,18 @@ def _substitute(merge: UnitMerge, outgoing: np.ndarray) -> np.ndarray:
             if position >= 0:
                 result[position] += factor * outgoing[unit]
         return result
+    if not isinstance(merge, LinearMerge):
+        raise TypeError(f"No substitution is known for a {type(merge).__name__}")
     substitution = np.zeros((len(merge.kept), len(outgoing)))
     substitution[np.arange(len(merge.kept)), merge.kept] = 1
     substitution[:, merge.removed] = merge.coefficients
     return substitution @ outgoing
 
 
-def _affine(stages, order: np.ndarray, operations) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of some layers, worked out anew: two arrays, shape `(units, positions)`."""
+def _affine(
+    stages: Sequence[Stage], order: np.ndarray, operations: Operations
+) -> tuple[np.ndarray, np.ndarray]:
+    """Work out the scale and shift of some stages: two arrays, shape `(units, positions)`."""
     scale, shift = np.ones(order.shape), np.zeros(order.shape)
     for stage in stages:
         features = stage.features[order]
@@ -177,6 +202,8 @@ def _affine(stages, order: np.ndarray, operations) -> tuple[np.ndarray, np.ndarr
             at_zero = beta - slope * layer.moving_mean.numpy()[features]
         else:
             effect = stage.rule.effect(stage.call, stage.rule.read(stage.call.operation))
+            if not isinstance(effect, Affine):
+                raise TypeError(f"{stage.call.path} isn't affine")
             slope = np.broadcast_to(effect.scale, max(effect.scale.size, features.max() + 1))
             at_zero = np.broadcast_to(effect.shift, len(slope))[features]
             slope = slope[features]

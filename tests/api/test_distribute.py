@@ -1,4 +1,4 @@
-"""Models under MirroredStrategy on two devices: pruned as a whole, trained on afterwards."""
+"""Models under MirroredStrategy on four devices are pruned and trained on afterwards."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def steps(model):
     return int(model.optimizer.iterations.numpy())
 
 
-def test_copies_come_out_of_a_mirrored_model(strategy):
+def test_copies_are_removed_from_a_mirrored_model(strategy):
     model = mirrored(strategy)
     assert len(strategy.experimental_local_results(model.get_layer("first").kernel.value)) == 4
     plant_copy(model.get_layer("second"), 0, 1)
@@ -71,13 +71,13 @@ def test_result_made_inside_the_scope_trains_on_all_devices(strategy):
     assert len(values) == 4
     before = pruned.get_layer("first").kernel.numpy()
     pruned.fit(*data(16), batch_size=8, verbose=0)
-    one, *others = strategy.experimental_local_results(pruned.get_layer("first").kernel.value)
-    for other in others:
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
-    assert np.abs(one.numpy() - before).max() > 0
+    values = strategy.experimental_local_results(pruned.get_layer("first").kernel.value)
+    for value in values[1:]:
+        np.testing.assert_array_equal(value.numpy(), values[0].numpy())
+    assert np.abs(values[0].numpy() - before).max() > 0
 
 
-def test_refinement_inside_the_scope_says_what_to_do(strategy):
+def test_refinement_inside_the_scope_is_an_error(strategy):
     model = mirrored(strategy)
     plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=1), sparsity=0.5)
     with strategy.scope(), pytest.raises(ValueError, match=r"outside `strategy.scope\(\)`"):
@@ -87,12 +87,15 @@ def test_refinement_inside_the_scope_says_what_to_do(strategy):
 
 def test_callback_prunes_when_a_distributed_fit_ends(strategy):
     model = mirrored(strategy)
-    callback = dfprune.PostTrainPrune(sparsity=0.5, strict=True)
+    callback = dfprune.PostTrainPrune(sparsity=0.5, strict=True, validation_data=data())
     model.fit(*data(), batch_size=4, epochs=2, verbose=0, callbacks=[callback])
     pruned = callback.pruned_model
     assert callback.error is None
+    assert callback.scores["pruned"]["loss"] > 0
     assert [layer.units for layer in pruned.layers if isinstance(layer, layers.Dense)] == [4, 3, 2]
     direct = dfprune.apply(model, sparsity=0.5)
     x = inputs_of(model)
     assert relative_difference(outputs(direct, x), outputs(pruned, x)) <= 1e-6
+    before = steps(pruned)
     pruned.fit(*data(), batch_size=4, verbose=0)
+    assert steps(pruned) == before + 2

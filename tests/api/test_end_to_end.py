@@ -1,4 +1,4 @@
-"""Train, prune and export in one `fit`; read back by a process without keras_dfprune."""
+"""`fit` trains, prunes and exports; a process without keras_dfprune reads the files."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import keras_dfprune as dfprune
+from tests.support.models import relative_difference
 
 READER = """
 import sys
@@ -40,20 +41,20 @@ def train(path, x, y, sparsity):
     return callback.pruned_model
 
 
-def test_fit_prunes_and_exports_for_a_process_that_has_never_heard_of_us(tmp_path):
+def test_a_process_without_keras_dfprune_reads_what_fit_exports(tmp_path):
     random = np.random.default_rng(0)
     x = random.normal(size=(200, 12)).astype("float32")
     y = (x[:, :4]).argmax(axis=1)
     np.save(tmp_path / "x.npy", x[:20])
-    wanted = {}
+    expected = {}
     for name, path in (("saved", "saved"), ("tflite", "model.tflite"), ("keras", "model.keras")):
-        wanted[name] = train(str(tmp_path / path), x, y, 0.5)(x[:20]).numpy()
+        expected[name] = train(str(tmp_path / path), x, y, 0.5)(x[:20]).numpy()
     command = [sys.executable, "-c", READER, str(tmp_path)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
-    for name, expected in wanted.items():
-        found = np.load(tmp_path / f"{name}.npy")
-        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max(), name
+    for name, values in expected.items():
+        received = np.load(tmp_path / f"{name}.npy")
+        assert relative_difference(received, values) <= 1e-5, name
 
 
 def test_a_tflite_file_shrinks_with_its_parameters(tmp_path):

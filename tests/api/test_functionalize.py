@@ -1,4 +1,4 @@
-"""Subclassed models and composite layers become functional models that answer alike."""
+"""Functional models of subclassed models and composite layers compute the same."""
 
 import keras
 import numpy as np
@@ -9,8 +9,8 @@ from tests.support.composites import (
     FeedForward,
     Wrapped,
     built,
+    functionalize_silently,
     history,
-    nothing_said,
     randomize,
     transformer,
 )
@@ -25,10 +25,10 @@ def state(model):
     return [np.array(variable) for variable in model.variables]
 
 
-def test_a_transformer_answers_alike_and_its_inner_layers_are_pruned():
+def test_a_transformer_computes_the_same_and_its_inner_layers_are_pruned():
     model = transformer()
     before, nodes = state(model), history(model)
-    made = nothing_said(model, keras.Input((5,), dtype="int32"))
+    made = functionalize_silently(model, keras.Input((5,), dtype="int32"))
     tokens = np.random.default_rng(0).integers(0, 9, (6, 5))
     wanted = model(tokens)["scores"]
     assert relative_difference(made(tokens)["scores"].numpy(), wanted.numpy()) < 1e-6
@@ -47,11 +47,12 @@ def test_a_transformer_answers_alike_and_its_inner_layers_are_pruned():
 
 def test_training_is_the_same_step_by_step():
     model = built(Wrapped(lambda self, x: self.block(x), block=FeedForward(3)), (6,))
-    made = nothing_said(model, keras.Input((6,)))
+    made = functionalize_silently(model, keras.Input((6,)))
     x, y = np.random.default_rng(0).normal(size=(2, 12, 6)).astype("float32")
-    for one in (model, made):
-        one.compile(keras.optimizers.SGD(0.1), "mse")
-    losses = [[float(one.train_on_batch(x, y[:, :3])) for _ in range(3)] for one in (model, made)]
+    losses = []
+    for trained in (model, made):
+        trained.compile(keras.optimizers.SGD(0.1), "mse")
+        losses.append([float(trained.train_on_batch(x, y[:, :3])) for _ in range(3)])
     np.testing.assert_allclose(*losses, rtol=1e-5)
     assert np.ptp(losses[0]) > 0
     for name in ("first", "last", "normalize"):
@@ -61,7 +62,7 @@ def test_training_is_the_same_step_by_step():
 
 
 class Masking(FeedForward):
-    """Hands the mask of its input on, though its own arithmetic loses it."""
+    """Passes on the mask of its input, which its own arithmetic loses."""
 
     def __init__(self, units, **kwargs):
         super().__init__(units, **kwargs)
@@ -72,22 +73,22 @@ class Masking(FeedForward):
 
 
 def opened_on_padded_tokens(model):
-    """A model of four tokens made functional, its block opened, with the same answers."""
+    """Make a model of four tokens functional, and check its outputs and its block."""
     tokens = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
     model(tokens)
     randomize(model)
-    made = nothing_said(model, keras.Input((4,), dtype="int32"))
+    made = functionalize_silently(model, keras.Input((4,), dtype="int32"))
     assert "first" in [layer.name for layer in made.layers]
     np.testing.assert_allclose(made(tokens), model(tokens), rtol=1e-6)
     return made
 
 
-def test_masks_that_a_composite_hands_on_are_kept():
+def test_masks_that_a_composite_passes_on_are_kept():
     parts = {"embed": layers.Embedding(9, 6, mask_zero=True), "block": Masking(6),
              "drop": layers.Dropout(0.1), "pool": layers.GlobalAveragePooling1D()}  # fmt: skip
     model = Wrapped(lambda self, x: self.pool(self.drop(self.block(self.embed(x)))), **parts)
     made = opened_on_padded_tokens(model)
-    assert [len(one.removed) for one in dfprune.plan(made, sparsity=0.5).groups] == [4]
+    assert [len(group.removed) for group in dfprune.plan(made, sparsity=0.5).groups] == [4]
 
 
 def test_masks_are_kept_for_layers_of_several_tensors():
@@ -116,7 +117,7 @@ def test_several_inputs(kind):
     model(x)
     randomize(model)
     symbols = x if kind == "arrays" else keras.tree.map_structure(lambda _: keras.Input((6,)), x)
-    made = nothing_said(model, symbols)
+    made = functionalize_silently(model, symbols)
     received, wanted = made(x), model(x)
     np.testing.assert_allclose(received[0], wanted[0], rtol=1e-6)
     np.testing.assert_allclose(received[1]["gate"], wanted[1]["gate"], rtol=1e-6)
@@ -130,19 +131,19 @@ def test_composite_layers_in_functional_and_sequential_models_are_opened():
     randomize(model)
     refused = {one.layer: one.reason for one in dfprune.plan(model, sparsity=0.5).refusals}
     assert not any(name.endswith("first") for name in refused)
-    made = nothing_said(model, keras.Input((6,), name="x"))
+    made = functionalize_silently(model, keras.Input((6,), name="x"))
     x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
     np.testing.assert_allclose(made(x), model(x), rtol=1e-5)
-    assert made.get_layer("plain").layers[0].units == 4  # what holds no composite stays nested
+    assert made.get_layer("plain").layers[0].units == 4  # without composites it stays nested
     assert len(dfprune.plan(made, sparsity=0.5).groups) == 6
 
 
 def test_shared_composites_share_their_layers():
     block = FeedForward(6)
     model = built(Wrapped(lambda self, x: self.block(self.block(x)), block=block), (6,))
-    made = nothing_said(model, keras.Input((6,)))
+    made = functionalize_silently(model, keras.Input((6,)))
     assert made.count_params() == model.count_params()
-    assert len([one for one in made.layers if type(one) is Dense]) == 2
+    assert len([layer for layer in made.layers if isinstance(layer, Dense)]) == 2
 
 
 def test_flags_dtypes_and_compile_state_are_kept():
@@ -151,7 +152,7 @@ def test_flags_dtypes_and_compile_state_are_kept():
     model.first.trainable = False
     model.compile("adam", "mse")
     model.train_on_batch(np.ones((2, 6)), np.ones((2, 3)))
-    made = nothing_said(model, keras.Input((6,)))
+    made = functionalize_silently(model, keras.Input((6,)))
     kept = made.get_layer(model.first.name)
     assert kept.compute_dtype == "bfloat16" and not kept.trainable
     assert len(made.trainable_variables) == len(model.trainable_variables)
@@ -159,17 +160,17 @@ def test_flags_dtypes_and_compile_state_are_kept():
     made.train_on_batch(np.ones((2, 6)), np.ones((2, 3)))
 
 
-def test_adapted_state_comes_along():
+def test_adapted_state_is_copied():
     normalization = layers.Normalization()
     normalization.adapt(np.random.default_rng(0).normal(3, 2, (50, 6)))
     model = Wrapped(lambda self, x: self.head(self.scale(x)), scale=normalization, head=Dense(2))
     x = np.random.default_rng(1).normal(size=(3, 6)).astype("float32")
     model(x)
-    np.testing.assert_allclose(nothing_said(model, x)(x), model(x), rtol=1e-6)
+    np.testing.assert_allclose(functionalize_silently(model, x)(x), model(x), rtol=1e-6)
 
 
-class TellsMore(layers.Layer):
-    """Its config has an entry that its constructor doesn't take."""
+class MoreConfig(layers.Layer):
+    """Layer whose config has an entry that its constructor doesn't take."""
 
     def __init__(self, factor, **kwargs):
         super().__init__(**kwargs)
@@ -185,17 +186,17 @@ class TellsMore(layers.Layer):
         return {**super().get_config(), "factor": self.factor, "half": self.factor / 2}
 
 
-def test_a_config_may_tell_more_than_the_constructor_takes():
-    parts = {"more": TellsMore(3.0), "head": Dense(2)}
+def test_a_config_may_hold_more_than_the_constructor_takes():
+    parts = {"more": MoreConfig(3.0), "head": Dense(2)}
     model = built(Wrapped(lambda self, x: self.head(self.more(x)), **parts), (6,))
-    made = nothing_said(model, keras.Input((6,)))
+    made = functionalize_silently(model, keras.Input((6,)))
     assert made.layers[1].shift is not model.more.shift
     assert made.layers[1].factor == 3.0
 
 
 def test_the_result_is_saved_without_this_package(tmp_path):
     model = transformer()
-    made = nothing_said(model, keras.Input((5,), dtype="int32"))
+    made = functionalize_silently(model, keras.Input((5,), dtype="int32"))
     made.save(tmp_path / "made.keras")
     loaded = keras.saving.load_model(tmp_path / "made.keras")
     tokens = np.random.default_rng(0).integers(0, 9, (6, 5))

@@ -1,4 +1,4 @@
-"""What can't be made functional or opened stays whole, with the reason."""
+"""Layers that can't be opened stay whole, models raise an error; both give the reason."""
 
 import re
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.api.functionalize import is_composite
+from keras_dfprune.api.open_composites import is_composite
 from tests.support.composites import FeedForward, Wrapped, built, history
 
 layers = keras.layers
@@ -16,19 +16,21 @@ Dense = layers.Dense
 
 
 def test_training_fixed_in_the_code_is_refused():
-    """A functional model hands its own `training` to all its layers, so it would be lost."""
+    """A functional model passes its own `training` to all its layers."""
     model = Wrapped(lambda self, x: self.block(x, training=False), block=FeedForward(3))
     with pytest.raises(ValueError, match="it computes something else in training"):
         dfprune.functionalize(built(model, (6,)), keras.Input((6,)))
 
 
-def test_a_refusal_names_functionalize():
+def test_refusals_name_functionalize():
     inputs = keras.Input((6,))
     hidden = Dense(8, "relu", name="whole")(inputs)
     model = keras.Model(inputs, Dense(2)(FeedForward(6, name="block")(hidden)))
-    (refusal,) = (one for one in dfprune.plan(model, sparsity=0.5).refusals if one.layer == "whole")
-    assert "block (FeedForward), which is a custom layer made of others" in refusal.reason
-    assert "keras_dfprune.api.functionalize(model, inputs) opens it" in refusal.reason
+    refusals = {
+        refusal.layer: refusal.reason for refusal in dfprune.plan(model, sparsity=0.5).refusals
+    }
+    assert "block (FeedForward), which is a custom layer made of other layers" in refusals["whole"]
+    assert "keras_dfprune.functionalize(model, inputs)" in refusals["whole"]
 
 
 class Raw(FeedForward):
@@ -45,7 +47,7 @@ class OnlyInTraining(FeedForward):
 
 
 class Tied(FeedForward):
-    """Decodes with its first kernel, read outside of the layer."""
+    """Block that reads the kernel of its first layer outside of that layer."""
 
     def call(self, x):
         return ops.matmul(self.first(x), ops.transpose(self.first.kernel))
@@ -67,7 +69,7 @@ class Penalty(FeedForward):
 
 
 class CountsRows(FeedForward):
-    """Runs only on a batch of known size, on which its outputs depend."""
+    """Block that needs a batch of known size, on which its outputs depend."""
 
     def call(self, x):
         return self.last(self.first(x)) / ops.cast(ops.shape(x)[0], "float32")
@@ -84,7 +86,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("kind", REASONS)
-def test_what_can_t_be_opened_stays_whole_with_the_reason(kind):
+def test_layers_that_can_t_be_opened_stay_whole_with_the_reason(kind):
     model = Wrapped(
         lambda self, x: self.head(self.good(self.bad(x))), bad=kind(6, name="bad"),
         good=FeedForward(6, name="good"), head=Dense(2),
@@ -92,21 +94,21 @@ def test_what_can_t_be_opened_stays_whole_with_the_reason(kind):
     model = built(model, (6,))
     with pytest.warns(UserWarning, match=rf"left whole .*bad \({kind.__name__}\): .*") as seen:
         made = dfprune.functionalize(model, keras.Input((6,)))
-    (said,) = [str(one.message) for one in seen if "left whole" in str(one.message)]
-    assert re.search(REASONS[kind], said), said
-    assert type(made.get_layer("bad")) is kind and "good" not in [one.name for one in made.layers]
+    (text,) = [str(warning.message) for warning in seen if "left whole" in str(warning.message)]
+    assert re.search(REASONS[kind], text), text
+    names = [layer.name for layer in made.layers]
+    assert "bad" in names and "good" not in names
     x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
     np.testing.assert_allclose(made(x), model(x), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", REASONS)
-def test_a_model_that_does_that_itself_is_an_error(kind):
+def test_models_that_do_the_same_are_an_error(kind):
     body = built(Wrapped(lambda self, x: self.part(x), part=kind(6)), (6,))
 
     class Model(keras.Model):
         def __init__(self):
             super().__init__()
-            vars(body.part).get("scale")
             for name in ("first", "last", "normalize", "drop"):
                 setattr(self, name, getattr(body.part, name))
             if kind is OwnWeights:

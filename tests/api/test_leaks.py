@@ -1,4 +1,4 @@
-"""Pruning again and again leaves the user's model as it was, and nothing behind."""
+"""Pruning a model many times doesn't change it and keeps no memory."""
 
 import gc
 import weakref
@@ -10,7 +10,7 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune.methods.saliency import saliency
 from keras_dfprune.methods.saliency.neighbours import Neighbours
-from tests.support.models import dense_chain
+from tests.support.models import call_history, dense_chain, operations_of
 
 layers = keras.layers
 TIMES = 20
@@ -37,7 +37,7 @@ def sequential():
 
 
 def reused():
-    """Layers that can't be re-made, so that both models share what is in them."""
+    """Build a model with layers that can't be re-created, so that both models share them."""
     lookup = layers.StringLookup(vocabulary=["a", "b"])
     inputs = keras.Input((2,), dtype="string")
     hidden = layers.Flatten()(layers.Embedding(4, 3)(lookup(inputs)))
@@ -52,40 +52,27 @@ def compiled():
     return model
 
 
-def operations_of(model):
-    """Every operation of a model and of the models in it, and the models themselves."""
-    found = [model]
-    inner = model.layers if isinstance(model, keras.Sequential) else model.operations
-    for operation in inner:
-        found += operations_of(operation) if isinstance(operation, keras.Model) else [operation]
-    return found
-
-
-def history(model):
-    """How often each operation has been called, and what was done with its outputs."""
-    return [
-        (operation.name, len(operation._inbound_nodes), len(operation._outbound_nodes))
-        for operation in operations_of(model)
-    ]
+def count_alive(references):
+    return sum(reference() is not None for reference in references)
 
 
 @pytest.mark.parametrize("build", [functional, sequential, reused, compiled])
 @pytest.mark.parametrize("method", ["saliency", "moments"])
-def test_model_keeps_its_history_and_results_die(build, method):
+def test_the_call_history_stays_and_results_are_freed(build, method):
     keras.utils.set_random_seed(0)
     model = build()
-    before = history(model)
+    before = call_history(operations_of(model))
     results = []
     for _ in range(TIMES):
         pruned = dfprune.apply(model, method=method, sparsity=0.5)
         results += [weakref.ref(pruned), weakref.ref(pruned.layers[-1])]
     del pruned
     gc.collect()
-    assert history(model) == before
-    assert sum(result() is not None for result in results) == 0
+    assert call_history(operations_of(model)) == before
+    assert len(results) == 2 * TIMES and count_alive(results) == 0
 
 
-def test_original_dies_while_the_result_lives():
+def test_the_original_is_freed_while_the_result_is_in_use():
     model = functional()
     pruned = dfprune.apply(model, sparsity=0.5)
     reference = weakref.ref(model)
@@ -95,19 +82,19 @@ def test_original_dies_while_the_result_lives():
     assert pruned(np.ones((2, 6))).shape == (2, 2)
 
 
-def test_weight_sets_and_lists_die_before_the_next_layer(monkeypatch):
-    """Sharing a budget out needs the curves of all layers at once."""
+def test_neighbours_are_freed_before_the_next_layer(monkeypatch):
+    """A budget needs the curves of all layers at once, but not their lists of neighbours."""
     made = []
 
     class Watched(Neighbours):
         def __init__(self, *rest):
-            assert sum(reference() is not None for reference in made) == 0
+            assert count_alive(made) == 0
             super().__init__(*rest)
             made.append(weakref.ref(self))
 
     monkeypatch.setattr(saliency, "Neighbours", Watched)
     model = dense_chain((9, 8, 7, 3))
-    gc.disable()  # they must go by themselves
+    gc.disable()  # they must be freed without it
     try:
         dfprune.plan(model, max_params=model.count_params() // 2)
         assert len(made) == 6
@@ -116,14 +103,14 @@ def test_weight_sets_and_lists_die_before_the_next_layer(monkeypatch):
 
 
 @pytest.mark.parametrize("layers", [None, ["fc2"]])
-def test_a_curve_dies_before_the_next_layer(layers):
+def test_a_curve_is_freed_before_the_next_layer(layers):
     made = []
 
     class Whole(dfprune.Method):
-        predicts_error = True  # so that it sees groups that stay whole, too
+        predicts_error = True  # so that it scores groups that stay whole too
 
         def curve(self, group, context):
-            assert sum(reference() is not None for reference in made) == 0
+            assert count_alive(made) == 0
             curve = dfprune.Saliency().curve(group, context)
             made.append(weakref.ref(curve))
             return curve

@@ -1,4 +1,4 @@
-"""The benchmarks: networks trained once and read from disk; cells that are resumed; tables."""
+"""The benchmarks train networks once, resume their measurements and write their tables."""
 
 import numpy as np
 import pytest
@@ -28,8 +28,8 @@ def test_trained_once(tmp_path):
     pytest.importorskip("sklearn")
     model = nets.trained("digits", "digits", 0, tmp_path, quick=True)
     again = nets.trained("digits", "digits", 0, tmp_path, quick=True)
-    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for first, second in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
     assert [file.name for file in tmp_path.iterdir()] == ["digits-digits-0-quick.keras"]
     _, test = nets.load_data("digits")
     assert nets.accuracy(again, test) > 50.0
@@ -45,6 +45,10 @@ def test_unknown_networks(tmp_path):
         nets.trained("digits", "mnist", 0, tmp_path)
 
 
+def without_seconds(lines):
+    return [line.rsplit(",", 1)[0] for line in lines]
+
+
 def test_accuracy_resumes_and_reports(tmp_path, capsys):
     for module in ("sklearn", "matplotlib"):
         pytest.importorskip(module)
@@ -58,14 +62,15 @@ def test_accuracy_resumes_and_reports(tmp_path, capsys):
     accuracy.main(list(map(str, part)))
     assert capsys.readouterr().out.count("digits digits 0") == 10
     rows = accuracy.read(results)
-    strip = [row.rsplit(",", 1)[0] for row in results.read_text().splitlines()]
-    assert strip == [row.rsplit(",", 1)[0] for row in whole]  # but for the seconds
+    assert without_seconds(results.read_text().splitlines()) == without_seconds(whole)
     (tmp_path / "methods.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write(rows, tmp_path)
     text = (tmp_path / "methods.md").read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     best = max(
-        row["accuracy"] for row in rows if row["fraction"] == 0.5 and row["method"][:2] == "sm"
+        row["accuracy"]
+        for row in rows
+        if row["fraction"] == 0.5 and row["method"].startswith("smallest")
     )
     line = next(line for line in text.splitlines() if line.startswith("| smallest"))
     assert line.split(" | ")[2] == f"{best:.1f}"
@@ -73,7 +78,7 @@ def test_accuracy_resumes_and_reports(tmp_path, capsys):
 
 
 def test_ward_gives_a_cluster_its_members_mean():
-    """Two bundles of equal directions: one unit each, the same function."""
+    """Two clusters of units of equal direction become two units that compute the same."""
     keras = nets.keras
     generator = np.random.default_rng(0)
     model = keras.Sequential(
@@ -95,12 +100,15 @@ def test_ward_gives_a_cluster_its_members_mean():
 def test_residual_quick(tmp_path, capsys, monkeypatch):
     pytest.importorskip("tensorflow_datasets")
     monkeypatch.setattr(residual, "FRACTIONS", (0.3,))
-    some = {name: residual.METHODS[name] for name in ("smallest norm", "moments")}
-    monkeypatch.setattr(residual, "METHODS", some)
+    methods = {name: residual.METHODS[name] for name in ("smallest norm", "moments")}
+    monkeypatch.setattr(residual, "METHODS", methods)
     try:
-        found = residual.main(["--quick", "--seeds", "1", "--cache", str(tmp_path)])
+        results = residual.main(["--quick", "--seeds", "1", "--cache", str(tmp_path)])
     except FileNotFoundError as missing:
         pytest.skip(str(missing))
-    sizes = {what: found[what, "moments", 0.3][0][1] for what in ("inside the blocks", "all")}
-    assert sizes["all"] < sizes["inside the blocks"] < 176_090
+    inside, everywhere = (
+        results[residual.Cell(filters, "moments", 0.3)][0].parameters
+        for filters in (residual.INSIDE, residual.ALL)
+    )
+    assert everywhere < inside < 176_090
     assert capsys.readouterr().out.count("| smallest norm |") == 2

@@ -1,4 +1,4 @@
-"""The table of layers is made from the rules and current."""
+"""The table of layers in the docs agrees with the rules."""
 
 import keras
 import pytest
@@ -18,7 +18,7 @@ def test_the_committed_table_is_current():
     ("Dropout", "carrier"), ("Add", "carrier"), ("Softmax", "barrier"),
 ])  # fmt: skip
 def test_roles(name, role):
-    assert coverage.describe(getattr(keras.layers, name))[0] == role
+    assert coverage.role_and_reason(getattr(keras.layers, name))[0] == role
 
 
 def test_every_layer_of_keras_is_listed_once():

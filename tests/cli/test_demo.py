@@ -45,9 +45,13 @@ def test_the_table_is_aligned():
     assert lines[2].split() == ["trained", "0.5000", "256-256", "85,002", "358,433", "341,880"]
 
 
-def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert main(["demo", "--output", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert 'pip install "keras_dfprune[demo]"' in error
+@pytest.mark.parametrize(
+    ("module", "extra"), [("sklearn.datasets", "demo"), ("matplotlib", "plots")]
+)
+def test_one_line_says_what_to_install(monkeypatch, tmp_path, capsys, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["demo", "--output", str(tmp_path / "results")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert f'pip install "keras_dfprune[{extra}]"' in captured.err
+    assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,5 @@
+"""Every example runs in its small form and prints what it should."""
+
 import importlib.util
 import pathlib
 
@@ -6,7 +8,7 @@ import pytest
 
 import keras_dfprune as dfprune
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
 def run(name, *arguments):

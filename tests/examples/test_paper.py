@@ -1,4 +1,4 @@
-"""The paper's figures and tables: each script runs small, and what it shows is what it says."""
+"""The scripts of the paper's figures and tables run in their small form, with right results."""
 
 import csv
 import dataclasses
@@ -49,13 +49,13 @@ def test_list_names_every_script(capsys):
     assert [line.split()[0] for line in lines] == list(SCRIPTS)
 
 
-def test_an_unknown_name_is_refused(capsys):
+def test_an_unknown_name_is_an_error(capsys):
     with pytest.raises(SystemExit):
         main(["run", "figure9"])
     assert "figure9" in capsys.readouterr().err
 
 
-def test_run_makes_the_folder_and_says_what_it_writes(tmp_path, capsys):
+def test_run_makes_the_folder_and_prints_what_it_writes(tmp_path, capsys):
     main(["run", "figure1", "--quick", "--output", str(tmp_path / "new")])
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"figure1.png", "figure1.csv"}
     assert "figure1.png" in capsys.readouterr().out
@@ -68,22 +68,22 @@ def test_equal_weight_sets_merge_without_a_change(settings):
 
 
 def test_links(settings):
-    found = links.run(settings)
-    assert found["limits"][-1][1] == pytest.approx(1.0, rel=1e-3)
-    assert abs(found["limits"][0][1] - 1.0) > 0.1
+    results = links.run(settings)
+    assert results["limits"][-1][1] == pytest.approx(1.0, rel=1e-3)
+    assert abs(results["limits"][0][1] - 1.0) > 0.1
     for name, factor in (("linear", 0.5), ("relu", 0.25)):
-        small, obd = found["damage"][name]
+        small, obd = results["damage"][name]
         np.testing.assert_allclose(obd / small, factor, rtol=0.15)  # 2,000 draws
-    names = [name for name, *_ in found["lemma"]]
+    names = [name for name, *_ in results["lemma"]]
     assert {"relu", "tanh", "gelu"} <= set(names) and "exponential" not in names
-    assert all(0.9 < ratio <= 1 + 1e-6 for *_, ratio in found["lemma"])
+    assert all(0.9 < ratio <= 1 + 1e-6 for *_, ratio in results["lemma"])
 
 
-def test_the_hessian_is_that_of_gauss_newton(net):
+def test_the_hessian_is_the_gauss_newton_hessian(net):
     x = np.random.default_rng(1).standard_normal((5, 3))
     everything = np.arange(len(net.weights))
-    found = sum(factor.T @ factor for factor in net.factors(x, everything))
-    expected = np.zeros_like(found)
+    hessian = sum(factor.T @ factor for factor in net.factors(x, everything))
+    expected = np.zeros_like(hessian)
     step = 1e-6
     for row in x[:, None, :]:
         shifted = [SmallNet(net.sizes, net.weights + step * e) for e in np.eye(len(everything))]
@@ -91,7 +91,7 @@ def test_the_hessian_is_that_of_gauss_newton(net):
         p = np.exp(net.logits(row)[0])
         p /= p.sum()
         expected += jacobian.T @ (np.diag(p) - np.outer(p, p)) @ jacobian / len(x)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(hessian, expected, atol=1e-5)
 
 
 def test_obs_reaches_the_minimum_over_the_remaining_weights(net):
@@ -126,20 +126,20 @@ def spambase(tmp_path):
     return tmp_path / "spambase.data"
 
 
-def test_figure3_compares_four_ways_on_three_data_sets(settings, spambase):
-    found = figure3.run(dataclasses.replace(settings, seeds=(0,), spambase=spambase))
-    assert list(found) == ["breast cancer", "digits", "spambase"]
-    for result in found.values():
-        counts, errors = zip(*result["curves"].values(), strict=True)
+def test_figure3_compares_four_methods_on_three_data_sets(settings, spambase):
+    results = figure3.run(dataclasses.replace(settings, seeds=(0,), spambase=spambase))
+    assert list(results) == ["breast cancer", "digits", "spambase"]
+    for result in results.values():
+        counts, errors = zip(*result.curves.values(), strict=True)
         assert [count[0] for count in counts] == [0] * 4
         starts = [error[0, 0] for error in errors]
         assert starts == pytest.approx([starts[0]] * 4)
-    sixth = (57 + 1 + 2) * np.arange(6)
-    np.testing.assert_array_equal(found["spambase"]["curves"]["ours, raw"][0], sixth)
+    weights_removed = (57 + 1 + 2) * np.arange(6)  # unit by unit
+    np.testing.assert_array_equal(results["spambase"].curves["ours, raw"][0], weights_removed)
     assert (settings.output / "figure3.png").exists()
 
 
-def test_a_file_that_is_no_spambase_is_refused(tmp_path):
+def test_a_file_that_is_not_spambase_is_an_error(tmp_path):
     np.savetxt(tmp_path / "a.data", np.ones((3, 5)), delimiter=",")
     with pytest.raises(ValueError, match="5 columns"):
         figure3.read_spambase(tmp_path / "a.data")
@@ -158,7 +158,7 @@ def test_table1(settings):
     rows = table1.run(settings)
     whole = rows[0]
     assert whole.removed == (0, 0) and whole.compression == (0.0, 0.0)
-    assert len({whole.accuracy[way] for way in table1.WAYS}) == 1
+    assert len({whole.accuracy[name] for name in table1.METHODS}) == 1
     half = next(row for row in rows if row.removed == (128, 128))
     assert half.compression[0] == pytest.approx(100 * (1 - (65 * 128 + 129 * 256 + 2570) / 85_002))
     assert [row for row in rows if row.label.startswith("automatic")]
@@ -181,9 +181,11 @@ def test_table2_small(settings, monkeypatch):
 
 
 def test_alexnet_at_full_size_has_61_million_parameters():
-    assert alexnet.CONVOLUTIONS + 58_631_144 == 60_965_224
-    dense = (9216 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
-    assert dense == 58_631_144
+    model = alexnet.alexnet()
+    assert model.count_params() == 60_965_224
+    convolutions = [layer for layer in model.layers if layer.name.startswith("conv")]
+    assert sum(layer.count_params() for layer in convolutions) == alexnet.CONVOLUTIONS
+    assert alexnet.head().count_params() == 60_965_224 - alexnet.CONVOLUTIONS
 
 
 def test_table2_with_weights_and_imagenet(settings, tmp_path):

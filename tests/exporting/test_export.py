@@ -1,4 +1,4 @@
-"""Each format: the file computes what the model computes, for many kinds of models."""
+"""In each format the file computes what the model computes, for models of many kinds."""
 
 import os
 import subprocess
@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_dfprune.exporting import litert
 from keras_dfprune.exporting.cast import cast_to_float32
 from keras_dfprune.exporting.export import export
+from keras_dfprune.exporting.litert import open_interpreter
 from keras_dfprune.exporting.result import ExportError, ExportResult, compare
-from keras_dfprune.inputs.sample_inputs import draw_samples, hand_over, run_model
+from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
+from keras_dfprune.inputs.sample_inputs import draw_samples
 from tests.support.exported import chain, convolutional, several
 
 layers = keras.layers
@@ -45,7 +46,7 @@ def test_sixteen_bit_model(policy, tmp_path):
     model = chain(dtype=policy)
     result = export(model, tmp_path / "m.tflite")
     assert 1e-5 < result.max_relative_error < 0.03
-    details = litert._interpreter(tmp_path / "m.tflite").get_tensor_details()
+    details = open_interpreter(tmp_path / "m.tflite").get_tensor_details()
     assert {np.dtype(d["dtype"]).name for d in details} == {"float32"}
     assert export(model, tmp_path / "m.keras").max_abs_error == 0
 
@@ -58,7 +59,7 @@ def test_cast_reaches_inner_models_and_wrapped_layers():
     model.get_layer("inner").layers[0].trainable = False
     cast = cast_to_float32(model)
     samples = draw_samples(model)
-    got = run_model(cast, hand_over(samples, cast))["output_0"]
+    got = run_model(cast, adapt_samples(samples, cast))["output_0"]
     assert got.dtype == np.float32
     assert {str(w.dtype) for w in cast.weights} == {"float32"}
     assert {str(w.dtype) for w in model.weights} == {"float16", "float32"}
@@ -182,7 +183,7 @@ assert not [name for name in sys.modules if name.startswith("keras_dfprune")]
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_interpreter_of_tensorflow_serves_too(tmp_path, monkeypatch, capfd):
+def test_without_ai_edge_litert_the_interpreter_of_tensorflow_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
     monkeypatch.delitem(sys.modules, "ai_edge_litert.interpreter", raising=False)
     assert export(chain(), tmp_path / "m.tflite").max_relative_error < 1e-5

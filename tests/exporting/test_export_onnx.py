@@ -1,4 +1,4 @@
-"""ONNX files, and what to do where there can be none."""
+"""ONNX files, and the errors where there can be none."""
 
 import keras
 import pytest

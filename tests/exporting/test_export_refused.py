@@ -1,4 +1,4 @@
-"""What can't be exported: each error says why, and what to do."""
+"""Errors of an export say why, and what to do."""
 
 import os
 
@@ -22,7 +22,7 @@ def test_bad_arguments(tmp_path):
         (("m.keras", "dynamic"), "Only .tflite"),
         (("m", "float16"), "format saved_model"),
         (("m.tflite", "int4"), "quantize='int4'"),
-        (("m.tflite", "dynamic", np.zeros((1, 16))), "for quantize='int8' alone"),
+        (("m.tflite", "dynamic", np.zeros((1, 16))), "for quantize='int8' only"),
         (("m.h5",), r"end in .keras, .tflite or .onnx.*m\.h5"),
         (("missing/m.keras",), "missing' doesn't exist"),
     ]:

@@ -1,6 +1,5 @@
-"""What tells two models apart: weights, settings and wiring, but no names that Keras makes up."""
+"""Digests tell models apart by weights, settings and wiring, not by names that Keras makes up."""
 
-import concurrent.futures.thread
 import json
 
 import keras
@@ -8,8 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.graph import fingerprint
-from keras_dfprune.graph.fingerprint import difference, layer_digests, weights_digest
+from keras_dfprune.graph.fingerprint import find_digest_mismatch, layer_digests, weights_digest
 from keras_dfprune.graph.read_graph import read_graph
 from tests.support.models import dense_chain, inputs_of, outputs
 
@@ -39,7 +37,7 @@ def branched(activation="relu", slope=0.1, swapped=False, factor=2.0, leaky_behi
     ],
 )
 def test_equal_weights_in_another_model(changes, layer):
-    """The merges would be wrong there, and nothing else would tell."""
+    """The plan's merges would be wrong there, and the weights alone don't show it."""
     plan = dfprune.plan(branched(), sparsity=0.5)
     message = f"made for another model.*layer {layer}, or one before it, is set or connected diff"
     with pytest.raises(ValueError, match=message):
@@ -59,8 +57,25 @@ def test_the_same_model_from_code_and_from_a_file(tmp_path):
         np.testing.assert_array_equal(outputs(plan.apply(same), x), outputs(plan.apply(model), x))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([4, 2], "it has no layer fc3"),
+        ([4, 3, 3, 2], "it has further layers fc4"),
+        ([4, 5, 2], r"the weights of layer fc2 have shapes \[\[4, 5\], \[5\]\] instead of"),
+        ([4, 3, 2], "the weights of layer fc1, fc2, fc3 differ"),
+    ],
+)
+def test_mismatches(sizes, message):
+    expected = layer_digests(read_graph(dense_chain([4, 3, 2], seed=0)))
+    assert find_digest_mismatch(expected, expected) is None
+    received = layer_digests(read_graph(dense_chain(sizes, seed=1)))
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(find_digest_mismatch(expected, received))
+
+
 def test_settings_that_json_can_t_hold():
-    class Silent(layers.Layer):
+    class NoConfig(layers.Layer):
         def __init__(self, function):
             super().__init__()
             self.function = function
@@ -68,13 +83,13 @@ def test_settings_that_json_can_t_hold():
         def call(self, x):
             return self.function(x)
 
-    odd = [Silent(keras.ops.sin), layers.Lambda(lambda x: x)]
+    odd = [NoConfig(keras.ops.sin), layers.Lambda(lambda x: x)]
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(5, keras.ops.abs), *odd, layers.Dense(2)]
     )
     digests = layer_digests(read_graph(model))
     assert json.loads(json.dumps(digests)) == digests
-    assert difference(digests, layer_digests(read_graph(model))) is None
+    assert find_digest_mismatch(digests, layer_digests(read_graph(model))) is None
 
 
 def test_one_digest_of_all_weights():
@@ -83,17 +98,3 @@ def test_one_digest_of_all_weights():
     assert weights_digest(model) == before
     model.get_layer("fc2").bias.assign_add([0.0, 1e-6])
     assert weights_digest(model) != before
-
-
-def test_a_training_that_outlives_the_main_thread_can_still_be_planned_for(monkeypatch):
-    monkeypatch.setattr(concurrent.futures.thread, "_shutdown", True)  # set when that ends
-    assert layer_digests(read_graph(branched()))
-
-
-def test_what_goes_wrong_beside_the_search_is_raised(monkeypatch):
-    def broken(variable):
-        raise OSError(f"{variable.name} is gone")
-
-    monkeypatch.setattr(fingerprint, "_digest", broken)
-    with pytest.raises(OSError, match="kernel is gone"):
-        dfprune.plan(branched(), sparsity=0.5)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.inputs.sample_inputs import draw_samples, hand_over, run_model
+from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
+from keras_dfprune.inputs.sample_inputs import draw_samples
 from tests.support.models import relative_difference
 from tests.support.random_graphs import plant_copies, randomize
 
@@ -64,7 +65,7 @@ def llama():
     return model, tokens("token_ids", "padding_mask")
 
 
-# The function; producers of each of the two groups; what is left of KerasHub in the result.
+# Builder of the model; producers of each of the two groups; KerasHub's layers in the result.
 ROWS = {
     "encoder": (encoder, 1, set()),
     "decoder": (decoder, 1, set()),
@@ -85,30 +86,30 @@ def forget_models():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*left whole by functionalize")
 @pytest.mark.parametrize("name", ROWS)
-def test_planted_copies_come_out_exactly_and_every_format_works(name, tmp_path):
+def test_planted_copies_are_removed_exactly_and_every_format_works(name, tmp_path):
     build, producers, rest = ROWS[name]
     keras.utils.set_random_seed(0)
     model, inputs = build()
-    made = dfprune.functionalize(model, inputs)
-    randomize(made, np.random.default_rng(0))
-    groups = plant_copies(made)
-    samples = draw_samples(made)
-    before = run_model(made, samples)
-    plan = dfprune.plan(made, tolerance=0)
+    model = dfprune.functionalize(model, inputs)
+    randomize(model, np.random.default_rng(0))
+    groups = plant_copies(model)
+    samples = draw_samples(model)
+    before = run_model(model, samples)
+    plan = dfprune.plan(model, tolerance=0)
     assert [group.layer for group in plan.groups] == groups
     assert {len(group.layers) for group in plan.groups} == {producers}
-    assert all("feedforward" in one or "mlp" in one for one in groups)
-    assert [len(group.removed) for group in plan.groups] == [1] * len(groups)
-    pruned = plan.apply(made)
+    assert all("feedforward" in name or "mlp" in name for name in groups)
+    assert [len(group.removed) for group in plan.groups] == [1, 1]
+    pruned = plan.apply(model)
     assert pruned.count_params() == plan.parameters[1]
-    after = run_model(pruned, hand_over(samples, pruned))
-    for key, wanted in before.items():
-        assert relative_difference(after[key], wanted) <= 1e-5
+    after = run_model(pruned, adapt_samples(samples, pruned))
+    for key, expected in before.items():
+        assert relative_difference(after[key], expected) <= 1e-5
     types = [type(layer) for layer in pruned.layers]
-    assert {one.__name__ for one in types if one.__module__.startswith("keras_hub")} == rest
+    assert {kind.__name__ for kind in types if kind.__module__.startswith("keras_hub")} == rest
     for file in ("pruned.keras", "saved_model", "pruned.tflite"):
         if name in ("vit", "llama") and file == "pruned.keras":
-            continue  # they hold a layer of KerasHub whose config can't be read back
+            continue  # they hold a KerasHub layer whose config Keras can't load
         assert dfprune.export(pruned, tmp_path / file).max_relative_error < 1e-4
     if not rest:
         config = zipfile.ZipFile(tmp_path / "pruned.keras").read("config.json")

@@ -1,4 +1,4 @@
-"""Kinds of models of which exactly the planted copies are removed, and whose outputs stay."""
+"""Exactly the planted copies are removed from many kinds of models, and the outputs stay."""
 
 import keras
 import pytest
@@ -12,17 +12,17 @@ ROWS = kinds_of_structure.ROWS | kinds_of_layers.ROWS
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_exactly_the_planted_units_go(name):
+def test_exactly_the_planted_units_are_removed(name):
     kinds.check_exact(ROWS[name])
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_half_of_the_units_go(name, tmp_path):
+def test_half_of_the_units_are_removed(name, tmp_path):
     kinds.check_half(ROWS[name], tmp_path, load={})
 
 
 def consumer_without_bias_is_an_output_too():
-    """The normalization behind can't take a constant, since the output in front would miss it."""
+    """The BatchNormalization can't take an offset, because the output in front would miss it."""
     inputs = keras.Input((6,))
     hidden = Dense(8, "sigmoid", name="copy1")(inputs)
     between = Dense(5, use_bias=False, name="consumer")(hidden)
@@ -31,7 +31,7 @@ def consumer_without_bias_is_an_output_too():
 
 
 def constant_unit(build):
-    """The row's model, unit 5 of its first layer made a constant."""
+    """Make unit 5 of the first layer constant; return the row's model and its plan."""
     model = kinds.prepare(build)
     layer = next(layer for layer in model.layers if isinstance(layer, Dense))
     kernel, bias = layer.get_weights()
@@ -40,7 +40,7 @@ def constant_unit(build):
     return model, dfprune.plan(model, method="moments", tolerance=0)
 
 
-def test_constant_part_becomes_a_new_bias():
+def test_an_offset_becomes_a_new_bias():
     model, plan = constant_unit(kinds_of_layers.consumer_without_bias)
     assert 5 in plan.groups[0].removed
     assert any("gets a bias" in note for note in plan.notes)
@@ -51,7 +51,7 @@ def test_constant_part_becomes_a_new_bias():
     kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)
 
 
-def test_constant_part_goes_into_the_normalization_behind():
+def test_an_offset_goes_into_the_normalization_behind():
     model, plan = constant_unit(kinds_of_layers.normalization_behind_a_consumer_without_bias)
     assert 5 in plan.groups[0].removed and plan.notes == ()
     pruned = plan.apply(model)
@@ -60,7 +60,7 @@ def test_constant_part_goes_into_the_normalization_behind():
     kinds.assert_agree(kinds.run(pruned, x), kinds.run(model, x), 1e-5)
 
 
-def test_constant_part_is_not_missed_where_the_consumer_is_an_output():
+def test_an_offset_becomes_a_bias_where_the_consumer_is_an_output():
     model, plan = constant_unit(consumer_without_bias_is_an_output_too)
     assert 5 in plan.groups[0].removed
     pruned = plan.apply(model)

@@ -72,7 +72,7 @@ def test_all_multiples_are_found_at_any_scale(inputs, scaled):
     sets = scaled * factors * random.normal(size=(60, inputs + 1))[classes]
     group = group_view(sets.astype("float32"), (random.normal(size=(300, 1, 2)),))
     wanted = {unit for unit in range(300) if np.any(classes[unit + 1 :] == classes[unit])}
-    found = lossless.lossless(group)
+    found = lossless.lossless_removals(group)
     assert {removal.unit for removal in found} == wanted
     for removal in found:
         assert classes[removal.survivor] == classes[removal.unit]
@@ -87,9 +87,9 @@ def test_weight_sets_that_nearly_agree_are_not_compared_pair_by_pair(monkeypatch
     sets = random.normal(size=51) + noise * random.normal(size=(300, 51))
     sets[[10, 200]] = sets[[70, 70]] * [[3.7], [0.2]]
     group = group_view(sets.astype("float32"), (random.normal(size=(300, 1, 2)),))
-    compared, multiple = [], lossless._multiple
-    monkeypatch.setattr(lossless, "_multiple", lambda *some: compared.append(1) or multiple(*some))
-    found = lossless.lossless(group)
+    compared, multiple = [], lossless._are_multiples
+    monkeypatch.setattr(lossless, "_are_multiples", lambda *some: compared.append(1) or multiple(*some))
+    found = lossless.lossless_removals(group)
     assert [(removal.unit, removal.survivor) for removal in found] == [(10, 70), (70, 200)]
     assert len(compared) < 20
 

@@ -130,7 +130,7 @@ def test_coefficients_that_do_not_fit(coefficients, message):
 
 
 def test_one_unit_stays_and_values_are_frozen():
-    with pytest.raises(ValueError, match="one unit at least"):
+    with pytest.raises(ValueError, match="at least one unit"):
         LinearMerge([], [1, 0], np.zeros(2), np.zeros((0, 2)))
     with pytest.raises(dataclasses.FrozenInstanceError):
         survivor_merge().kept = np.arange(3)

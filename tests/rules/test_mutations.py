@@ -1,194 +1,222 @@
-"""A fault planted in a rule or in the surgery is caught by a row of the conformance table.
+"""Plant faults in the rules and the surgery: a row of the conformance table catches each.
 
-The first half shows that the checks can fail; the second, that what must stay apart stays apart.
+Units that look like copies but aren't, and units that look needed but are constant, follow.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.inputs.sample_inputs import draw_samples, hand_over, run_model
+from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
+from keras_dfprune.inputs.sample_inputs import draw_samples
 from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge
 from keras_dfprune.rules import (
     arithmetic,
+    attention,
     base,
-    consumer,
     convolution,
     dense,
     effects,
+    kernels,
     normalization,
-    registry,
+    recurrent,
     shape,
 )
-from keras_dfprune.surgery import carry_out, weights
+from keras_dfprune.surgery import carry_out
 from tests.support import conformance, random_graphs
 
+WRONG = (dfprune.VerificationError, "of the largest output from the original")
+# What Keras says of a layer whose config or arguments don't fit its neighbours or its weights.
+MISFIT = (ValueError, "Cannot broadcast shape|is incompatible with the layer|must match")
 
-def is_right(row):
-    """Whether planted copies come out exactly and the wide twin agrees with both merges."""
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A fault in the package that a row of the table has to show.
+
+    Attributes:
+        row: The row.
+        plant: Function of `monkeypatch` that plants the fault.
+        error, words: The error that counts as caught. Any other, such as a TypeError of the
+            planted code itself, fails the test.
+    """
+
+    row: str
+    plant: Callable[[pytest.MonkeyPatch], None]
+    error: type[Exception] = WRONG[0]
+    words: str = WRONG[1]
+
+
+def check_row(row):
+    """Check that planted copies come out exactly and that the wide twin agrees with all merges."""
     model = conformance.build(row)
     for method in ("saliency", random_graphs.Scatter(False), random_graphs.Scatter(True)):
         dfprune.apply(model, method=method, sparsity=0.5)
     random_graphs.plant_copies(model)
-    samples = draw_samples(model)
     pruned = dfprune.apply(model, tolerance=0)
     assert pruned.count_params() < model.count_params()
-    found = run_model(pruned, hand_over(samples, pruned))
-    for name, wanted in run_model(model, samples).items():
-        assert np.abs(found[name] - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    check_equal_outputs(pruned, model)
 
 
-def patched(owner, name, change):
-    """A fault: `change` gets what the original returns."""
-
-    def plant(monkeypatch):
-        original = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *args: change(original(*args)))
-
-    return plant
+def check_equal_outputs(pruned, model):
+    samples = draw_samples(model)
+    received = run_model(pruned, adapt_samples(samples, pruned))
+    for name, expected in run_model(model, samples).items():
+        assert np.abs(received[name] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def rolled_cut(cut):
+def replaces(owner, name, value):
+    """Plant another attribute."""
+    return lambda monkeypatch: monkeypatch.setattr(owner, name, value)
+
+
+def returns(owner, name, change):
+    """Plant a change of what a function returns."""
+    original = getattr(owner, name)
+    return replaces(owner, name, lambda *args: change(original(*args)))
+
+
+def receives(owner, name, change):
+    """Plant a change of the arguments that a function receives."""
+    original = getattr(owner, name)
+    return replaces(owner, name, lambda *args: original(*change(*args)))
+
+
+def with_rolled_cut(rule, state, cut):
     masks = [None if mask is None else np.roll(mask, 1) for mask in (cut.inputs, cut.outputs)]
-    return dataclasses.replace(cut, inputs=masks[0], outputs=masks[1])
+    return rule, state, dataclasses.replace(cut, inputs=masks[0], outputs=masks[1])
 
 
-def swapped_slices(monkeypatch):
-    original = base.Rule.narrow
-    monkeypatch.setattr(
-        base.Rule, "narrow", lambda self, state, cut: original(self, state, rolled_cut(cut))
-    )
+def with_rolled_rows(rule, state, outgoing):
+    return rule, state, np.roll(outgoing, 1, axis=0)
 
 
-def doubled(gains):
-    return ((heirs, 2 * gain) for heirs, gain in gains)
+def with_channels_last(rule, call, streams):
+    return rule, dataclasses.replace(call, operation=keras.layers.Flatten()), streams
 
 
-def one_scale(affine):
+def without_scale(affine):
     return effects.Affine(np.ones_like(affine.scale), affine.shift)
 
 
-def no_shift(affine):
+def without_shift(affine):
     return effects.Affine(affine.scale, np.zeros_like(affine.shift))
 
 
-def flipped(stream):
+def with_columns(stream, change):
     pieces = tuple(
-        dataclasses.replace(piece, columns=piece.columns[::-1].copy()) for piece in stream.pieces
+        dataclasses.replace(piece, columns=change(piece.columns)) for piece in stream.pieces
     )
     return dataclasses.replace(stream, pieces=pieces)
+
+
+def flipped(stream):
+    return with_columns(stream, lambda columns: columns[::-1].copy())
 
 
 def rolled(stream):
-    pieces = tuple(
-        dataclasses.replace(piece, columns=np.roll(piece.columns, 1)) for piece in stream.pieces
-    )
-    return dataclasses.replace(stream, pieces=pieces)
+    return None if stream is None else with_columns(stream, lambda columns: np.roll(columns, 1))
 
 
-def nowhere(group, merge, states):
-    """Stands for `move_to_centroids`."""
-
-
-def unscaled_centroids(monkeypatch):
-    original = carry_out.averaged
-    monkeypatch.setattr(
-        carry_out,
-        "averaged",
-        lambda rule, state, merge, scale: original(rule, state, merge, np.ones_like(scale)),
-    )
-
-
-def nothing(monkeypatch):
-    monkeypatch.setattr(weights, "_place", lambda *args: None)
-
-
+no_offset = replaces(carry_out, "_add_offset", lambda *args: None)
 FAULTS = {
-    "offset forgotten": (nothing, "dense"),
-    "offset not moved into the normalization": (nothing, "dense without bias"),
-    "slices swapped": (swapped_slices, "dense"),
-    "gain doubled": (patched(SurvivorMerge, "gains", doubled), "dense"),
-    "mixture forgotten": (patched(LinearMerge, "taken_over", lambda gain: 0 * gain), "dense"),
-    "kept units not moved": (
-        lambda monkeypatch: monkeypatch.setattr(carry_out, "move_to_centroids", nowhere), "dense"
+    "offset forgotten": Fault("dense", no_offset),
+    "offset not moved into the normalization": Fault("dense without bias", no_offset),
+    "slices swapped": Fault("dense", receives(base.Rule, "narrow", with_rolled_cut)),
+    "gain doubled": Fault("dense", returns(SurvivorMerge, "taken_over", lambda gain: 2 * gain)),
+    "mixture forgotten": Fault("dense", returns(LinearMerge, "taken_over", np.zeros_like)),
+    "kept units not moved": Fault(
+        "dense", replaces(carry_out, "move_to_centroids", lambda group, merge, states: None)
     ),
-    "centroids not taken over": (
-        patched(CentroidMerge, "taken_over", lambda gain: 0 * gain), "dense"
-    ),
-    "centroids without the scale in front": (unscaled_centroids, "dense without bias"),
-    "normalization without scale": (
-        patched(normalization.BatchNormalizationRule, "effect", one_scale),
-        "normalization behind",
-    ),
-    "normalization without shift": (
-        patched(normalization.BatchNormalizationRule, "effect", no_shift),
-        "normalization behind",
-    ),
-    "constant without shift": (
-        patched(arithmetic.ArithmeticRule, "effect", no_shift),
-        "arithmetic",
-    ),
-    "constants not cut": (
-        lambda monkeypatch: monkeypatch.setattr(
-            arithmetic.ArithmeticRule, "narrow_arguments", base.Rule.narrow_arguments
+    "centroids not taken over": Fault("dense", returns(CentroidMerge, "taken_over", np.zeros_like)),
+    "centroids without the scale in front": Fault(
+        "dense without bias",
+        receives(
+            carry_out,
+            "averaged",
+            lambda rule, state, merge, scale: (rule, state, merge, np.ones_like(scale)),
         ),
+    ),
+    "normalization without scale": Fault(
+        "normalization behind",
+        returns(normalization.BatchNormalizationRule, "effect", without_scale),
+    ),
+    "normalization without shift": Fault(
+        "normalization behind",
+        returns(normalization.BatchNormalizationRule, "effect", without_shift),
+    ),
+    "constant without shift": Fault(
+        "arithmetic", returns(arithmetic.ArithmeticRule, "effect", without_shift)
+    ),
+    "constants not cut": Fault(
         "arithmetic",
+        replaces(arithmetic.ArithmeticRule, "narrow_arguments", base.Rule.narrow_arguments),
+        *MISFIT,
     ),
-    "flatten by channels first as by last": (
-        lambda monkeypatch: monkeypatch.setattr(np, "moveaxis", lambda array, *axes: array),
-        "flatten, channels first",
+    "flatten by channels first as by last": Fault(
+        "flatten, channels first", receives(shape.FlattenRule, "carry", with_channels_last)
     ),
-    "concatenated in another order": (
-        patched(shape.ConcatenateRule, "carry", flipped),
-        "concatenate",
+    "concatenated in another order": Fault(
+        "concatenate", returns(shape.ConcatenateRule, "carry", flipped)
     ),
-    "input of a nested model not cut": (
-        patched(
+    "input of a nested model not cut": Fault(
+        "input",
+        returns(
             shape.InputRule, "narrow_config", lambda config: {**config, "batch_shape": (None, 7)}
         ),
-        "input",
+        *MISFIT,
     ),
-    "taps reversed": (
-        patched(convolution.ConvolutionRule, "outgoing", lambda array: array[:, ::-1]),
+    "taps reversed": Fault(
         "convolution",
+        returns(convolution.ConvolutionRule, "outgoing", lambda array: array[:, ::-1]),
     ),
-    "one direction forgotten": (
-        lambda monkeypatch: monkeypatch.setattr(
-            consumer.RecurrentRule, "kernels", ("kernel", "forward_kernel")
-        ),
+    "one direction forgotten": Fault(
         "bidirectional",
+        replaces(recurrent.RecurrentRule, "kernels", ("kernel", "forward_kernel")),
     ),
-    "values forgotten": (
-        lambda monkeypatch: monkeypatch.setattr(
-            consumer.SelfAttentionRule, "kernels", ("query_kernel", "key_kernel")
-        ),
+    "values forgotten": Fault(
         "attention",
+        replaces(attention.SelfAttentionRule, "kernels", ("query_kernel", "key_kernel")),
     ),
-    "outputs of attention as wide as its inputs": (
-        lambda monkeypatch: monkeypatch.setattr(
-            consumer.SelfAttentionRule, "read", consumer.ConsumerRule.read
-        ),
-        "attention",
+    "outputs of attention as wide as its inputs": Fault(
+        "attention", replaces(attention.SelfAttentionRule, "config", base.Rule.config), *MISFIT
     ),
-    "a layer's width forgotten": (
-        lambda monkeypatch: monkeypatch.setattr(
-            dense.DenseRule, "narrow_config", base.Rule.narrow_config
-        ),
-        "dense",
+    "a layer's width forgotten": Fault(
+        "dense", replaces(dense.DenseRule, "narrow_config", base.Rule.narrow_config), *MISFIT
     ),
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_caught(fault, monkeypatch):
-    plant, row = FAULTS[fault]
-    is_right(row)
-    plant(monkeypatch)
-    with pytest.raises(Exception):  # noqa: B017 - some faults don't even build
-        is_right(row)
+def faults_of_rules():
+    """Plant a fault into each function of a rule that features go through."""
+    for rule, row in conformance.first_rows().items():
+        if not isinstance(rule, kernels.KernelRule):
+            yield Fault(row, returns(type(rule), "carry", rolled))
+        if isinstance(rule, kernels.ProducerRule):
+            yield Fault(row, receives(type(rule), "narrow", with_rolled_cut))
+        if isinstance(rule, kernels.ConsumerRule):
+            yield Fault(row, receives(type(rule), "with_outgoing", with_rolled_rows))
+
+
+def check_caught(fault, monkeypatch):
+    check_row(fault.row)
+    fault.plant(monkeypatch)
+    with pytest.raises(fault.error, match=fault.words):
+        check_row(fault.row)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_caught(name, monkeypatch):
+    check_caught(FAULTS[name], monkeypatch)
+
+
+@pytest.mark.parametrize("fault", list(faults_of_rules()), ids=lambda fault: fault.row)
+def test_swapped_features_in_any_rule_are_caught(fault, monkeypatch):
+    check_caught(fault, monkeypatch)
 
 
 def kernel_copy(model, source=0, target=1):
@@ -222,50 +250,5 @@ def test_a_constant_unit_goes_into_the_bias_but_stays_beside_zero_padding():
         constant_unit(model)
         plan = dfprune.plan(model, tolerance=0)
         assert len(plan.groups[0].removed) == removed, row
-        samples = draw_samples(model)
-        pruned = plan.apply(model)
-        for name, wanted in run_model(model, samples).items():
-            found = run_model(pruned, hand_over(samples, pruned))[name]
-            assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+        check_equal_outputs(plan.apply(model), model)
     keras.backend.clear_session()
-
-
-def rows_of_rules():
-    """The first row of each rule in the table."""
-    found = {}
-    for row, (rule, _) in conformance.ROWS.items():
-        found.setdefault(rule, row)
-    return found
-
-
-def mixed_up(original, name, *args):
-    """What a rule's function returns where it mixes up the features."""
-    if name == "carry":
-        stream = original(*args)
-        return None if stream is None else rolled(stream)
-    *rest, last = args
-    return original(*rest, rolled_cut(last) if name == "narrow" else np.roll(last, 1, axis=0))
-
-
-def places_of_faults():
-    """Each rule with a function of its own that features go through."""
-    for name in rows_of_rules():
-        (rule,) = [rule for rule in registry.RULES if type(rule).__name__ == name]
-        if not isinstance(rule, base.UnitRule):
-            yield type(rule), "carry"
-            continue
-        if rule.whole is None:
-            yield type(rule), "narrow"
-        if rule.consumes:
-            yield type(rule), "with_outgoing"
-
-
-@pytest.mark.parametrize(("rule", "name"), places_of_faults())
-def test_swapped_features_in_any_rule_are_caught(rule, name, monkeypatch):
-    """A carrier that mixes up its features; a layer of units that keeps or takes the wrong ones."""
-    row = rows_of_rules()[rule.__name__]
-    is_right(row)
-    original = getattr(rule, name)
-    monkeypatch.setattr(rule, name, lambda *args: mixed_up(original, name, *args))
-    with pytest.raises(Exception):  # noqa: B017 - some faults don't even build
-        is_right(row)

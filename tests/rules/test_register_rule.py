@@ -1,4 +1,4 @@
-"""Rules that users register: taken at their word only where the layer bears it out."""
+"""Rules that users register, and the checks that a false rule fails."""
 
 import keras
 import numpy as np
@@ -114,12 +114,12 @@ class Unmakeable(LayerScale):
 ONES = rules.Affine(np.ones(8), np.zeros(8))
 FALSE_CLAIMS = {
     "scale": (LayerScale, wrong(LayerScaleRule, effect=lambda *_: ONES),
-              "answers differently than WrongLayerScaleRule says"),
+              "computes something else than WrongLayerScaleRule says"),
     "function": (Shrink, wrong(ShrinkRule, effect=lambda *_: rules.Nonlinear(
-        rules.describe(keras.ops.tanh, 8))), "answers differently"),
+        rules.describe(keras.ops.tanh, 8))), "computes something else"),
     "pass": (LayerScale, wrong(HandedRule, types=(LayerScale,), axes={"gamma": ("in",)}),
-             "answers differently"),
-    "mixing": (Mixing, wrong(HandedRule, types=(Mixing,)), "answers differently"),
+             "computes something else"),
+    "mixing": (Mixing, wrong(HandedRule, types=(Mixing,)), "computes something else"),
     "weights": (LayerScale, wrong(LayerScaleRule, axes={}),
                 "has weights that `axes` of WrongLayerScaleRule leaves out: gamma"),
     "config": (lambda: Unmakeable(3), wrong(LayerScaleRule, types=(Unmakeable,)),
@@ -156,7 +156,7 @@ def test_a_producer_that_can_t_be_made_anew_is_refused():
     (wrong(LayerScaleRule, types=()), ValueError, "must name in `types` the layers"),
     (wrong(LayerScaleRule, names=("Relu",)), ValueError, "no operations in `names`"),
     (wrong(LayerScaleRule, types=(int,)), TypeError, "must hold subclasses of keras.Layer"),
-    (wrong(LayerScaleRule, types=(Dense,)), ValueError, "Dense has a rule already, DenseRule"),
+    (wrong(LayerScaleRule, types=(Dense,)), ValueError, "Dense already has a rule, DenseRule"),
 ])  # fmt: skip
 def test_what_is_no_rule(rule, error, words):
     with pytest.raises(error, match=words):
@@ -165,8 +165,8 @@ def test_what_is_no_rule(rule, error, words):
 
 def test_registering_twice_and_taking_back():
     dfprune.register_rule(LayerScaleRule())
-    with pytest.raises(ValueError, match=r"taken back by unregister_rule\(LayerScale\)"):
+    with pytest.raises(ValueError, match=r"removed first: unregister_rule\(LayerScale\)"):
         dfprune.register_rule(LayerScaleRule())
     dfprune.unregister_rule(LayerScale)
-    with pytest.raises(ValueError, match="No rule was registered.*registered are: none"):
+    with pytest.raises(ValueError, match="No rule was registered.*registered rule: none"):
         dfprune.unregister_rule(LayerScale)

@@ -1,4 +1,4 @@
-"""Composite layers and subclassed models, to be made functional."""
+"""Provide composite layers and subclassed models to make functional."""
 
 import warnings
 
@@ -6,13 +6,14 @@ import keras
 import numpy as np
 
 import keras_dfprune as dfprune
+from keras_dfprune.graph.keras_private import all_layers
 
 layers = keras.layers
 Dense = layers.Dense
 
 
 class FeedForward(layers.Layer):
-    """Dense, normalization, dropout; `training` only where it is handed on by name."""
+    """Dense, normalization and dropout, with `training` passed on by name."""
 
     def __init__(self, units, **kwargs):
         super().__init__(**kwargs)
@@ -38,7 +39,7 @@ class Block(layers.Layer):
 
 
 class Transformer(keras.Model):
-    """Two blocks, masked tokens, and Python code with side effects."""
+    """Model with two blocks, masked tokens, and Python code with side effects."""
 
     def __init__(self):
         super().__init__(name="transformer")
@@ -56,7 +57,7 @@ class Transformer(keras.Model):
 
 
 class Wrapped(keras.Model):
-    """A model of one function."""
+    """Model that computes one function."""
 
     def __init__(self, function, **parts):
         super().__init__(name="wrapped")
@@ -64,12 +65,12 @@ class Wrapped(keras.Model):
         for name, part in parts.items():
             setattr(self, name, part)
 
-    def call(self, inputs, training=None):  # without `training` Keras would train it as it infers
+    def call(self, inputs, training=None):  # else Keras runs it as at inference
         return self.function(self, inputs)
 
 
 def built(model, *shapes):
-    """The model after one call, its weights random."""
+    """Call a model once, give it random weights, and return it."""
     keras.utils.set_random_seed(0)
     x = [np.random.default_rng(1).normal(size=(4, *shape)).astype("float32") for shape in shapes]
     model(x[0] if len(x) == 1 else x)
@@ -90,7 +91,8 @@ def transformer():
     return model
 
 
-def nothing_said(model, inputs):
+def functionalize_silently(model, inputs):
+    """Make a model functional; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*does not support masking")
@@ -98,5 +100,8 @@ def nothing_said(model, inputs):
 
 
 def history(model):
-    return [(len(part._inbound_nodes), len(part._outbound_nodes), vars(part).keys())
-            for part in model._flatten_layers()]  # fmt: skip
+    """Return what `functionalize` must leave as it is: call histories and attributes."""
+    return [
+        (len(part._inbound_nodes), len(part._outbound_nodes), set(vars(part)))
+        for part in all_layers(model)
+    ]

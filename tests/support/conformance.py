@@ -1,6 +1,6 @@
-"""One row or more for each rule: a small model in which pruned units cross it.
+"""Build a small model for each rule, in which pruned units cross a layer of that rule.
 
-A row is a function from nothing to a model with random weights, and the rule that it shows.
+A row of the table is the name of a rule and a function that builds such a model.
 """
 
 import keras
@@ -13,7 +13,7 @@ layers = keras.layers
 
 
 def chain(*middle, shape=(5,), units=8, activation="relu"):
-    """A Dense layer, then `middle`, then a Dense layer that consumes."""
+    """Build a Dense layer, then `middle`, then a Dense layer that consumes."""
     inputs = keras.Input(shape)
     hidden = layers.Dense(units, activation, name="producer")(inputs)
     for step in middle:
@@ -22,7 +22,7 @@ def chain(*middle, shape=(5,), units=8, activation="relu"):
 
 
 def convolutions(*middle, padding="valid", **arguments):
-    """A Conv2D layer, then `middle`, then a Conv2D layer that consumes."""
+    """Build a Conv2D layer, then `middle`, then a Conv2D layer that consumes."""
     inputs = keras.Input((7, 6, 2))
     hidden = layers.Conv2D(6, 2, activation="relu", name="producer", **arguments)(inputs)
     for step in middle:
@@ -46,7 +46,7 @@ def nested():
 
 
 def mixed():
-    """Mixed precision puts casts between layers of different policies."""
+    """Build casts such as mixed precision puts between layers of different policies."""
     inputs = keras.Input((5,))
     hidden = layers.Dense(8, "relu", name="producer")(inputs)
     hidden = keras.ops.cast(keras.ops.cast(hidden, "float64"), "float32")
@@ -66,7 +66,7 @@ def summed():
 
 
 def residual(join, activation="relu"):
-    """Two residual blocks of Dense layers: three producers and two seams are one group."""
+    """Build two residual blocks of Dense layers: three producers and two seams are one group."""
     inputs = keras.Input((5,))
     hidden = layers.Dense(8, activation, name="producer")(inputs)
     for _ in range(2):
@@ -77,7 +77,7 @@ def residual(join, activation="relu"):
 
 
 def residual_convolutions():
-    """A projected shortcut, an identity one, and a gate for each channel."""
+    """Build a projected shortcut, an identity shortcut and a gate for each channel."""
     inputs = keras.Input((7, 6, 2))
     hidden = layers.Conv2D(6, 3, padding="same", name="producer")(inputs)
     shortcut = layers.BatchNormalization()(layers.Conv2D(6, 1, use_bias=False)(inputs))
@@ -89,7 +89,7 @@ def residual_convolutions():
 
 
 def two_ways():
-    """Units that reach two consumers through different activations and normalizations."""
+    """Build units that reach two consumers through different activations and normalizations."""
     inputs = keras.Input((5,))
     hidden = layers.Dense(8, name="producer")(inputs)
     one = layers.Dense(4)(layers.ReLU()(layers.BatchNormalization()(hidden)))
@@ -99,7 +99,7 @@ def two_ways():
 
 
 def shared_by_two():
-    """One consumer on the units of two producers."""
+    """Build a consumer that is called on the units of two producers."""
     inputs = keras.Input((5,))
     consumer = layers.Dense(3, name="consumer")
     one = consumer(layers.Dense(8, "relu", name="producer")(inputs))
@@ -108,14 +108,14 @@ def shared_by_two():
 
 
 def embedded(behind):
-    """An Embedding, and what takes its columns in."""
+    """Build an Embedding and a layer behind it."""
     inputs = keras.Input((5,), dtype="int32")
     hidden = layers.Embedding(9, 8, mask_zero=True, name="producer")(inputs)
     return keras.Model(inputs, layers.Dense(3)(behind(hidden)))
 
 
 def recurrent(layer):
-    """Dense layers on a sequence, a constant for the offset, then a recurrent layer."""
+    """Build a Dense layer on a sequence, an added constant and a recurrent layer."""
     return chain(lambda x: x + 0.5, layer, layers.Dense(4, "relu"), shape=(4, 5))
 
 
@@ -235,13 +235,22 @@ ROWS = {
 
 
 def build(name, seed=0):
-    """The model of one row, its weights drawn at random."""
+    """Build the model of one row and draw its weights at random."""
     keras.utils.set_random_seed(seed)
     model = ROWS[name][1]()
     randomize(model, np.random.default_rng(seed))
     return model
 
 
-def rules_without_row():
-    """Names of the rules that no row shows."""
-    return {type(rule).__name__ for rule in registry.RULES} - {rule for rule, _ in ROWS.values()}
+def rule_of(name):
+    """Return the rule that a row shows."""
+    (rule,) = (rule for rule in registry.RULES if type(rule).__name__ == ROWS[name][0])
+    return rule
+
+
+def first_rows():
+    """Return the first row of each rule, by rule."""
+    rows = {}
+    for name in ROWS:
+        rows.setdefault(rule_of(name), name)
+    return rows

@@ -1,4 +1,4 @@
-"""Small models to export, rows of data for them, and what lies in a folder."""
+"""Build small models to export and rows of data for them, and read the files of a folder."""
 
 import pathlib
 
@@ -35,7 +35,7 @@ def convolutional():
 
 
 def several():
-    """Dict inputs whose order isn't the alphabet's, one of them an index, and dict outputs."""
+    """Build a model with dicts of inputs, not in alphabetical order, and of outputs."""
     word = keras.Input((4,), name="word", dtype="int32")
     number = keras.Input((3,), name="number")
     embedded = layers.Flatten()(layers.Embedding(2, 8)(word))

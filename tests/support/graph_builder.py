@@ -1,4 +1,4 @@
-"""Random choices into a small functional model of every layer that units can pass."""
+"""Build small random functional models of every layer that units can pass."""
 
 import keras
 
@@ -7,7 +7,7 @@ ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
 
 
 class Builder:
-    """Grows a functional model; `flat` and `wide` hold tensors of rank 2 and 3."""
+    """Builder of a random functional model; `flat` and `wide` hold tensors of rank 2 and 3."""
 
     def __init__(self, random):
         self.random = random
@@ -20,7 +20,8 @@ class Builder:
     def pick(self, *options):
         return options[self.random.integers(len(options))]
 
-    def some(self, tensors):
+    def recent(self, tensors):
+        """Pick the last tensor most of the time, else any."""
         return tensors[-1] if self.random.random() < 0.7 else self.pick(*tensors)
 
     def build(self):
@@ -30,7 +31,7 @@ class Builder:
             getattr(self, self.pick(*STEPS))()
         self.flat.append(layers.Flatten()(self.wide[-1]))
         joined = layers.Concatenate()([self.flat[-1], self.flat[-2]])
-        outputs = [layers.Dense(3)(joined), layers.Dense(2)(self.some(self.flat))]
+        outputs = [layers.Dense(3)(joined), layers.Dense(2)(self.recent(self.flat))]
         return keras.Model(self.inputs, outputs)
 
     def units(self):
@@ -40,11 +41,11 @@ class Builder:
         bias = bool(self.random.random() < 0.7)
         layer = layers.Dense(self.units(), self.pick(*ACTIVATIONS), use_bias=bias)
         target = self.pick(self.flat, self.wide)
-        target.append(layer(self.some(target)))
+        target.append(layer(self.recent(target)))
 
     def dense_then_normalization(self):
         target = self.pick(self.flat, self.wide)
-        hidden = layers.Dense(self.units(), use_bias=False)(self.some(target))
+        hidden = layers.Dense(self.units(), use_bias=False)(self.recent(target))
         hidden = layers.BatchNormalization(scale=bool(self.random.random() < 0.8))(hidden)
         target.append(layers.Activation(self.pick("relu", "tanh"))(hidden))
 
@@ -61,32 +62,32 @@ class Builder:
             layers.Activation("softplus"), layers.PReLU(), layers.PReLU(shared_axes=[1]),
             layers.PReLU("uniform"),
         )  # fmt: skip
-        target.append(layer(self.some(target)))
+        target.append(layer(self.recent(target)))
 
     def operation(self):
         target = self.pick(self.flat, self.wide)
         function = self.pick(keras.ops.relu, keras.ops.tanh, keras.ops.silu, keras.ops.abs)
-        target.append(function(self.some(target)))
+        target.append(function(self.recent(target)))
 
     def arithmetic(self):
         target = self.pick(self.flat, self.wide)
-        tensor = self.some(target)
+        tensor = self.recent(target)
         vector = self.random.normal(1, 0.2, tensor.shape[-1]).astype("float32")
-        vector[1] = vector[0]  # where units are copies in front of it, they are behind it
+        vector[1] = vector[0]  # so that copies stay copies behind it
         target.append(self.pick(2.0 * tensor, tensor - 0.5, 1.0 - tensor, tensor * vector,
                                 tensor + vector, tensor / vector))  # fmt: skip
 
     def passing(self):
         target = self.pick(self.flat, self.wide)
         layer = self.pick(layers.Dropout(0.3), layers.Identity(), layers.GaussianNoise(0.1))
-        target.append(layer(self.some(target)))
+        target.append(layer(self.recent(target)))
 
     def concatenate(self):
         target = self.flat
         if self.random.random() < 0.3:
             target.append(layers.Concatenate()([target[-1], target[-1]]))
         else:
-            target.append(keras.ops.concatenate([self.some(target), target[-1]], axis=-1))
+            target.append(keras.ops.concatenate([self.recent(target), target[-1]], axis=-1))
 
     def convolution(self):
         padding = self.pick("same", "valid") if self.wide[-1].shape[1] > 3 else "same"
@@ -114,7 +115,7 @@ class Builder:
         self.wide.append(self.pick(*options)(tensor))
 
     def flatten(self):
-        tensor = self.some(self.wide)
+        tensor = self.recent(self.wide)
         layer = self.pick(
             layers.Flatten(), layers.Flatten(data_format="channels_first"),
             layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
@@ -122,7 +123,7 @@ class Builder:
         self.flat.append(layer(tensor))
 
     def repeat(self):
-        tensor = self.some(self.flat)
+        tensor = self.recent(self.flat)
         wide = layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))
         self.wide.append(self.pick(*wide)(tensor))
 
@@ -140,7 +141,7 @@ class Builder:
         bias = self.pick("c", None)
         layer = layers.EinsumDense("...b,bc->...c", units, activation, bias_axes=bias)
         target = self.pick(self.flat, self.wide)
-        target.append(layer(self.some(target)))
+        target.append(layer(self.recent(target)))
 
     def recurrent(self):
         kind, units = self.pick(layers.LSTM, layers.GRU, layers.SimpleRNN), self.units()
@@ -148,17 +149,17 @@ class Builder:
         layer = kind(units, use_bias=bias, return_sequences=sequences)
         if self.random.random() < 0.3:
             layer = layers.Bidirectional(layer)
-        (self.wide if sequences else self.flat).append(layer(self.some(self.wide)))
+        (self.wide if sequences else self.flat).append(layer(self.recent(self.wide)))
 
     def attention(self):
-        tensor = self.some(self.wide)
+        tensor = self.recent(self.wide)
         layer = layers.MultiHeadAttention(2, 3, use_bias=bool(self.random.random() < 0.7))
         self.wide.append(layer(tensor, tensor))
 
     def residual(self):
         target = self.pick(self.flat, self.wide)
-        tensor = self.some(target)
-        if self.random.random() < 0.6:  # else the tensor may be an input, or of several layers
+        tensor = self.recent(target)
+        if self.random.random() < 0.6:  # else the tensor may be an input or a concatenation
             tensor = layers.Dense(self.units(), self.pick("relu", "linear"))(tensor)
         branch = layers.Dense(tensor.shape[-1], self.pick("relu", "linear", "tanh"))(tensor)
         if self.random.random() < 0.4:
@@ -167,12 +168,12 @@ class Builder:
         target.append(layers.ReLU()(joined) if self.random.random() < 0.7 else joined)
 
     def gate(self):
-        tensor, units = self.some(self.flat), self.units()
+        tensor, units = self.recent(self.flat), self.units()
         gate = layers.Dense(units, self.pick("sigmoid", "relu"))(tensor)
-        self.flat.append(self.join(gate, layers.Dense(units)(self.some(self.flat))))
+        self.flat.append(self.join(gate, layers.Dense(units)(self.recent(self.flat))))
 
     def squeeze(self):
-        tensor = self.some(self.wide)
+        tensor = self.recent(self.wide)
         squeezed = layers.GlobalAveragePooling1D(keepdims=True)(tensor)
         hidden = layers.Dense(self.units(), "relu")(squeezed)
         gate = layers.Dense(tensor.shape[-1], self.pick("sigmoid", "hard_sigmoid"))(hidden)
@@ -187,8 +188,8 @@ class Builder:
         return layer(tensor)
 
     def transformer(self):
-        """Attention, then a feed-forward block, plain or gated, on a residual stream."""
-        tensor = self.some(self.wide)
+        """Add attention and a feed-forward block, each with a residual connection."""
+        tensor = self.recent(self.wide)
         if self.random.random() < 0.5:
             tensor = self.projection(tensor, tensor.shape[-1])
         if self.random.random() < 0.5:
@@ -204,13 +205,15 @@ class Builder:
         outputs = self.projection(layers.Dropout(0.1)(hidden), tensor.shape[-1])
         self.wide.append(layers.Add()([tensor, outputs]))
 
-    def join(self, one, two):
+    def join(self, left, right):
         layer = self.pick(layers.Add(), layers.Multiply(), layers.Average(), layers.Maximum(),
                           layers.Subtract(), None)  # fmt: skip
-        return self.pick(one + two, one * two, one - two) if layer is None else layer([one, two])
+        if layer is None:
+            return self.pick(left + right, left * right, left - right)
+        return layer([left, right])
 
     def nested(self):
-        tensor = self.some(self.flat)
+        tensor = self.recent(self.flat)
         inner = keras.Sequential(
             [keras.Input(tensor.shape[1:]), layers.Dense(self.units(), "relu"),
              layers.BatchNormalization(), layers.Dense(self.units(), "tanh")]

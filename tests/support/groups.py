@@ -1,4 +1,4 @@
-"""Groups of units made by hand, as a method sees them."""
+"""Build groups of units as a method sees them."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_dfprune.rules.activations import describe
 
 
 def group_view(sets, outgoing, activation="relu", **changes):
-    """Of weight-sets with their biases last, and blocks of outgoing weights."""
+    """Build a group from weight-sets with their biases last, and blocks of outgoing weights."""
     settings = {
         "name": "fc",
         "weights": sets[:, :-1],
@@ -25,7 +25,7 @@ def group_view(sets, outgoing, activation="relu", **changes):
 
 
 def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=1, **changes):
-    """A group of random weights."""
+    """Build a group with random weights."""
     generator = np.random.default_rng(seed)
     sets = generator.normal(size=(units, inputs + 1))
     sets = changes.pop("weight_sets", sets)
@@ -48,6 +48,6 @@ def a_group(seed=0, units=12, inputs=6, outputs=5, activation="relu", positions=
 
 
 def a_feed(columns, group=None, units=(), origin=None, scale=1.0, shift=0.0):
-    """What some of the inputs of a group are."""
+    """Build a `Feed`, which says where some inputs of a group come from."""
     columns, ones = np.asarray(columns), np.ones(len(columns))
     return Feed(columns, group, np.asarray(units, int), scale * ones, shift * ones, origin)

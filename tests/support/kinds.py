@@ -1,22 +1,22 @@
-"""What the tests of model kinds share: random weights, planted copies, and the two checks.
+"""Prepare and check the models of the tables `kinds_*`: random weights, copies, two checks.
 
-A row is a function to a model, or to a model and a function that runs once copies are planted.
-In Dense layers whose names start with `copy` unit 1 becomes a copy of unit 0, and in those that
-start with `scaled` also unit 3 three times unit 2.
+A row is a function that returns a model, or a model and a function to call after copies are
+planted. In Dense layers whose names start with `copy`, unit 1 becomes a copy of unit 0. In layers
+whose names start with `scaled`, unit 3 also becomes three times unit 2.
 """
 
 import keras
 import numpy as np
 
 import keras_dfprune as dfprune
-from tests.support.models import plant_copy
+from tests.support.models import plant_copy, relative_difference
 
 PLANTED = {"copy": 1, "scaled": 2}
 UNITS = (keras.layers.Dense, keras.layers.TimeDistributed)
 
 
 def table():
-    """A dict of rows by name, and the decorator that enters one."""
+    """Return a dict of rows by name, and the decorator that enters a row."""
     rows = {}
 
     def row(function):
@@ -27,7 +27,7 @@ def table():
 
 
 def chain(*middle, shape=(6,)):
-    """A functional model from its layers; each has to be an object that takes one tensor."""
+    """Build a functional model from its layers, each of which takes one tensor."""
     inputs = keras.Input(shape)
     hidden = inputs
     for step in middle:
@@ -36,7 +36,7 @@ def chain(*middle, shape=(6,)):
 
 
 def every_layer(model):
-    """The layers of a model and of the models and wrappers inside it, each once."""
+    """Return the layers of a model and of the models and wrappers inside it, each once."""
     found, waiting = {}, list(model.layers)
     while waiting:
         layer = waiting.pop()
@@ -49,7 +49,7 @@ def every_layer(model):
 
 
 def randomize(model, seed=0):
-    """Random weights; what was adapted, and what isn't a float, stays."""
+    """Assign random weights, except to adapted layers and to variables that aren't floats."""
     random = np.random.default_rng(seed)
     for layer in sorted(every_layer(model), key=lambda layer: layer.name):
         if isinstance(layer, (keras.Model, keras.layers.Normalization)):
@@ -62,17 +62,17 @@ def randomize(model, seed=0):
 
 
 def planted(name):
-    """How many units of a layer with this name or path are copies."""
+    """Return how many units of a layer with this name or path are copies."""
     last = name.rsplit("/")[-1]
     return sum(count for prefix, count in PLANTED.items() if last.startswith(prefix))
 
 
 def prepare(row):
-    """The row's model with random weights and planted copies."""
+    """Build the row's model with random weights and planted copies."""
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
-    made = row()
-    model, finish = made if isinstance(made, tuple) else (made, None)
+    built = row()
+    model, finish = built if isinstance(built, tuple) else (built, None)
     randomize(model)
     for layer in every_layer(model):
         if isinstance(layer, UNITS) and planted(layer.name):
@@ -85,10 +85,10 @@ def prepare(row):
 
 
 def draw(model, rows=6, seed=1):
-    """Inputs in the structure that the model takes."""
+    """Draw inputs in the structure that the model takes."""
     random = np.random.default_rng(seed)
 
-    def one(symbol):
+    def values(symbol):
         shape = [rows, *(5 if size is None else size for size in symbol.shape[1:])]
         if symbol.dtype == "string":
             return keras.ops.convert_to_tensor(random.choice(["a", "b", "c", "z"], shape))
@@ -96,25 +96,26 @@ def draw(model, rows=6, seed=1):
             return random.integers(0, 5, shape)
         return random.normal(size=shape).astype("float32")
 
-    takes = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return keras.tree.map_structure(one, takes)
+    symbols = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(values, symbols)
 
 
 def run(model, x):
-    """All outputs as float arrays."""
+    """Return all outputs as float arrays."""
     results = keras.tree.flatten(model(x, training=False))
     return [np.asarray(keras.ops.cast(result, "float32")) for result in results]
 
 
-def assert_agree(found, wanted, bound):
-    """Within `bound` of the scale of each output, which must not be trivial."""
-    for one, other in zip(found, wanted, strict=True):
-        assert np.abs(other).max() > 0
-        assert np.abs(one - other).max() <= bound * np.abs(other).max()
+def assert_agree(received, expected, bound):
+    """Assert that all outputs agree within `bound` of their scale, which must not be 0."""
+    assert expected
+    for actual, wanted in zip(received, expected, strict=True):
+        assert np.abs(wanted).max() > 0
+        assert relative_difference(actual, wanted) <= bound
 
 
 def check_exact(row, bound=1e-5):
-    """Exactly what was planted is removed, and the outputs stay. Returns model and result."""
+    """Check that exactly the planted copies are removed, and that the outputs stay."""
     model = prepare(row)
     x = draw(model)
     before = run(model, x)
@@ -127,14 +128,24 @@ def check_exact(row, bound=1e-5):
     assert pruned.count_params() == plan.parameters[1]
     assert_agree(run(pruned, x), before, bound)
     assert_agree(run(model, x), before, 1e-7)
-    return model, pruned
 
 
 def check_half(row, path, load=None, bound=1e-5):
-    """Half of the units go, as many as asked; the file of the result gives the same outputs."""
+    """Check that half of the units go, and that the saved file gives the same outputs.
+
+    Args:
+        row: The row's function.
+        path: Folder for the file.
+        load: Arguments of `load_model`, or None if Keras can't read the file.
+        bound: Largest relative difference of the outputs.
+    """
     model = prepare(row)
-    pruned = dfprune.apply(model, sparsity=0.5)
-    assert pruned.count_params() < model.count_params()
+    plan = dfprune.plan(model, sparsity=0.5)
+    assert plan.groups
+    for group in plan.groups:
+        assert len(group.removed) == (group.units + 1) // 2  # half a unit is rounded up
+    pruned = plan.apply(model)
+    assert pruned.count_params() == plan.parameters[1] < model.count_params()
     assert isinstance(pruned, keras.Sequential) == isinstance(model, keras.Sequential)
     if load is None:
         return

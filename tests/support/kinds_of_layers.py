@@ -1,4 +1,4 @@
-"""Layers that units pass on their way, and layers that take them in."""
+"""Kinds of models by the layers that units pass, and by the layers that consume them."""
 
 import keras
 import numpy as np
@@ -45,13 +45,13 @@ def prelu():
 
 @row
 def prelu_with_other_slopes():
-    """Equal weights, but slopes of their own, so nothing may go."""
+    """Two units have equal weights but different slopes, so nothing may be removed."""
     dense = Dense(8, name="equal")
     return chain(dense, layers.PReLU(), Dense(3)), lambda: plant_copy(dense, 0, 1)
 
 
 def tie(normalization, *pairs):
-    """Gives units the same parameters."""
+    """Give the second unit of each pair the parameters of the first."""
     for variable in normalization.weights:
         values = variable.numpy()
         for source, target in pairs:
@@ -71,7 +71,7 @@ def normalization_behind_the_activation():
 
 @row
 def normalization_before_the_activation():
-    """Copies by their folded weight-sets alone: what is behind them undoes what differs."""
+    """Two units are copies only after the BatchNormalization is folded into their weight-sets."""
     dense, norm = Dense(8, name="copy1"), layers.BatchNormalization()
 
     def finish():
@@ -159,7 +159,7 @@ def einsum_as_dense():
 
 @row
 def recurrent_consumers():
-    """Masked tokens, an initial state of a layer that stays, all outputs taken."""
+    """The consumers get masked tokens and an initial state of a layer that stays."""
     inputs = keras.Input((4,), dtype="int32")
     hidden = layers.Embedding(7, 6, mask_zero=True)(inputs)
     hidden = Dense(8, "relu", name="scaled1")(hidden)
@@ -205,7 +205,7 @@ def no_biases():
 
 @row
 def normalization_behind_a_consumer_without_bias():
-    """A constant part goes into the moving mean, so the consumer gets no bias."""
+    """An offset goes into the moving mean, so the consumer gets no bias."""
     dense = Dense(8, "sigmoid", name="copy1")
     consumer = Dense(5, use_bias=False, name="consumer")
     return chain(dense, consumer, layers.BatchNormalization(), layers.ReLU(), Dense(3))

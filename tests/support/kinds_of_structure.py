@@ -1,4 +1,4 @@
-"""Ways to put a model together: nested, shared, joined, with several inputs and outputs."""
+"""Kinds of models by their structure: nested, shared, joined, with several inputs and outputs."""
 
 import keras
 import numpy as np
@@ -150,7 +150,7 @@ def same_names_inside_two_models():
 
 @row
 def nested_model_called_by_names():
-    """Keras finds the inputs of a model that takes a list by their names in a dict."""
+    """Keras takes a dict by names where a model was made with a list of inputs."""
     one, two = keras.Input((8,), name="b"), keras.Input((8,), name="a")
     joined = layers.Concatenate()([one, 2.0 * two])
     inner = keras.Model([one, two], Dense(7, "tanh", name="copy3")(joined))

@@ -1,7 +1,7 @@
-"""Seeds into small random models made of every layer that units can pass, and what they show.
+"""Prune random models, one for each seed, and compare them with the wide twin.
 
-`python -m tests.random_graphs 0 5000` runs these seeds, names those that fail and prints what was
-covered.
+`python -m tests.support.random_graphs 0 5000` runs these seeds, prints the seeds that fail and
+counts how often each rule was covered.
 """
 
 import collections
@@ -19,7 +19,7 @@ from tests.support.graph_builder import Builder
 
 
 def random_model(seed):
-    """The model of a seed, with random weights."""
+    """Build the model of a seed, with random weights."""
     random = np.random.default_rng(seed)
     model = Builder(random).build()
     randomize(model, random)
@@ -27,13 +27,12 @@ def random_model(seed):
 
 
 def randomize(model, random):
-    """Biases, statistics and slopes that are not at their initial zeros and ones."""
+    """Assign random weights, so that no bias, statistic or slope keeps its initial value."""
     for variable in model.weights:
         if "seed" in variable.path:
             continue
-        low = 0.5 if "variance" in variable.path else None
         shape = variable.shape
-        if low is not None:
+        if "variance" in variable.path:
             variable.assign(random.uniform(0.5, 2.0, shape))
         elif variable.path.endswith("gamma"):
             variable.assign(random.choice([-1, 1], shape) * random.uniform(0.5, 1.5, shape))
@@ -45,18 +44,21 @@ def randomize(model, random):
 
 
 class Scatter(dfprune.Method):
-    """Removes random units and rebuilds them from random mixtures of the kept ones.
+    """Method that replaces removed units by random mixtures of the kept units.
 
-    Groups that can get random sums of weight-sets, too: every other one, all or none.
+    Args:
+        centroids: Whether kept units get random sums of weight-sets in the groups that allow it.
+            None: in half of them, at random.
     """
 
-    def __init__(self, moved=None):
-        self.moved = moved
+    def __init__(self, centroids=None):
+        self.centroids = centroids
 
     def curve(self, group, context):
         random = np.random.default_rng(context.seed)
-        heirs_first = np.argsort(~group.can_survive, kind="stable")
-        order = np.concatenate([heirs_first[1:][::-1], heirs_first[:1]])[:-1]
+        # The first unit that can survive is kept to the end; units that can't survive go first.
+        survivors_first = np.argsort(~group.can_survive, kind="stable")
+        order = survivors_first[1:][::-1]
 
         def merge(count):
             removed = order[:count]
@@ -64,15 +66,15 @@ class Scatter(dfprune.Method):
             mixture = random.normal(0, 0.3, (len(kept), count)) * group.can_survive[kept, None]
             offset = np.zeros(group.units)
             offset[removed] = random.normal(0, 0.5, count) * group.offset_allowed
-            moved = random.random() < 0.5 if self.moved is None else self.moved
-            if not (group.averages and moved):
+            centroids = random.random() < 0.5 if self.centroids is None else self.centroids
+            if not (group.averages and centroids):
                 return dfprune.LinearMerge(kept, removed, offset, mixture)
-            whole = random.normal(0, 0.3, (len(kept), group.units))
+            coefficients = random.normal(0, 0.3, (len(kept), group.units))
             return dfprune.CentroidMerge(
                 kept,
                 removed,
                 offset=random.normal(0, 0.5, group.units) * group.offset_allowed,
-                coefficients=whole * group.can_survive[kept, None],
+                coefficients=coefficients * group.can_survive[kept, None],
                 shares=random.normal(0, 0.5, (len(kept), group.units)),
                 level=random.normal(0, 0.5, len(kept)) * group.levels,
             )
@@ -81,9 +83,9 @@ class Scatter(dfprune.Method):
 
 
 @contextlib.contextmanager
-def crossings(monkeypatched_rules=registry.RULES):
-    """Records which rules saw which producers' units: yields a list of (rule name, producer)."""
-    seen = []
+def recorded_crossings():
+    """Yield a list that records each rule that a producer's units pass: (rule name, producer)."""
+    crossings = []
 
     def watch(rule):
         original = rule.carry
@@ -91,26 +93,30 @@ def crossings(monkeypatched_rules=registry.RULES):
         def carry(call, streams):
             for stream in streams:
                 for piece in stream.pieces if stream is not None else ():
-                    seen.append((type(rule).__name__, piece.source))
+                    crossings.append((type(rule).__name__, piece.source))
             return original(call, streams)
 
         rule.carry = carry
 
-    for rule in monkeypatched_rules:
+    for rule in registry.RULES:
         watch(rule)
     try:
-        yield seen
+        yield crossings
     finally:
-        for rule in monkeypatched_rules:
+        for rule in registry.RULES:
             del rule.carry
 
 
 def check_seed(seed):
-    """Prunes one random model; the wide twin inside `apply` is the oracle. Returns the coverage."""
+    """Prune the model of a seed; the verification inside `apply` compares it with the wide twin.
+
+    Returns:
+        The names of the rules that pruned units passed, and whether any unit was removed.
+    """
     model = random_model(seed)
     random = np.random.default_rng(seed)
     method = ("saliency", Scatter(), "moments")[seed % 3]
-    with crossings() as seen:
+    with recorded_crossings() as crossings:
         plan = dfprune.plan(
             model, method=method, sparsity=float(random.uniform(0.1, 0.9)), seed=seed
         )
@@ -118,13 +124,13 @@ def check_seed(seed):
     assert pruned.count_params() == plan.parameters[1], seed
     cut = {path for group in plan.groups if len(group.removed) for path in group.layers}
     groups = locate(read_graph(model)).groups.values()
-    producers = [one for group in groups for one in group.producers if one.path in cut]
-    produced = {type(one.rule).__name__ for one in producers}
-    return produced | {name for name, source in seen if source in cut}, bool(cut)
+    producers = [p for group in groups for p in group.producers if p.path in cut]
+    produced = {type(producer.rule).__name__ for producer in producers}
+    return produced | {name for name, source in crossings if source in cut}, bool(cut)
 
 
 def plant_copies(model):
-    """Makes unit 1 of every group a copy of unit 0, up to the seam. Returns the groups' names."""
+    """Make unit 1 of every group a copy of unit 0, up to the seam; return the groups' names."""
     layout = locate(read_graph(model))
     for group in layout.groups.values():
         calls = {producer.call for producer in group.producers}
@@ -136,7 +142,7 @@ def plant_copies(model):
                 if stage.call in calls or not stage.rule.axes:
                     continue
                 operation = stage.call.operation
-                # a depthwise filter has several outputs for each input
+                # A depthwise convolution has several outputs for each input.
                 fold = vars(operation).get("depth_multiplier", 1)
                 for variable, axis in _unit_axes(stage.rule, operation, "in"):
                     for source, target in zip(
@@ -150,7 +156,7 @@ def plant_copies(model):
 
 
 def _selected(stages, order):
-    """Stages, those of joined branches too, with their features by unit."""
+    """Yield the stages, those of joined branches too, with their features by unit."""
     for stage in stages:
         for branch in stage.branches:
             yield from _selected(branch.stages, branch.by_unit(len(order)))
@@ -158,7 +164,7 @@ def _selected(stages, order):
 
 
 def _unit_axes(rule, operation, role):
-    for name, variable in rule.targets(operation).items():
+    for name, variable in rule.variables(operation).items():
         axes = [axis for axis, kind in rule.variable_axes(name, len(variable.shape))
                 if kind == role]  # fmt: skip
         if axes:
@@ -173,7 +179,7 @@ def _copy(variable, axis, source, target):
 
 
 def main(start, stop):
-    """Checks the seeds from `start` to `stop`; returns how many failed."""
+    """Check the seeds from `start` up to `stop`; return the number of failures."""
     covered, with_cut, failed = collections.Counter(), 0, 0
     for seed in range(start, stop):
         try:

@@ -1,4 +1,4 @@
-"""The paper's algorithm once more, in plain loops from its formulas, for comparison.
+"""Compute the paper's algorithm in plain loops, as a reference for the tests.
 
 `weight_sets` is `(units, inputs + 1)`, the bias last; `blocks` holds one array
 `(units, positions, outputs)` for each consumer. All in float64.
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def importance(blocks, unit, aggregate="mean"):
-    """`<a_j^2>`: squares summed over positions, then the mean (or the largest) of all outputs."""
+    """Compute `<a_j^2>`: squares summed over positions, then their mean or largest over outputs."""
     squares = []
     for block in blocks:
         for output in range(block.shape[2]):
@@ -19,30 +19,30 @@ def importance(blocks, unit, aggregate="mean"):
 
 
 def squared_distance(one, other):
-    """`||W_i - W_j||^2`, Equation 4."""
+    """Compute `||W_i - W_j||^2`, Equation 4."""
     return sum((float(a) - float(b)) ** 2 for a, b in zip(one, other, strict=True))
 
 
 def ratio(above, below):
-    """A quotient in which 0/0 is 0 and x/0 is infinite."""
+    """Divide; 0/0 is 0 and x/0 is infinite."""
     if above == 0:
         return 0.0
     return above / below if below > 0 else math.inf
 
 
 def squared_ratio(one, other):
-    """Section 3.4, squared, of weight-sets whose weights without the bias have unit norm."""
+    """Compute the squared distance of Section 3.4, of weights (without bias) of unit norm."""
     weights = ratio(np.linalg.norm(one[:-1] - other[:-1]), np.linalg.norm(one[:-1] + other[:-1]))
     return (weights + ratio(abs(one[-1] - other[-1]), abs(one[-1] + other[-1]))) ** 2
 
 
 def norm_of(weight_set, distance="weights"):
-    """`alpha_j`: the norm of the weight-set, without the bias for the ratio."""
+    """Compute `alpha_j`, the norm of the weight-set; for the ratio without the bias."""
     return float(np.linalg.norm(weight_set[:-1] if distance == "ratio" else weight_set))
 
 
 def scaled(weight_sets, blocks, normalize, distance):
-    """The weight-sets to compare, the outgoing weights to weigh them with, and `alpha`."""
+    """Return the weight-sets to compare, the scaled outgoing weights, and `alpha`."""
     sets = np.array(weight_sets, np.float64)
     norms = np.array([norm_of(one, distance) for one in sets])
     alpha = norms if normalize else np.ones(len(sets))
@@ -52,14 +52,14 @@ def scaled(weight_sets, blocks, normalize, distance):
 
 
 def saliency(sets, blocks, i, j, distance="weights", aggregate="mean"):
-    """What it costs to remove j while i takes over; a zero `<a_j^2>` wins over infinity."""
+    """Compute the cost of removing j if i survives; 0 if `<a_j^2>` is 0, even times infinity."""
     weight = importance(blocks, j, aggregate)
     apart = (squared_ratio if distance == "ratio" else squared_distance)(sets[i], sets[j])
     return 0.0 if weight == 0 else weight * apart
 
 
 def greedy(weight_sets, blocks, count, surgery=True, normalize=False, **how):
-    """Removes `count` units one by one, all saliencies computed anew each time.
+    """Remove `count` units one by one, computing all saliencies anew each time.
 
     Returns:
         The removed units in order, their survivors, their costs, and the blocks left.
@@ -85,6 +85,6 @@ def greedy(weight_sets, blocks, count, surgery=True, normalize=False, **how):
 
 
 def all_saliencies(weight_sets, blocks, normalize):
-    """`s_ij` of all ordered pairs of the untouched layer."""
+    """Compute `s_ij` of all ordered pairs of the layer before any removal."""
     sets, out, _ = scaled(weight_sets, blocks, normalize, "weights")
     return [saliency(sets, out, i, j) for i in range(len(sets)) for j in range(len(sets)) if i != j]

@@ -1,6 +1,6 @@
-"""One of two processes that plan together: prints what it planned; see test_strategy.py.
+"""Plan in one of two processes that work together, and print the plan; see test_strategy.py.
 
-`python -m tests.two_workers PORT PORT TASK`
+`python -m tests.support.two_workers PORT PORT TASK`
 """
 
 import json
@@ -9,7 +9,7 @@ import sys
 
 
 def planned(strategy=None):
-    """Removed units, survivors and costs of a layer in several tiles, a copy among its units."""
+    """Plan a layer in several tiles with a copy among its units."""
     import keras_dfprune as dfprune
     from keras_dfprune.methods.saliency import neighbours
     from tests.support.models import dense_chain, plant_copy

@@ -1,6 +1,7 @@
-"""The wide twin: it catches what is wrong, and says when it can't tell."""
+"""Verification against the wide twin catches wrong results, and warns if it can't verify."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import keras_dfprune as dfprune
 from keras_dfprune.methods import lossless
 from keras_dfprune.methods.merge import LinearMerge, SurvivorMerge
 from keras_dfprune.rules.base import Rule
-from keras_dfprune.surgery import weights
+from keras_dfprune.rules.dense import DenseRule
 from tests.support.models import dense_chain, plant_copy
 
 layers = keras.layers
@@ -19,10 +20,8 @@ layers = keras.layers
 
 def test_a_wrong_surgery_is_caught(monkeypatch):
     model = dense_chain([10, 8, 3])
-    original = SurvivorMerge.gains
-    monkeypatch.setattr(
-        SurvivorMerge, "gains", lambda self, k: ((h, 2 * g) for h, g in original(self, k))
-    )
+    original = SurvivorMerge.taken_over
+    monkeypatch.setattr(SurvivorMerge, "taken_over", lambda *args: 2 * original(*args))
     with pytest.raises(dfprune.VerificationError, match="of the largest output from the original"):
         dfprune.apply(model, sparsity=0.5)
     dfprune.apply(model, sparsity=0.5, verify=False)
@@ -33,14 +32,14 @@ def test_a_wrong_surgery_is_caught(monkeypatch):
 
 
 def test_a_forgotten_offset_is_caught(monkeypatch):
-    monkeypatch.setattr(weights, "_place", lambda *args: None)
+    monkeypatch.setattr(DenseRule, "with_offset", lambda self, state, offset: state)
     with pytest.raises(dfprune.VerificationError):
         dfprune.apply(dense_chain([10, 3], "sigmoid"), sparsity=0.5, method="moments")
 
 
 @keras.saving.register_keras_serializable("tests")
 class Forgetful(layers.Layer):
-    """Its config leaves the factor out."""
+    """Layer whose config leaves out the factor."""
 
     def __init__(self, factor=1.0, **kwargs):
         super().__init__(**kwargs)
@@ -80,19 +79,20 @@ class Counter(keras.layers.Layer):
         return x + self.calls
 
 
-def test_what_layers_keep_between_calls_stays(recwarn):
+def test_the_state_of_layers_is_not_changed():
     inputs = keras.Input(batch_shape=(2, 4, 3), name="x")
     hidden = keras.layers.LSTM(4, stateful=True)(Counter(name="counter")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, "relu")(hidden)))
     data = np.ones((2, 4, 3), "float32")
-    dfprune.apply(model, sparsity=0.5)
-    dfprune.apply(model, method=dfprune.Moments(calibration_data=data), sparsity=0.5)
-    assert not [w for w in recwarn if "could not be verified" in str(w.message)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # "could not be verified"
+        dfprune.apply(model, sparsity=0.5)
+        dfprune.apply(model, method=dfprune.Moments(calibration_data=data), sparsity=0.5)
     assert model.get_layer("counter").calls.numpy() == 0
-    assert not any(state.numpy().any() for state in model.layers[2].states)
+    assert [state.numpy().any() for state in model.layers[2].states] == [False, False]
 
 
-def test_unknown_lengths_are_tried():
+def test_a_model_with_unknown_image_sizes_is_verified():
     inputs = keras.Input((None, None, 2))
     hidden = layers.Conv2D(5, 5, activation="relu")(inputs)
     hidden = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 5, activation="relu")(hidden))
@@ -100,16 +100,21 @@ def test_unknown_lengths_are_tried():
     assert dfprune.apply(model, sparsity=0.5).count_params() < model.count_params()
 
 
-def test_outputs_that_are_not_finite_are_compared_where_they_are():
-    model = dense_chain([8, 3])
-    bias = model.get_layer("fc2").bias
-    bias.assign(np.array([np.inf, 0.0, 0.0]))
-    with pytest.warns(UserWarning, match="nothing to prune.*not finite"):
-        dfprune.apply(model, sparsity=0.5)
+def test_outputs_that_are_not_finite_are_compared_where_they_are(monkeypatch):
+    inputs = keras.Input((6,))
+    scores = layers.Dense(3)(layers.Dense(8, "sigmoid")(inputs))
+    model = keras.Model(inputs, [scores, keras.ops.log(-keras.ops.abs(inputs))])  # the second: NaN
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.count_params() < model.count_params()
+    monkeypatch.setattr(DenseRule, "with_offset", lambda self, state, offset: state)
+    with pytest.raises(dfprune.VerificationError):
+        dfprune.apply(model, sparsity=0.5, method="moments")
 
 
 class Mixture(dfprune.Method):
-    """A user's own method: random units go, random mixtures of the others stand in for them."""
+    """User's method that replaces random units by random mixtures of the others."""
 
     def curve(self, group, context):
         random = np.random.default_rng(context.seed)
@@ -140,7 +145,7 @@ def test_a_user_s_own_mixtures_are_verified(use_bias, monkeypatch):
 
 
 def shared_padding():
-    """A convolution with zero padding, where a constant has nowhere to go."""
+    """Build a convolution with zero padding, which can't take an offset."""
     inputs = keras.Input((6, 6, 2))
     hidden = layers.Conv2D(6, 3, activation="relu", name="units")(inputs)
     hidden = layers.Conv2D(4, 3, padding="same")(hidden)
@@ -148,7 +153,7 @@ def shared_padding():
 
 
 def silenced():
-    """A BatchNormalization that multiplies half of the units by 0."""
+    """Build a BatchNormalization that multiplies half of the units by 0."""
     hidden = [layers.Dense(10, "relu"), layers.BatchNormalization(), layers.Dense(3)]
     model = keras.Sequential([keras.Input((5,)), *hidden])
     hidden[1].gamma.assign(np.arange(10) % 2)
@@ -157,19 +162,19 @@ def silenced():
 
 class TooFew(dfprune.Method):
     def curve(self, group, context):
-        found = Mixture().curve(group, context)
-        return dfprune.Curve(found.order, found.costs, lambda count: found.merge(1))
+        curve = Mixture().curve(group, context)
+        return dfprune.Curve(curve.order, curve.costs, lambda count: curve.merge(1))
 
 
 @pytest.mark.parametrize(
     ("method", "model", "message"),
     [
         (TooFew(), lambda: dense_chain([10, 3]), "must remove 5 of the 10 units of layer 'fc1'"),
-        (Mixture(), shared_padding, "offset for layer 'units', which has nowhere to go"),
+        (Mixture(), shared_padding, "offset for layer 'units', which can't take one"),
         (Mixture(), silenced, "multiplied by 0 can't take over for others"),
     ],
 )
-def test_a_user_s_method_that_breaks_the_rules_is_told(method, model, message):
+def test_a_wrong_merge_of_a_user_s_method_is_an_error(method, model, message):
     with pytest.raises(ValueError, match=message):
         dfprune.plan(model(), sparsity=0.5, method=method)
 
@@ -196,15 +201,15 @@ def test_masks_rolled_by_one_are_caught(monkeypatch):
     assert dfprune.apply(model, sparsity=0.5, verify=False).get_layer("fc1").units == 5
 
 
-def test_units_that_are_no_copies_are_seen(monkeypatch):
-    """The twin merges what the plan merges; only the original knows better."""
+def test_a_lossless_removal_of_units_that_are_no_copies_is_caught(monkeypatch):
+    """The wide twin merges what the plan merges; only the original shows the difference."""
     model = dense_chain([10, 8, 3])
 
     def wrong(group, surgery=True):
         return [lossless.Removal(0, 1, 1.0, 0.0)]
 
     with monkeypatch.context() as patched:
-        patched.setattr("keras_dfprune.methods.saliency.saliency.lossless", wrong)
+        patched.setattr("keras_dfprune.methods.saliency.saliency.lossless_removals", wrong)
         plan = dfprune.plan(model, tolerance=0)
     assert [(len(group.removed), group.lossless) for group in plan.groups] == [(1, 1), (1, 1)]
     with pytest.raises(dfprune.VerificationError, match="only removals that change nothing"):

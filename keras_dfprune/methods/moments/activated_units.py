@@ -1,7 +1,7 @@
-"""Units with normal pre-activations, one by one, into the second moments of any two of them.
+"""Describe units with normal pre-activations by the coefficients of their second moments.
 
-Each unit into the coefficients that `dual_activation.py` takes, in closed form or by quadrature; no
-sampling anywhere.
+The coefficients, which `dual_activation.py` takes, are in closed form or by quadrature. Nothing is
+sampled.
 """
 
 import dataclasses
@@ -11,166 +11,181 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.moments import symmetric_matrices
-from keras_dfprune.methods.moments.dual_activation import Coefficients, reach_of, second_moments
+from keras_dfprune.methods.moments.dual_activation import (
+    HermiteCoefficients,
+    second_moments,
+    series_reach,
+)
+from keras_dfprune.methods.moments.symmetric_matrices import assemble_symmetric
 from keras_dfprune.rules.activations import Activation
 
-# Panels of the quadrature over t in [-T, T], z = m + s t: uniform in t, where the normal density
-# varies, and at fixed z, where activations bend. 12 nodes each: E[phi^2] of gelu, tanh and softplus
-# to 1e-12 for s from 1e-3 to 100 (tests/test_gaussian.py).
-_REACH = 9.0
-_PANELS = np.linspace(-_REACH, _REACH, 13)
+# The quadrature over t, z = m + s t, has panels on [-_RANGE, _RANGE]. Their ends are uniform in t,
+# where the normal density varies, and at fixed z, where activations bend. Its precision was
+# measured: docs/research/measurements.md.
+_RANGE = 9.0
+_PANELS = np.linspace(-_RANGE, _RANGE, 13)
 _BENDS = np.array([-16.0, -8.0, -4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
 _NODES = 12
-# Powers of the correlation. What they leave out of E[phi^2] is kept as one further power, so the
-# diagonal of a smooth activation is exact at any length.
+# Powers of the correlation. The part of E[phi^2] that they leave out is kept as one further power,
+# so that the diagonal of a smooth activation is exact for any number of them.
 _TERMS = 48
-# Above this correlation kinks take an integral over an angle instead: up to a tenth of the pairs
-# of a trained layer.
-_REACH_OF_POWERS = reach_of(_TERMS)
-# Beyond so many standard deviations the normal density is 0 in float64.
-_NEVER = 40.0
-_BLOCK_ENTRIES = 2**18  # 2 MiB of float64 at a time: they stay in the cache
-_WHOLE = 512  # units from which on those above the diagonal are not computed
+# Units with kinks are integrated over an angle above this correlation.
+_SERIES_REACH = series_reach(_TERMS)
+# The normal density is 0 in float64 beyond this many standard deviations.
+_NO_DENSITY = 40.0
+_BLOCK_ENTRIES = 2**18  # 2 MiB of float64 at a time stay in the cache
+_WHOLE = 512  # with fewer units the whole matrix is computed, else only half of it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Activated:
-    """Units `phi(z)` with normal `z`, one by one: what their products with others are made of.
+class ActivatedUnits:
+    """Units `phi(z)` with normal `z`, each described by itself.
 
     Attributes:
         expected: Float64 array, shape `(units,)`: `E[phi(z)]`.
-        coefficients: The `Coefficients`.
-        jumps: Float64 array, shape `(kinks,)`: of the slope; empty for curves.
+        coefficients: Coefficients of their second moments.
+        jumps: Float64 array, shape `(kinks,)`: jumps of the activation's slope; empty where the
+            activation is not piecewise linear.
     """
 
     expected: np.ndarray
-    coefficients: Coefficients
+    coefficients: HermiteCoefficients
     jumps: np.ndarray
 
-    def product(self, other: "Activated", covariance: tf.Tensor) -> tf.Tensor:
-        """`E[phi(z_i) phi(z_j)]` of these units and others, shape `(units, others)`.
+    def cross_moments(self, other: "ActivatedUnits", covariance: tf.Tensor) -> tf.Tensor:
+        """Return `E[phi(z_i) phi(z_j)]`, shape `(units, other units)`.
 
         Args:
-            other: Units with the same activation; they may be the same ones.
-            covariance: Float64 tensor, shape `(units, others)`: of `z`.
+            other: Units with the same activation, or these units themselves.
+            covariance: Float64 tensor, shape `(units, other units)`: covariance of `z`.
         """
 
         def block(rows: slice, columns: slice) -> tf.Tensor:
             step = max(1, _BLOCK_ENTRIES // (columns.stop - columns.start))
             starts = range(rows.start, rows.stop, step)
             parts = [slice(first, min(first + step, rows.stop)) for first in starts]
-            right = other.coefficients.select(columns)
-            found = [
+            right = other.coefficients.take_units(columns)
+            moments = [
                 second_moments(
-                    self.coefficients.select(part),
+                    self.coefficients.take_units(part),
                     right,
                     self.jumps,
-                    _REACH_OF_POWERS,
+                    _SERIES_REACH,
                     covariance[part, columns],
                 )
                 for part in parts
             ]
-            return tf.concat(found, axis=0)
+            return tf.concat(moments, axis=0)
 
-        units, others = slice(0, len(self.expected)), slice(0, len(other.expected))
+        rows, columns = slice(0, len(self.expected)), slice(0, len(other.expected))
         if other is self:
-            return symmetric_matrices.by_halves(block, units, _WHOLE)
-        return block(units, others)
+            return assemble_symmetric(block, rows, _WHOLE)
+        return block(rows, columns)
 
 
-def activated(activation: Activation, means: np.ndarray, variance: np.ndarray) -> Activated:
-    """Units `phi(z)` with normal `z`.
+def activate(activation: Activation, means: np.ndarray, variance: np.ndarray) -> ActivatedUnits:
+    """Describe the units `phi(z)` with normal `z`.
 
     Args:
         activation: An element-wise activation.
-        means: Float array, shape `(means, units)`: equally likely ones.
-        variance: Float array, shape `(units,)`: around each of them.
+        means: Float array, shape `(means, units)`: equally likely means of `z`.
+        variance: Float array, shape `(units,)`: variance of `z` around each of them.
+
+    Returns:
+        The `ActivatedUnits`.
     """
     means = np.asarray(means, np.float64)
     std = np.sqrt(np.maximum(variance, 0.0))
-    # A unit that never moves: any small width gives the same moments without a division by 0.
+    # A unit that never varies: any small deviation gives the same moments without a division by 0.
     std = np.maximum(std, 1e-12 * (1.0 + np.max(np.abs(means), axis=0)))
-    if activation.linear_pieces is None or not math.isfinite(activation.slope):  # curves, or jumps
-        powers, levels, jumps = _curved(activation, means, std), np.zeros((0, *means.T.shape)), []
+    if is_piecewise_linear(activation):
+        powers, kinks, jumps = _piecewise_linear(activation, means, std)
     else:
-        powers, levels, jumps = _piecewise_linear(activation, means, std)
-    coefficients = (std, powers / math.sqrt(len(means)), levels)
-    return Activated(
+        powers, kinks, jumps = _smooth(activation, means, std)
+    coefficients = (std, powers / math.sqrt(len(means)), kinks)
+    return ActivatedUnits(
         np.mean(powers[0], axis=1),
-        Coefficients(*(tf.constant(one) for one in coefficients)),
-        np.asarray(jumps, np.float64),
+        HermiteCoefficients(*(tf.constant(part) for part in coefficients)),
+        jumps,
     )
+
+
+def is_piecewise_linear(activation: Activation) -> bool:
+    """Return whether an activation is piecewise linear and continuous.
+
+    Such units have their moments in closed form.
+    """
+    return activation.linear_pieces is not None and math.isfinite(activation.slope)
 
 
 def _piecewise_linear(
     activation: Activation, means: np.ndarray, std: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The powers, levels and jumps in closed form: beyond the first two only the kinks count.
+    """Return powers, standardised kinks and jumps of the slope in closed form.
 
-    By Price's theorem the second derivative in the correlation r of `E[h_i h_j]` is the normal
-    density at the kinks, `sum_k He_k(x) He_k(y) r^k / k!` times both densities (Mehler).
+    By Price's theorem the second derivative of `E[h_i h_j]` in the correlation r is the normal
+    density at the kinks, `sum_k He_k(x) He_k(y) r^k / k!` times both densities (Mehler). So only
+    the kinks count beyond the first two powers.
     """
     slopes, intercepts = np.array(activation.linear_pieces, np.float64).T
-    kinks = np.array(activation.kinks, np.float64)
-    level = (kinks - means[..., None]) / std[:, None]  # (means, units, kinks)
+    kinks = (np.array(activation.kinks, np.float64) - means[..., None]) / std[:, None]
     edge = np.full((*means.shape, 1), np.inf)
-    bounds = np.concatenate([-edge, level, edge], axis=-1)
+    bounds = np.concatenate([-edge, kinks, edge], axis=-1)  # (means, units, pieces + 1)
     mass = np.diff(0.5 * tf.math.erfc(-bounds / math.sqrt(2.0)).numpy())
-    dense = np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi)
-    within = means[..., None] * mass - std[:, None] * np.diff(dense)
-    powers = np.zeros((_TERMS if len(kinks) else 2, len(std), len(means)))
-    powers[0] = (within @ slopes + mass @ intercepts).T
+    density = np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi)
+    partial_mean = means[..., None] * mass - std[:, None] * np.diff(density)
+    terms = _TERMS if len(activation.kinks) else 2
+    powers = np.zeros((terms, len(std), len(means)))
+    powers[0] = (partial_mean @ slopes + mass @ intercepts).T
     powers[1] = (std * (mass @ slopes)).T
-    bent = std[:, None] * dense[..., 1:-1] * np.diff(slopes)
-    hermite = _hermite(np.clip(level, -_NEVER, _NEVER), len(powers) - 2)
+    bent = std[:, None] * density[..., 1:-1] * np.diff(slopes)
+    hermite = _hermite(np.clip(kinks, -_NO_DENSITY, _NO_DENSITY), terms - 2)
     for k, values in enumerate(hermite, 2):
         powers[k] = np.sum(bent * values, axis=-1).T / math.sqrt(k * (k - 1))
-    return powers, level.transpose(2, 1, 0), np.diff(slopes)
+    return powers, kinks.transpose(2, 1, 0), np.diff(slopes)
 
 
-def _curved(activation: Activation, means: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """The powers by quadrature.
+def _smooth(
+    activation: Activation, means: np.ndarray, std: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return powers by quadrature, and empty arrays of kinks and jumps.
 
-    What they leave out of `E[h_i^2]` is added as one further power: the diagonal is exact, and
-    the matrix stays positive semidefinite (a sum of Schur products).
+    The part of `E[h_i^2]` that the powers leave out is added as one further power. The diagonal is
+    then exact, and the matrix is still positive semidefinite (a sum of Schur products).
     """
     powers = []
     for mean in means:
-        coefficients, square = _coefficients(activation.values, activation.kinks, mean, std)
-        tail = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=0), 0.0))
-        powers.append(np.concatenate([coefficients, tail[None]]))
-    return np.stack(powers, axis=-1)
+        coefficients, square = _hermite_coefficients(activation.values, activation.kinks, mean, std)
+        left_out = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=0), 0.0))
+        powers.append(np.concatenate([coefficients, left_out[None]]))
+    return np.stack(powers, axis=-1), np.zeros((0, *means.T.shape)), np.zeros(0)
 
 
-def _coefficients(
+def _hermite_coefficients(
     values: Callable[[np.ndarray], np.ndarray],
     kinks: tuple[float, ...],
     mean: np.ndarray,
     std: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised Hermite coefficients of `phi(m + s t)` and `E[phi^2]`, for each unit."""
+    """Compute the normalised Hermite coefficients of `phi(m + s t)` and `E[phi^2]` of each unit."""
     bends = np.concatenate([_BENDS, np.asarray(kinks, np.float64)])
-    moved = (bends[None, :] - mean[:, None]) / std[:, None]
-    fixed = np.broadcast_to(_PANELS, (len(mean), len(_PANELS)))
-    ends = np.sort(np.clip(np.concatenate([fixed, moved], axis=1), -_REACH, _REACH), axis=1)
+    bends = (bends[None, :] - mean[:, None]) / std[:, None]
+    uniform = np.broadcast_to(_PANELS, (len(mean), len(_PANELS)))
+    ends = np.sort(np.clip(np.concatenate([uniform, bends], axis=1), -_RANGE, _RANGE), axis=1)
     node, weight = np.polynomial.legendre.leggauss(_NODES)
     half = 0.5 * np.diff(ends, axis=1)[:, :, None]
     middle = 0.5 * (ends[:, 1:] + ends[:, :-1])[:, :, None]
     t = (middle + half * node).reshape(len(mean), -1)
     density = (half * weight).reshape(t.shape) * np.exp(-0.5 * t**2) / math.sqrt(2.0 * math.pi)
     value = values((mean[:, None] + std[:, None] * t).T).T  # units last: each may have its own
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite moments are the caller's to see
-        return _project(density * value, t), np.sum(density * value**2, axis=1)
-
-
-def _project(weighted: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Sums over the nodes `t` of `weighted` times each normalised Hermite polynomial."""
-    return np.stack([np.sum(weighted * hermite, axis=1) for hermite in _hermite(t, _TERMS)])
+    with np.errstate(over="ignore", invalid="ignore"):  # callers check that moments are finite
+        weighted = density * value
+        projections = [np.sum(weighted * hermite, axis=1) for hermite in _hermite(t, _TERMS)]
+        return np.stack(projections), np.sum(density * value**2, axis=1)
 
 
 def _hermite(t: np.ndarray, terms: int) -> Iterator[np.ndarray]:
-    """The normalised Hermite polynomials `He_k(t) / sqrt(k!)`, k from 0."""
+    """Yield the first normalised Hermite polynomials at `t`, `He_k(t) / sqrt(k!)` with k from 0."""
     before, now = np.zeros_like(t), np.ones_like(t)
     for k in range(terms):
         yield now

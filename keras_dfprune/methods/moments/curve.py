@@ -1,156 +1,171 @@
-"""A group's moments into its removals and the merge of any number of them.
+"""Turn a group's moments into a curve of removals and the merge of any number of them.
 
-The exact removals come first, then Optimal Brain Surgeon on the rest (`removal_order.py`). What is left
-takes over by least squares (`fits.py`).
+The lossless removals come first, then the other units in the order of Optimal Brain Surgeon
+(`removal_order.py`). The kept units take over by least squares (`reconstruction.py`).
 """
 
 import numpy as np
-import tensorflow as tf
 
 from keras_dfprune.methods.base import Curve, GroupView
 from keras_dfprune.methods.lossless import Removal, merge_of
-from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, UnitMerge
 from keras_dfprune.methods.moments import removal_order
-from keras_dfprune.methods.moments.least_squares import ridge_of
-from keras_dfprune.methods.moments.outgoing_weights import Outgoing
-from keras_dfprune.methods.moments.reconstruction import RIDGE, Fit, Left, best_fit
-from keras_dfprune.methods.moments.unit_moments import Preactivations, UnitMoments
-from keras_dfprune.report.progress import Progress
+from keras_dfprune.methods.moments.reconstruction import Reconstruction, best_reconstruction
+from keras_dfprune.methods.moments.remaining_units import (
+    GroupMoments,
+    RemainingUnits,
+    remaining_units,
+)
+from keras_dfprune.methods.moments.unit_moments import UnitMoments
+from keras_dfprune.report.progress import SILENT, Progress
 
-# Without a budget: predicted squared change over the variance of a group's outputs. The worst of
-# 21 networks (`benchmarks/nets.py`) lost 0.25 points of accuracy at 0.001, 0.42 at 0.002, 0.48 at
-# 0.003, 0.49 at 0.004 with kept units as they were; with moved ones five were tried again, and the
-# worst lost 0.24 at 0.002.
+# Predicted squared change, over the variance of a group's outputs, up to which units are removed
+# without a budget. Measured: docs/research/measurements.md.
 DEFAULT_TOLERANCE = 0.002
 
 
-class Surgery:
-    """One group's removals.
+def lossless_curve(group: GroupView, removals: list[Removal], note: str) -> Curve:
+    """Return a curve of the lossless removals alone.
 
     Args:
         group: The group.
-        moments: The moments of its units.
-        exact: The exact removals.
-        normal: The pre-activations, where kept units may get new weight-sets; else None.
-        steps: Steps downhill from the means of clusters (`descent.py`).
+        removals: The lossless removals.
+        note: Sentence for the report that says why there are no other removals.
+    """
+    count = len(removals)
+    return Curve(
+        order=merge_of(group.units, removals).removed,
+        costs=np.zeros(count),
+        merge=lambda first: merge_of(group.units, removals[:first]),
+        lossless=count,
+        automatic=count,
+        note=note,
+    )
+
+
+def moment_curve(
+    known: GroupMoments, removals: list[Removal], *, steps: int = 0, progress: Progress = SILENT
+) -> Curve:
+    """Return the whole curve of a group, down to one unit.
+
+    Args:
+        known: The group and its moments, which must be finite.
+        removals: The lossless removals.
+        steps: Int: steps of descent for the kept units' new weight-sets.
+        progress: Shows the removals.
+    """
+    remaining, lossless = remaining_units(known, removals), len(removals)
+    spread, outgoing = remaining.spread, remaining.outgoing
+    order = removal_order.greedy_order(spread, outgoing, ridge=remaining.ridge, progress=progress)
+    costs = np.concatenate([np.zeros(lossless), order.costs])
+    variance = outgoing.expected_square(spread, np.arange(len(remaining.units)))
+    scale = variance if variance > 0.0 else 1.0
+    affordable = int(np.sum(np.cumsum(costs) <= DEFAULT_TOLERANCE * scale))
+    merges = MomentMerges(known.moments, removals, remaining, order.units, steps)
+    return Curve(
+        order=np.concatenate([remaining.lossless_merge.removed, remaining.units[order.units]]),
+        costs=costs,
+        merge=merges.merge,
+        scale=scale,
+        lossless=lossless,
+        automatic=max(lossless, affordable),
+        moments=merges.moments,
+        error=merges.error,
+    )
+
+
+class MomentMerges:
+    """Merges of one group for every number of removals.
+
+    Args:
+        moments: Moments of all units.
+        removals: The lossless removals.
+        remaining: The units that they leave.
+        order: Int array: positions among the remaining units, in the order of their removal.
+        steps: Int: steps of descent for the kept units' new weight-sets.
     """
 
     def __init__(
         self,
-        group: GroupView,
         moments: UnitMoments,
-        exact: list[Removal],
-        normal: Preactivations | None = None,
-        steps: int = 0,
-    ):
-        self._group, self._moments, self._exact = group, moments, exact
-        self._sparse = self._first_exact(len(exact))
-        left = self._sparse.kept
-        # Kernels hold a unit in each column; from here on single units are read, so rows.
-        sets = np.concatenate([group.weights.T, group.constants.T])
-        sets = np.asarray(tf.transpose(sets))
-        norms, weights = group.norms, group.outgoing_matrix()
-        if exact:  # else copies of everything
-            sets, norms, weights = sets[left], norms[left], self._sparse.absorb(weights)
-        moments = moments.select(left)
-        self._left = Left(
-            group=group,
-            units=left,
-            sets=sets,
-            norms=np.maximum(norms, 1e-300),
-            outgoing=Outgoing(weights),
-            moments=moments,
-            spread=moments.covariance if group.offset_allowed else moments.second,
-            ridge=ridge_of(moments.second, RIDGE),
-            normal=None if normal is None else normal.select(left),
-        )
-        self._steps = steps
-        self._fitted: dict[int, Fit] = {}
-
-    def curve(self, progress: Progress) -> Curve:
-        """The whole curve, down to one unit; shows the removals."""
-        left = self._left
-        greedy = removal_order.greedy_order(
-            left.spread, left.outgoing, ridge=left.ridge, progress=progress
-        )
-        self._order = greedy.order
-        costs = np.concatenate([np.zeros(len(self._exact)), greedy.costs])
-        variance = left.outgoing.square(left.spread, np.arange(len(left.units)))
-        scale = variance if variance > 0.0 else 1.0
-        within = np.cumsum(costs) <= DEFAULT_TOLERANCE * scale
-        return Curve(
-            order=np.concatenate([self._sparse.removed, left.units[greedy.order]]),
-            costs=costs,
-            merge=self.merge,
-            scale=scale,
-            lossless=len(self._exact),
-            automatic=max(len(self._exact), int(np.sum(within))),
-            moments=self.moments,
-            error=self.error,
-        )
-
-    def exact_curve(self, note: str) -> Curve:
-        """Only the exact removals."""
-        count = len(self._exact)
-        return Curve(
-            order=self._sparse.removed,
-            costs=np.zeros(count),
-            merge=self._first_exact,
-            lossless=count,
-            automatic=count,
-            note=note,
-        )
+        removals: list[Removal],
+        remaining: RemainingUnits,
+        order: np.ndarray,
+        steps: int,
+    ) -> None:
+        self._moments, self._removals = moments, removals
+        self._remaining, self._order, self._steps = remaining, order, steps
+        # Only the latest, by its number of removals: it is needed several times in a row.
+        self._latest: dict[int, Reconstruction] = {}
 
     def merge(self, count: int) -> UnitMerge:
-        """The unit merge of the first `count` removals."""
-        exact = len(self._exact)
-        if count <= exact:
-            return self._first_exact(count)
-        fit = self._fit(count - exact)
-        # Follow the exact removals: their survivors may be kept, or rebuilt themselves.
-        survivor, scale = self._sparse.survivor, self._sparse.scale  # scale 0 where there is none
-        units, gone = self._sparse.kept, self._sparse.removed
-        offset = self._sparse.offset.copy()
-        if self._group.offset_allowed:
-            constant = fit.constant(self._left.moments.mean)
-            offset[gone] += scale * constant[survivor]
-            offset[units] = constant
-        kept, removed = units[fit.kept], units[self._split(count - exact)[1]]
-        if fit.shares is None and not len(gone):
-            return LinearMerge(kept, removed, offset, fit.taken_over)
-        coefficients, shares = fit.rebuilt(len(units)), fit.shares
-        if len(gone):
-            coefficients, own = np.empty((len(fit.kept), self._group.units)), coefficients
-            coefficients[:, units], coefficients[:, gone] = own, own[:, survivor] * scale
-        removed = np.concatenate([gone, removed])
-        if shares is None:
+        """Return the unit merge of the first `count` removals."""
+        if count <= len(self._removals):
+            return merge_of(self._remaining.group.units, self._removals[:count])
+        rebuilt, remaining = self._reconstruction(count), self._remaining
+        removed = remaining.units[self._order[: count - len(self._removals)]]
+        removed = np.concatenate([remaining.lossless_merge.removed, removed])
+        kept, offset = remaining.units[rebuilt.kept], self._offset(rebuilt)
+        if rebuilt.centroids is None and not self._removals:
+            return LinearMerge(kept, removed, offset, rebuilt.target_coefficients)
+        coefficients = self._for_group(rebuilt.coefficients(len(remaining.units)))
+        if rebuilt.centroids is None:
             return LinearMerge(kept, removed, offset, coefficients[:, removed])
-        if len(gone):
+        shares = rebuilt.centroids.shares
+        if self._removals:
             shares = np.zeros_like(coefficients)
-            shares[:, units] = fit.shares
-        return CentroidMerge(kept, removed, offset, coefficients, shares, fit.level)
+            shares[:, remaining.units] = rebuilt.centroids.shares
+        return CentroidMerge(kept, removed, offset, coefficients, shares, rebuilt.centroids.bias)
 
     def error(self, count: int) -> float:
-        """The expected squared change of the outputs that `merge(count)` makes, without ridge."""
-        exact = len(self._exact)
-        return 0.0 if count <= exact else self._fit(count - exact).error
+        """Return the expected squared change of the outputs by `merge(count)`, without ridge."""
+        if count <= len(self._removals):
+            return 0.0
+        return self._reconstruction(count).error
 
     def moments(self, count: int) -> UnitMoments:
-        """The moments of the units that `merge(count)` keeps."""
-        exact = len(self._exact)
-        if count <= exact:
-            return self._moments.select(self._first_exact(count).kept)
-        return self._fit(count - exact).moments
+        """Return the moments of the units that `merge(count)` keeps."""
+        if count <= len(self._removals):
+            units = self._remaining.group.units
+            return self._moments.take_units(merge_of(units, self._removals[:count]).kept)
+        return self._reconstruction(count).moments
 
-    def _first_exact(self, count: int) -> SurvivorMerge:
-        return merge_of(self._group.units, self._exact[:count])
+    def _reconstruction(self, count: int) -> Reconstruction:
+        if count not in self._latest:
+            removed = self._order[: count - len(self._removals)]
+            kept = np.setdiff1d(np.arange(len(self._remaining.units)), removed)
+            rebuilt = best_reconstruction(self._remaining, kept, removed, self._steps)
+            self._latest = {count: rebuilt}
+        return self._latest[count]
 
-    def _split(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Kept and removed units, positions among those that the exact removals leave."""
-        removed = self._order[:count]
-        return np.setdiff1d(np.arange(len(self._sparse.kept)), removed), removed
+    def _offset(self, rebuilt: Reconstruction) -> np.ndarray:
+        """Return the offsets of all units of the group.
 
-    def _fit(self, count: int) -> Fit:
-        if count not in self._fitted:
-            self._fitted = {count: best_fit(self._left, *self._split(count), self._steps)}
-        return self._fitted[count]  # asked for several times in a row
+        Copies follow their survivors, which are kept or rebuilt. Units without one have scale 0.
+        """
+        remaining, merge = self._remaining, self._remaining.lossless_merge
+        offset = merge.offset.copy()
+        if remaining.group.offset_allowed:
+            constants = rebuilt.offset(remaining.moments.mean)
+            offset[merge.removed] += merge.scale * constants[merge.survivor]
+            offset[remaining.units] = constants
+        return offset
+
+    def _for_group(self, coefficients: np.ndarray) -> np.ndarray:
+        """Expand coefficients of the remaining units to all units of the group.
+
+        Copies follow their survivors, which are kept or rebuilt. Units without one have scale 0.
+
+        Args:
+            coefficients: Float64 array, shape `(kept, remaining)`.
+
+        Returns:
+            Float64 array, shape `(kept, units)`.
+        """
+        merge = self._remaining.lossless_merge
+        if not self._removals:
+            return coefficients
+        expanded = np.empty((len(coefficients), self._remaining.group.units))
+        expanded[:, self._remaining.units] = coefficients
+        expanded[:, merge.removed] = coefficients[:, merge.survivor] * merge.scale
+        return expanded

@@ -1,8 +1,8 @@
-"""Correlations of normal pre-activations into second moments of units: the dual activation.
+"""Compute second moments of units from the correlations of their pre-activations.
 
-`E[phi(z_i) phi(z_j)]` of the arc-cosine kernels (Cho & Saul 2009) as a power series in the
-correlation, or as an integral over an angle. One graph, traced once, for one block of pairs: what
-it adds up stays in the same memory.
+`E[phi(z_i) phi(z_j)]` of normal `z` is the *dual activation*, in the arc-cosine kernels of Cho &
+Saul (2009) that of the relu. It is summed as a power series in the correlation, or integrated over
+an angle. One graph, traced once, computes a block of pairs and reuses the memory of its sums.
 """
 
 import math
@@ -11,39 +11,39 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-# What powers left out have of a pair's root second moments, at most: how many a block takes.
+# Largest error of a truncated power series, relative to the units' root second moments.
 _PRECISION = 1e-8
-# The integral over an angle has so many nodes: relative error 2e-7 at correlation 1, 1e-8 below
-# 0.9999, far less elsewhere; the ridge of the surgery is 1e-6.
+# Nodes of the integral over an angle: its relative error is 2e-7 at correlation 1, 1e-8 below
+# 0.9999 and far less elsewhere. The ridge of the surgery is 1e-6.
 _ANGLES = 12
-# The closest pairs of a block take the integral in any case, for as much time as some 200 powers:
-# the others need fewer.
-_FEW_PAIRS = 0.005
+# Share of the pairs of a block, the most correlated ones, that always take the integral: the other
+# pairs then need fewer powers.
+_MOST_CORRELATED = 0.005
 
 
-class Coefficients(NamedTuple):
+class HermiteCoefficients(NamedTuple):
     """Units `phi(z)` with normal `z`: `E[h_i h_j] = sum_k c_ik c_jk r^k`, r the correlation of `z`.
 
     Attributes:
-        std: Float64 tensor, shape `(units,)`: of `z`, positive.
-        powers: Float64 tensor, shape `(powers, units, means)`: the normalised Hermite coefficients
-            `c_k` of `phi(m + s t)` at each of several means, equally likely: the sum over means
-            is the mean of the products.
-        levels: Float64 tensor, shape `(kinks, units, means)`: `(kink - m) / s`; no kinks where
-            `powers` are all that is known.
+        std: Float64 tensor, shape `(units,)`: standard deviation of `z`, positive.
+        powers: Float64 tensor, shape `(powers, units, means)`: normalised Hermite coefficients
+            `c_k` of `phi(m + s t)` at each of several equally likely means, divided by the root of
+            their number. Summed over the means, the products are their average.
+        kinks: Float64 tensor, shape `(kinks, units, means)`: standardised kinks `(kink - m) / s`.
+            There are none where only `powers` are known.
     """
 
     std: tf.Tensor
     powers: tf.Tensor
-    levels: tf.Tensor
+    kinks: tf.Tensor
 
-    def select(self, units: slice) -> "Coefficients":
-        """Those of some of the units."""
-        return Coefficients(self.std[units], self.powers[:, units], self.levels[:, units])
+    def take_units(self, units: slice) -> "HermiteCoefficients":
+        """Take the coefficients of some of the units."""
+        return HermiteCoefficients(self.std[units], self.powers[:, units], self.kinks[:, units])
 
 
-def reach_of(powers: int) -> float:
-    """The largest correlation at which so many powers are enough."""
+def series_reach(powers: int) -> float:
+    """Return the largest correlation at which a series of `powers` powers is precise."""
     return _PRECISION ** (1.0 / powers)
 
 
@@ -51,7 +51,7 @@ def _spec(*shape: int | None) -> tf.TensorSpec:
     return tf.TensorSpec(shape, tf.float64)
 
 
-_COEFFICIENTS = Coefficients(_spec(None), _spec(None, None, None), _spec(None, None, None))
+_COEFFICIENTS = HermiteCoefficients(_spec(None), _spec(None, None, None), _spec(None, None, None))
 
 
 @tf.function(
@@ -59,47 +59,48 @@ _COEFFICIENTS = Coefficients(_spec(None), _spec(None, None, None), _spec(None, N
     autograph=False,
 )
 def second_moments(
-    left: Coefficients,
-    right: Coefficients,
+    left: HermiteCoefficients,
+    right: HermiteCoefficients,
     jumps: tf.Tensor,
     reach: tf.Tensor,
     covariance: tf.Tensor,
 ) -> tf.Tensor:
-    """`E[phi(z_i) phi(z_j)]`, shape `(units, others)`.
+    """Return `E[phi(z_i) phi(z_j)]`, shape `(left, right)`.
 
     Args:
-        left: The units.
-        right: The others, with the same activation.
-        jumps: Float64 tensor, shape `(kinks,)`: of the slope.
-        reach: Float64 scalar, at most 1: beyond this correlation kinks take the integral.
-        covariance: Float64 tensor, shape `(units, others)`: of `z`.
+        left: Units of the rows.
+        right: Units of the columns, with the same activation.
+        jumps: Float64 tensor, shape `(kinks,)`: jumps of the slope.
+        reach: Float64 scalar, at most 1. Units with kinks take the integral at larger correlations.
+        covariance: Float64 tensor, shape `(left, right)`: covariance of `z`.
     """
     r = covariance / (left.std[:, None] * right.std)
     r = tf.clip_by_value(r, -1.0, 1.0)
     size = tf.abs(r)
-    reach = tf.where(tf.size(jumps) > 0, tf.minimum(reach, _all_but_few(size)), 1.0)
+    reach = tf.where(tf.size(jumps) > 0, tf.minimum(reach, _rarely_exceeded(size)), 1.0)
     close = size > reach
-    total = _series(left.powers, right.powers, tf.where(close, tf.zeros_like(r), r))
+    total = _power_series(left.powers, right.powers, tf.where(close, tf.zeros_like(r), r))
     pairs = tf.where(close)
-    found = _integrated(left, right, jumps, pairs, tf.gather_nd(r, pairs))
-    return tf.tensor_scatter_nd_update(total, pairs, found)
+    integrated = _angle_integral(left, right, jumps, pairs, tf.gather_nd(r, pairs))
+    return tf.tensor_scatter_nd_update(total, pairs, integrated)
 
 
-def _all_but_few(size: tf.Tensor) -> tf.Tensor:
-    """A correlation that few pairs are above, from a sample."""
+def _rarely_exceeded(size: tf.Tensor) -> tf.Tensor:
+    """Estimate from a sample the correlation that a share `_MOST_CORRELATED` exceeds."""
     sample = tf.reshape(size[::8, ::8], [-1])
-    few = 1 + tf.cast(_FEW_PAIRS * tf.cast(tf.size(sample), tf.float64), tf.int32)
-    return tf.math.top_k(sample, few).values[-1]
+    share = tf.cast(_MOST_CORRELATED * tf.cast(tf.size(sample), tf.float64), tf.int32)
+    return tf.math.top_k(sample, 1 + share).values[-1]
 
 
-def _series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
-    """The sum over as many powers as correlations and coefficients need, by Horner's scheme."""
+def _power_series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
+    """Sum as many powers as the correlations and coefficients need, by Horner's scheme."""
     terms = tf.shape(left)[0]
     largest = tf.reduce_max(tf.abs(r)) ** tf.range(tf.cast(terms, tf.float64))
-    missing = tf.cumsum(_weight(left) * _weight(right) * largest, reverse=True)
-    # Not as `~(missing < ...)`: TensorFlow makes that `>=`, which no NaN is.
+    missing = tf.cumsum(_largest_shares(left) * _largest_shares(right) * largest, reverse=True)
+    # Not `~(missing < ...)`: TensorFlow rewrites that as `>=`, which is false for NaN.
     needed = tf.maximum(1, tf.reduce_sum(tf.cast(missing >= _PRECISION, tf.int32)))
-    terms = tf.where(tf.math.is_finite(missing[0]), needed, terms)  # all where it is no number
+    # A bound that is not finite says nothing: all terms are summed.
+    terms = tf.where(tf.math.is_finite(missing[0]), needed, terms)
     right = tf.transpose(right, (0, 2, 1))  # long rows are quicker
 
     def add(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -111,31 +112,42 @@ def _series(left: tf.Tensor, right: tf.Tensor, r: tf.Tensor) -> tf.Tensor:
     )[1]
 
 
-def _weight(powers: tf.Tensor) -> tf.Tensor:
-    """The most that each power has of a unit's root second moment, shape `(powers,)`."""
+def _largest_shares(powers: tf.Tensor) -> tf.Tensor:
+    """Find each power's largest share in a unit's root second moment, shape `(powers,)`."""
     squares = tf.reduce_sum(tf.square(powers), axis=2)
     whole = tf.maximum(tf.reduce_sum(squares, axis=0), 1e-300)
     return tf.sqrt(tf.reduce_max(squares / whole, axis=1))
 
 
-def _integrated(
-    left: Coefficients, right: Coefficients, jumps: tf.Tensor, pairs: tf.Tensor, r: tf.Tensor
+def _angle_integral(
+    left: HermiteCoefficients,
+    right: HermiteCoefficients,
+    jumps: tf.Tensor,
+    pairs: tf.Tensor,
+    r: tf.Tensor,
 ) -> tf.Tensor:
-    """Some pairs, shape `(pairs, 2)`, with the correlations `r`, shape `(pairs,)`.
+    """Integrate the second moments of the given pairs over an angle.
 
-    By Price's theorem the second derivative in the correlation of `E[h_i h_j]` is the normal
-    density at the kinks; it is integrated twice with r = sin(angle), and its singularity at 1 is
-    gone: `(r - sin) exp(-q / 2 cos^2) / 2 pi`, over angles up to asin(r).
+    By Price's theorem the second derivative of `E[h_i h_j]` in the correlation is the normal
+    density at the kinks. It is integrated twice with r = sin(angle), which removes its
+    singularity at 1: `(r - sin) exp(-q / 2 cos^2) / 2 pi`, over angles up to asin(r).
+
+    Args:
+        left: Units of the rows.
+        right: Units of the columns.
+        jumps: Float64 tensor, shape `(kinks,)`: jumps of the slope.
+        pairs: Int64 tensor, shape `(pairs, 2)`: rows and columns.
+        r: Float64 tensor, shape `(pairs,)`: their correlations.
     """
-    units, others = pairs[:, 0], pairs[:, 1]
-    linear = tf.gather(left.powers[:2], units, axis=1) * tf.gather(right.powers[:2], others, axis=1)
-    alone, linear = tf.unstack(tf.reduce_sum(linear, axis=-1), num=2)
-    x = tf.gather(left.levels, units, axis=1)[:, None]  # (kinks, 1, pairs, means)
-    y = tf.gather(right.levels, others, axis=1)[None]
+    rows, columns = pairs[:, 0], pairs[:, 1]
+    linear = tf.gather(left.powers[:2], rows, axis=1) * tf.gather(right.powers[:2], columns, axis=1)
+    constant, linear = tf.unstack(tf.reduce_sum(linear, axis=-1), num=2)
+    x = tf.gather(left.kinks, rows, axis=1)[:, None]  # (kinks, 1, pairs, means)
+    y = tf.gather(right.kinks, columns, axis=1)[None]
     squares, product = 0.5 * (x * x + y * y), x * y
     weights = (jumps[:, None] * jumps)[:, :, None, None]
     half = 0.5 * tf.asin(r)
-    nodes, shares = (tf.constant(one) for one in np.polynomial.legendre.leggauss(_ANGLES))
+    nodes, shares = (tf.constant(part) for part in np.polynomial.legendre.leggauss(_ANGLES))
 
     def add(k: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         sine = tf.sin(half * (nodes[k] + 1.0))
@@ -145,6 +157,6 @@ def _integrated(
         return k + 1, total + shares[k] * (r - sine) * density
 
     total = tf.while_loop(lambda k, _: k < _ANGLES, add, (0, tf.zeros_like(r)))[1]
-    means = tf.cast(tf.shape(left.levels)[2], tf.float64)
-    wide = tf.gather(left.std, units) * tf.gather(right.std, others)
-    return alone + linear * r + wide * half * total / (2.0 * math.pi * means)
+    means = tf.cast(tf.shape(left.kinks)[2], tf.float64)
+    width = tf.gather(left.std, rows) * tf.gather(right.std, columns)
+    return constant + linear * r + width * half * total / (2.0 * math.pi * means)

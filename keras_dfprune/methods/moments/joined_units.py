@@ -1,7 +1,8 @@
-"""Moments of the parts of a residual group into moments of its units.
+"""Combine the moments of the parts of a residual group into moments of its units.
 
-Parts are taken as independent: `Cov(a + b) = Cov(a) + Cov(b)`, `E[ab (ab)^T] = E[a a^T] E[b b^T]`
-entry by entry. What is joined and then activated is taken as normal.
+The parts are taken as independent: `Cov(a + b) = Cov(a) + Cov(b)`, and entry by entry
+`E[ab (ab)^T] = E[a a^T] E[b b^T]`. If an activation follows, their joined values are taken as
+normal.
 """
 
 import functools
@@ -10,50 +11,53 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.moments.unit_moments import UnitMoments, mixture
+from keras_dfprune.methods.moments.unit_moments import UnitMoments, mixture_moments
 
 
 def joined_moments(
     kind: str, parts: Sequence[UnitMoments], factors: Sequence[float]
 ) -> UnitMoments:
-    """Moments of units that are made of several parts, feature by feature.
+    """Compute the moments of units that join several parts, feature by feature.
 
     Args:
-        kind: `"sum"`, `"product"` or `"extreme"`; of the last nothing better is known than that
-            it is one of the parts, each equally likely.
+        kind: `"sum"`, `"product"` or `"extreme"` (maximum or minimum). An extreme is taken as a
+            mixture in which each part is equally likely.
         parts: The moments of the parts.
-        factors: What each part is multiplied by in a sum.
+        factors: Factor of each part in a sum.
 
     Returns:
-        The `UnitMoments`.
+        The `UnitMoments` of the joined units.
     """
     if kind == "sum":
-        mean = sum(factor * part.mean for factor, part in zip(factors, parts, strict=True))
-        spread = sum(f**2 * part.covariance for f, part in zip(factors, parts, strict=True))
-        return UnitMoments(mean, spread + mean[:, None] * mean)
+        scale = np.array(factors, np.float64)
+        mean = np.sum(scale[:, None] * [part.mean for part in parts], axis=0)
+        covariance = tf.add_n(
+            [factor**2 * part.covariance for factor, part in zip(scale, parts, strict=True)]
+        )
+        return UnitMoments(mean, covariance + mean[:, None] * mean)
     if kind == "product":
         return UnitMoments(
             np.prod([part.mean for part in parts], axis=0),
             functools.reduce(tf.multiply, [part.second for part in parts]),
         )
-    return mixture(parts)
+    return mixture_moments(parts)
 
 
 def pooled_moments(seams: Sequence[UnitMoments], weights: Sequence[float]) -> UnitMoments:
-    """One set of moments for units that are read at several seams.
+    """Average the moments of units that are read at several seams.
 
-    One merge serves all of them; its error is the sum over the seams, so each counts with its
+    One merge serves all seams, and its error is the sum over them. So each seam counts with its
     outgoing weights.
 
     Args:
         seams: The moments at each seam.
-        weights: Squared norm of the outgoing weights at each; not all zero.
+        weights: Squared norm of the outgoing weights at each seam; not all zero.
 
     Returns:
-        The `UnitMoments`.
+        The averaged `UnitMoments`.
     """
     shares = np.asarray(weights, np.float64) / np.sum(weights)
     return UnitMoments(
-        sum(share * seam.mean for share, seam in zip(shares, seams, strict=True)),
-        sum(share * seam.second for share, seam in zip(shares, seams, strict=True)),
+        np.sum(shares[:, None] * [seam.mean for seam in seams], axis=0),
+        tf.add_n([share * seam.second for share, seam in zip(shares, seams, strict=True)]),
     )

@@ -1,25 +1,25 @@
-"""A group's weights and a prior into the order of removal and the least-squares surgery.
+"""Remove the units whose loss costs least in expectation, without data.
 
-Where the paper bounds the error of a pair, `Moments` takes the expected error of a whole set:
-`C = E[h h^T]` in closed form, then Optimal Brain Surgeon for units (`surgeon.py`). No data.
+The paper bounds the error of a pair of units. `Moments` computes the expected error of a whole set:
+`C = E[h h^T]` in closed form, then Optimal Brain Surgeon for units (`removal_order.py`).
 """
 
 import numbers
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
-from keras_dfprune.methods.lossless import lossless
-from keras_dfprune.methods.moments.curve import Surgery
+from keras_dfprune.methods.lossless import lossless_removals
+from keras_dfprune.methods.moments.curve import lossless_curve, moment_curve
 from keras_dfprune.methods.moments.joined_units import joined_moments, pooled_moments
-from keras_dfprune.methods.moments.preactivations import preactivations
-from keras_dfprune.methods.moments.prior import read_prior
+from keras_dfprune.methods.moments.preactivations import group_preactivations
+from keras_dfprune.methods.moments.prior import PriorArgument, read_prior
+from keras_dfprune.methods.moments.remaining_units import GroupMoments
 from keras_dfprune.methods.moments.symmetric_matrices import is_finite
 from keras_dfprune.methods.moments.unit_moments import (
-    Preactivations,
     UnitMoments,
     normal_moments,
     sample_moments,
@@ -27,36 +27,36 @@ from keras_dfprune.methods.moments.unit_moments import (
 from keras_dfprune.report.warning import warn
 from keras_dfprune.rules.activations import LINEAR
 
-# Steps of the refinement in closed form, which has converged by then: 1,000 gain no more than 0.3
-# points over 300 (LeNet-5, 10 to 40 units).
+# Steps of the descent in closed form, which has converged by then. Both constants were measured:
+# docs/research/measurements.md.
 MOST_STEPS = 300
-# Matrices of units by units, float64, that are held at the peak: measured at 3,000 units with as
-# many inputs and outputs; fewer with few outputs.
+# Float64 matrices of units by units that are held at the peak, with as many inputs and outputs as
+# units. With few outputs there are fewer.
 _MATRICES = 16
 
 
 class Moments(Method):
-    """Removes the units whose loss costs least in expectation, and rebuilds them from all others.
+    """Removal of the units that cost least in expectation, and least-squares surgery.
 
     Under an assumed distribution of the inputs (the *prior*) the second moments of the units have
-    a closed form. From them follow, without data, the cheapest unit to remove, what its removal
-    costs when all other units and the next bias take over by least squares, and the predicted
+    a closed form. From them follow, without data, the cheapest unit to remove, the cost of its
+    removal when all other units and the next bias take over by least squares, and the predicted
     relative error of a plan.
 
     Args:
-        prior: `"weights"` (default): trained weights lie in the span of the data, so the inputs'
-            correlations are taken half from them, half from the identity, around a mean that is
-            only known to lie in some interval. `"isotropic"`: the identity alone, zero mean. Or a
-            dict `{input name: (mean, std)}` for inputs that are known: numbers or arrays with one
-            value for each feature (a covariance matrix may stand for `std`); worth it for arrays,
+        prior: `"weights"` (default): the inputs' correlations come half from the weights, because
+            trained weights lie in the span of the data, and half from the identity. Their mean is
+            only known to lie in an interval. `"isotropic"`: the identity alone, and zero mean. Or a
+            dict `{input name: (mean, std)}` for inputs that are known: numbers, or arrays with one
+            value for each feature (a covariance matrix may replace `std`). Arrays are worth giving;
             a single number for all features is no gain.
-        prior_scale: Mean variance of inputs that nothing is known of. `"auto"` (default): so that
-            the pre-activations deviate by ten times their biases, by 0.5 at least (both root mean
-            squares over the units).
+        prior_scale: Mean variance of unknown inputs. `"auto"` (default): the standard deviation of
+            the pre-activations is ten times their biases, and 0.5 at least (both root mean squares
+            over the units).
         refine_steps: Int, 0 or more (default 0): steps of distillation without data after the
-            units are gone.
-        calibration_data: Optional unlabelled inputs: sample moments instead of the prior's.
-        seed: Int (default 0): for the draws of the refinement.
+            units are removed.
+        calibration_data: Optional unlabelled inputs: sample moments replace the prior's.
+        seed: Int (default 0): seed of the draws for the distillation.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -70,12 +70,12 @@ class Moments(Method):
 
     def __init__(
         self,
-        prior: Any = "weights",
+        prior: PriorArgument = "weights",
         prior_scale: float | str = "auto",
         refine_steps: int = 0,
         calibration_data: Any = None,
         seed: int = 0,
-    ):
+    ) -> None:
         self._prior = read_prior(prior, prior_scale)
         self.prior, self.prior_scale = prior, prior_scale
         self.refine_steps = _whole_number("refine_steps", refine_steps)
@@ -83,7 +83,11 @@ class Moments(Method):
         self.calibration_data = calibration_data
 
     def check_inputs(self, names: Sequence[str], taken: Collection[str]) -> None:
-        """Raises an error for a prior of an input that isn't there; warns of one not used."""
+        """Check that the prior names inputs of the model, and warn of a prior that is not used.
+
+        Raises:
+            ValueError: If the prior names an input that the model doesn't have.
+        """
         unknown = [name for name in self._prior.inputs if name not in names]
         if unknown:
             raise ValueError(
@@ -98,7 +102,7 @@ class Moments(Method):
             )
 
     def curve(self, group: GroupView, context: Context) -> Curve:
-        """Orders the units by their expected cost; see `Method.curve`.
+        """Order the units by their expected cost; see `Method.curve`.
 
         Raises:
             MemoryError: If the full matrices that it needs don't fit.
@@ -114,58 +118,55 @@ class Moments(Method):
             ) from error
 
     def _curve(self, group: GroupView, context: Context) -> Curve:
-        moments, normal = self._moments(group, context)
-        normal = normal if group.averages else None
+        known, removals = self._group_moments(group, context), lossless_removals(group)
+        if not is_finite(known.moments.second):
+            note = f"lossless removals only: the moments of {group.activation.name} are not finite"
+            return lossless_curve(group, removals, note)
         steps = min(self.refine_steps, MOST_STEPS)
-        surgery = Surgery(group, moments, lossless(group), normal, steps)
-        if not is_finite(moments.second):
-            return surgery.exact_curve(
-                f"exact removals only: the moments of {group.activation.name} are not finite"
-            )
-        return surgery.curve(context.progress)
+        return moment_curve(known, removals, steps=steps, progress=context.progress)
 
-    def _moments(
-        self, group: GroupView, context: Context
-    ) -> tuple[UnitMoments, Preactivations | None]:
-        """From samples where there are some, else from the prior, with its pre-activations."""
+    def _group_moments(self, group: GroupView, context: Context) -> GroupMoments:
+        """Compute a group's moments, from samples if there are any, else from the prior."""
         values = context.values.get(group.name)
         if values is not None:
-            return sample_moments(values), None
+            return GroupMoments(group, sample_moments(values))
         if not group.seams:
-            normal = preactivations(group, self._prior, context)
-            return normal.moments(group.activation), normal
+            preactivations = group_preactivations(group, self._prior, context)
+            moments = preactivations.moments(group.activation)
+            return GroupMoments(group, moments, preactivations if group.averages else None)
         weights = [float(np.sum(np.square(seam.outgoing_matrix()))) for seam in group.seams]
         if not any(weights):
             weights = [1.0] * len(weights)
-        seams = [self._at_seam(seam, context) for seam in group.seams]
-        return pooled_moments(seams, weights), None
+        seams = [self._seam_moments(seam, context) for seam in group.seams]
+        return GroupMoments(group, pooled_moments(seams, weights))
 
-    def _at_seam(self, view: GroupView, context: Context) -> UnitMoments:
+    def _seam_moments(self, view: GroupView, context: Context) -> UnitMoments:
+        """Compute the moments of a group as one seam sees it, or of a part that it joins."""
         if view.joined is None:
-            return preactivations(view, self._prior, context).moments(view.activation)
-        parts = [self._at_seam(part, context) for part in view.joined.parts]
-        joint = joined_moments(view.joined.kind, parts, view.joined.factors)
+            return group_preactivations(view, self._prior, context).moments(view.activation)
+        parts = [self._seam_moments(part, context) for part in view.joined.parts]
+        joined = joined_moments(view.joined.kind, parts, view.joined.factors)
         if view.activation.linear_pieces == LINEAR.linear_pieces:
-            return joint
-        return normal_moments(view.activation, joint.mean, joint.covariance)
+            return joined
+        return normal_moments(view.activation, joined.mean, joined.covariance)
 
     @property
-    def refinement(self) -> dict[str, Any] | None:
-        """Settings of the refinement, or None without one."""
+    def refinement(self) -> Mapping[str, Any] | None:
+        """Settings of the distillation, or None if it has no steps."""
+        if not self.refine_steps:
+            return None
         config = self.get_config()
-        names = {
-            "steps": "refine_steps",
-            "seed": "seed",
-            "prior": "prior",
-            "prior_scale": "prior_scale",
-        }
-        return {key: config[name] for key, name in names.items()} if self.refine_steps else None
+        shared = {name: config[name] for name in ("seed", "prior", "prior_scale")}
+        return {"steps": self.refine_steps, **shared}
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments but for `calibration_data`, JSON-serialisable."""
-        prior = self.prior
+        """Return the constructor's arguments but `calibration_data`, JSON-serialisable."""
+        prior: object = self.prior
         if self._prior.inputs:
-            prior = {k: [part.tolist() for part in v] for k, v in self._prior.inputs.items()}
+            prior = {
+                name: [known.mean.tolist(), known.spread.tolist()]
+                for name, known in self._prior.inputs.items()
+            }
         scale = self.prior_scale
         return {
             "prior": prior,
@@ -175,7 +176,7 @@ class Moments(Method):
         }
 
 
-def _whole_number(name: str, value: Any) -> int:
+def _whole_number(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
         raise ValueError(f"`{name}` must be an integer, 0 or more. Received: {name}={value!r}")
     return int(value)

@@ -1,60 +1,67 @@
-"""Outgoing weights into their products, and the expected square of what units add to the outputs.
+"""Hold outgoing weights and their products, and measure the units' share of the outputs.
 
-`E|h A|^2 = tr(A^T E[h h^T] A)`, the sum of `E[h h^T]` times `A A^T`, entry by entry.
+The expected square of the outputs is `E|h A|^2 = tr(A^T E[h h^T] A)`, the sum of `E[h h^T]` times
+`A A^T`, entry by entry.
 """
 
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.moments.symmetric_matrices import gram, select
+from keras_dfprune.methods.moments.symmetric_matrices import gram, submatrix
 
-# `A A^T` as a matrix, with delayed updates, or `A` itself, updated at every step: the latter where
-# there are this many units for each output, about half of the time of a plan at 2,048 units.
-_FEW_OUTPUTS = 16
+# With at least this many units for each output, `A` itself is used and updated at every step. With
+# fewer, `A A^T` is computed and its updates are delayed (docs/research/measurements.md).
+_UNITS_PER_OUTPUT = 16
 
 
-class Outgoing:
-    """Outgoing weights `A`, and their products where there are many outputs.
+class OutgoingWeights:
+    """Outgoing weights `A` of the units, and their products where there are many outputs.
 
     Args:
         weights: Float array, shape `(units, outputs)`.
 
     Attributes:
         weights: Float64 tensor, shape `(units, outputs)`.
-        products: `A A^T`, tensor of shape `(units, units)`, or None where `A` is much smaller.
+        products: `A A^T`, float64 tensor of shape `(units, units)`, or None where `A` is much
+            smaller.
     """
 
-    def __init__(self, weights: np.ndarray):
+    def __init__(self, weights: np.ndarray) -> None:
         self.weights = tf.cast(weights, tf.float64)
         units, outputs = self.weights.shape
-        few = outputs * _FEW_OUTPUTS <= units
-        self.products = None if few else gram(self.weights)
+        few_outputs = outputs * _UNITS_PER_OUTPUT <= units
+        self.products = None if few_outputs else gram(self.weights)
 
-    def square(self, second: tf.Tensor, units: np.ndarray) -> float:
-        """`E|h A|^2`, what leaving some units out would change; summed over the outputs.
+    def expected_square(self, second: tf.Tensor, units: np.ndarray) -> float:
+        """Return `E|h A|^2` of some units alone: the change of the outputs without them.
 
         Args:
             second: Float64 tensor, shape `(units, units)`: second moments of all units, or their
-                covariance where a constant takes over, too.
-            units: Int array: the ones to leave out.
+                covariance where a constant makes up for the means.
+            units: Int array: the units to leave out.
+
+        Returns:
+            Float, summed over the outputs.
         """
-        out = np.zeros(len(self.weights))
-        out[units] = 1.0
+        chosen = np.zeros(len(self.weights))
+        chosen[units] = 1.0
         if self.products is None:
-            alone = out[:, None] * self.weights
-            return float(tf.reduce_sum(alone * tf.matmul(second, alone)))
-        alone = tf.linalg.matvec(second * self.products, out)
-        return float(tf.reduce_sum(out * alone))
+            weights = chosen[:, None] * self.weights
+            return float(tf.reduce_sum(weights * tf.matmul(second, weights)))
+        sums = tf.linalg.matvec(second * self.products, chosen)
+        return float(tf.reduce_sum(chosen * sums))
 
-    def of(self, units: np.ndarray) -> tf.Tensor:
-        """The weights of some of the units, in the order given, or of all in theirs."""
-        everything = len(units) == len(self.weights)
-        return self.weights if everything else tf.gather(self.weights, units)
+    def rows_of(self, units: np.ndarray) -> tf.Tensor:
+        """Take the rows of some units in the given order, or all rows in their own order."""
+        if len(units) == len(self.weights):
+            return self.weights
+        return tf.gather(self.weights, units)
 
-    def between(self, units: np.ndarray) -> tf.Tensor:
-        """`A A^T` of some of the units, in the order given, or of all in theirs."""
+    def products_of(self, units: np.ndarray) -> tf.Tensor:
+        """Take `A A^T` of some units in the given order, or of all units in their own order."""
         if self.products is None:
-            weights = self.of(units)
+            weights = self.rows_of(units)
             return tf.matmul(weights, weights, transpose_b=True)
-        everything = len(units) == len(self.weights)
-        return self.products if everything else select(self.products, units, units)
+        if len(units) == len(self.weights):
+            return self.products
+        return submatrix(self.products, units, units)

@@ -1,155 +1,191 @@
-"""The inputs' distribution into the mean and covariance of a group's pre-activations.
+"""Derive the mean and covariance of a group's pre-activations from its inputs'.
 
-`x ~ N(mu, Sigma)` gives `z = W^T x + b ~ N(W^T mu + b, W^T Sigma W)`. Inputs that an earlier group
-feeds have its units' moments; the others have the prior's (`prior.py`).
+`x ~ N(mu, Sigma)` gives `z = W^T x + b ~ N(W^T mu + b, W^T Sigma W)`. Inputs that come from an
+earlier group have the moments of its units. The others have the prior's (`prior.py`).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Feed, GroupView
-from keras_dfprune.methods.moments.prior import MEAN_NODES, Prior, assume, known_input
-from keras_dfprune.methods.moments.symmetric_matrices import gram, product, select
+from keras_dfprune.methods.moments.prior import (
+    MEAN_NODES,
+    KnownInput,
+    Prior,
+    assume_inputs,
+    known_input,
+    unit_columns,
+)
+from keras_dfprune.methods.moments.symmetric_matrices import gram, submatrix, symmetric_product
 from keras_dfprune.methods.moments.unit_moments import Preactivations, UnitMoments
 
-# The same units at several taps of a kernel are correlated across them in a way that only the
-# weights show: half, as for features that nothing is known of.
+# Share of the weights' correlations between the taps of a kernel that read the same units: half,
+# as for unknown features.
 POSITIONS_SHARE = 0.5
-# How far the halves of a given covariance may be apart, relative to its largest entry: it may have
-# been computed in float32.
-_SYMMETRIC = 1e-5
+# Largest asymmetry of a given covariance, relative to its largest entry: it may have been computed
+# in float32.
+_ASYMMETRY = 1e-5
 
 
-def preactivations(group: GroupView, prior: Prior, context: Context) -> Preactivations:
-    """Means and covariance of a group's pre-activations.
+class _Contribution(NamedTuple):
+    """Independent summand of the pre-activations, from some of the inputs.
 
-    The mean of inputs that nothing is known of isn't known either: several are given, equally
-    likely, for a mixture. Inputs that come from different places are taken as independent. Where
-    a BatchNormalization has measured the pre-activations, its mean and deviation replace the
-    prior's, which is left to say how the units are correlated.
+    Attributes:
+        mean: Float64 array, shape `(units,)`.
+        covariance: Float64 tensor, shape `(units, units)`.
+    """
+
+    mean: np.ndarray
+    covariance: tf.Tensor
+
+
+def group_preactivations(group: GroupView, prior: Prior, context: Context) -> Preactivations:
+    """Derive the means and covariance of a group's pre-activations.
+
+    Inputs of different origin are taken as independent. The mean of unknown inputs is uncertain:
+    several equally likely means are returned, for a mixture. If a BatchNormalization has measured
+    the pre-activations, its mean and deviation replace the prior's, and the prior gives the
+    correlations only.
 
     Args:
         group: The group.
-        prior: What is assumed of the inputs.
+        prior: The prior of the inputs.
         context: Holds the moments of the earlier groups.
 
     Returns:
         The `Preactivations`.
 
     Raises:
-        ValueError: If the prior of a model input doesn't fit its features, or is a matrix that
+        ValueError: If the prior of a model input does not fit its features, or is a matrix that
             is not symmetric.
     """
-    weights, mean = group.weights, np.array(group.biases, np.float64)
+    mean = np.array(group.biases, np.float64)
     covariances, unknown = [], np.ones(group.inputs, bool)
     for feed in group.feeds:
-        known = _fed_by_group(group, feed, context) or _fed_by_input(group, feed, prior)
+        known = _from_earlier_group(group, feed, context)
+        if known is None:
+            known = _from_known_input(group, feed, prior)
         if known is not None:
-            mean = mean + known[0]
-            covariances.append(known[1])
+            mean = mean + known.mean
+            covariances.append(known.covariance)
             unknown[feed.columns] = False
     means = mean[None]
     if np.any(unknown) or not covariances:  # a layer may have no inputs at all
-        part = weights if np.all(unknown) else weights[:, unknown]
-        assumed = assume(part, group.biases, prior)
+        weights = group.weights if np.all(unknown) else group.weights[:, unknown]
+        assumed = assume_inputs(weights, group.biases, prior)
         covariances.append(assumed.covariance)
-        # Not for convolutions, whose moments are handed on as if they were known: LeNet-5 on MNIST
-        # at 460, 480, 490 of the 500 units behind them lost 5, 10 and 15 points more with it.
+        # Convolutions hand on moments in which the uncertainty of the mean is lost: they have none
+        # (docs/research/measurements.md).
         if np.any(assumed.shift) and not group.taps:
             means = mean + MEAN_NODES[:, None] * (assumed.weights @ assumed.shift)
     covariance = tf.add_n(covariances)
     if group.batch_mean is not None and group.batch_std is not None:
-        mean, covariance = _measured(covariance, group.batch_mean, group.batch_std)
-        means = mean[None]
+        means = np.array(group.batch_mean, np.float64)[None]
+        covariance = _with_deviations(covariance, group.batch_std)
     return Preactivations(means, covariance)
 
 
-def _measured(
-    covariance: tf.Tensor, mean: np.ndarray, std: np.ndarray
-) -> tuple[np.ndarray, tf.Tensor]:
-    """The prior's correlations with the mean and deviation of a BatchNormalization."""
-    own = tf.sqrt(tf.maximum(tf.linalg.diag_part(covariance), 1e-300))
-    factor = np.asarray(std, np.float64) / own
-    return np.asarray(mean, np.float64), covariance * (factor[:, None] * factor)
+def _with_deviations(covariance: tf.Tensor, std: np.ndarray) -> tf.Tensor:
+    """Scale a covariance to the given standard deviations."""
+    factor = np.asarray(std, np.float64) / tf.sqrt(
+        tf.maximum(tf.linalg.diag_part(covariance), 1e-300)
+    )
+    return covariance * (factor[:, None] * factor)
 
 
-def _fed_by_group(
-    group: GroupView, feed: Feed, context: Context
-) -> tuple[np.ndarray, tf.Tensor] | None:
-    """What the kept units of an earlier group contribute, or None where they are not known.
+def _from_earlier_group(group: GroupView, feed: Feed, context: Context) -> _Contribution | None:
+    """Return the contribution of an earlier group's kept units, or None if it is not known.
 
-    Behind a Flatten they aren't: how a unit's positions hang together only the weights show, and a
-    local prior is better. LeNet-5 on Fashion-MNIST at 400, 460, 480 of 500 dense units: 87.2, 73.2,
-    48.7 with the convolutions' moments, 88.4, 83.4, 77.5 without.
+    It is not known behind a Flatten: only the weights show how the positions of a unit are
+    correlated, and the prior uses them (docs/research/measurements.md).
     """
     moments = context.moments.get(feed.group) if feed.group is not None else None
     if not isinstance(moments, UnitMoments):
         return None
-    inner, positions = moments.covariance, _positions(feed.units)
+    positions = _split_by_position(feed.units)
     if len(positions) > 1 and not group.taps:
         return None
     weights = np.asarray(group.weights[:, feed.columns], np.float64)
     scaled = weights * feed.scale
     mean = weights @ feed.shift + scaled @ moments.mean[feed.units]
-    covariance = tf.zeros((group.units, group.units), tf.float64)
+    inputs, covariance = moments.covariance, tf.zeros((group.units, group.units), tf.float64)
     for columns in positions:
         part = tf.constant(scaled[:, columns])
-        spread = select(inner, feed.units[columns], feed.units[columns])
-        covariance += product(tf.matmul(part, spread), part)
+        spread = submatrix(inputs, feed.units[columns], feed.units[columns])
+        covariance += symmetric_product(tf.matmul(part, spread), part)
     if len(positions) > 1:
-        std = np.sqrt(np.maximum(tf.linalg.diag_part(inner), 0.0))[feed.units]
-        across = _by_weights(weights, scaled * std)
+        std = np.sqrt(np.maximum(tf.linalg.diag_part(inputs), 0.0))[feed.units]
+        across = _correlated_by_weights(weights, scaled * std)
         covariance = (1.0 - POSITIONS_SHARE) * covariance + POSITIONS_SHARE * across
-    return mean, covariance
+    return _Contribution(mean, covariance)
 
 
-def _positions(units: np.ndarray) -> list[np.ndarray]:
-    """Columns split so that each part holds a unit once: the k-th part has its k-th position."""
+def _split_by_position(units: np.ndarray) -> list[np.ndarray]:
+    """Split columns into parts in which each unit occurs once: the k-th has its k-th column."""
     order = np.argsort(units, kind="stable")
     first = np.searchsorted(units[order], units[order])
-    turn = np.empty(len(units), np.int64)
-    turn[order] = np.arange(len(units)) - first
-    return [np.flatnonzero(turn == k) for k in range(int(turn.max(initial=-1)) + 1)]
+    position = np.empty(len(units), np.int64)
+    position[order] = np.arange(len(units)) - first
+    return [np.flatnonzero(position == k) for k in range(int(position.max(initial=-1)) + 1)]
 
 
-def _fed_by_input(
-    group: GroupView, feed: Feed, prior: Prior
-) -> tuple[np.ndarray, tf.Tensor] | None:
-    """What inputs contribute whose distribution is known, or None."""
+def _from_known_input(group: GroupView, feed: Feed, prior: Prior) -> _Contribution | None:
+    """Return the contribution of inputs whose distribution is known, or None for other feeds."""
     known = known_input(feed, prior)
     if known is None:
         return None
+    mean, spread = _for_features(known, feed)
+    weights = np.asarray(group.weights[:, feed.columns], np.float64)
+    scaled = weights * feed.scale
+    if spread.ndim == 2:
+        covariance = symmetric_product(tf.matmul(scaled, spread), tf.constant(scaled))
+    else:
+        independent = gram(tf.constant(scaled * spread))
+        correlated = _correlated_by_weights(weights, scaled * spread)
+        share = prior.known_share
+        covariance = (1.0 - share) * independent + share * correlated
+    return _Contribution(weights @ feed.shift + scaled @ mean, covariance)
+
+
+def _for_features(known: KnownInput, feed: Feed) -> KnownInput:
+    """Expand a known distribution to the features of a feed.
+
+    Returns:
+        The mean, shape `(features,)`, and the deviations of the same shape or a symmetric
+        covariance.
+
+    Raises:
+        ValueError: If it does not fit the features, or is a matrix that is not symmetric.
+    """
     mean, spread = known
     features = len(feed.columns)
+    is_covariance = spread.ndim == 2 and spread.shape == (features, features)
     try:
         mean = np.broadcast_to(mean.reshape(-1) if mean.ndim else mean, (features,))
-        square = spread.ndim == 2 and spread.shape == (features, features)
-        flat = None if square else spread.reshape(-1) if spread.ndim else spread
-        std = None if square else np.broadcast_to(flat, (features,))
+        if not is_covariance:
+            std = np.broadcast_to(spread.reshape(-1) if spread.ndim else spread, (features,))
+            return KnownInput(mean, std)
     except ValueError as error:
         raise ValueError(
             f"The prior of input {feed.origin!r} must fit its {features} features. "
-            f"Received: shapes {mean.shape} and {spread.shape}"
+            f"Received: shapes {known.mean.shape} and {known.spread.shape}"
         ) from error
-    part = np.asarray(group.weights[:, feed.columns], np.float64)
-    scaled = part * feed.scale
-    if square:
-        if np.any(np.abs(spread - spread.T) > _SYMMETRIC * np.max(np.abs(spread), initial=0.0)):
-            raise ValueError(
-                f"The prior of input {feed.origin!r} has a matrix in place of std: a covariance "
-                "is symmetric, and this one is not."
-            )
-        spread = 0.5 * (spread + spread.T)
-        covariance = product(tf.matmul(scaled, spread), tf.constant(scaled))
-    else:
-        own, theirs = gram(tf.constant(scaled * std)), _by_weights(part, scaled * std)
-        covariance = (1.0 - prior.known_share) * own + prior.known_share * theirs
-    return part @ feed.shift + scaled @ mean, covariance
+    if np.any(np.abs(spread - spread.T) > _ASYMMETRY * np.max(np.abs(spread), initial=0.0)):
+        raise ValueError(
+            f"The prior of input {feed.origin!r} gives a matrix for std: it must be a covariance, "
+            f"which is symmetric. Received: std={spread}"
+        )
+    return KnownInput(mean, 0.5 * (spread + spread.T))
 
 
-def _by_weights(weights: np.ndarray, scaled: np.ndarray) -> tf.Tensor:
-    """`W^T S R S W` with the features' known deviations S, `scaled = S W`, and the weights' R."""
-    norms = np.linalg.norm(weights, axis=0)
-    unit = tf.constant(weights / np.where(norms > 0.0, norms, 1.0))
-    mixed = tf.matmul(tf.constant(scaled), unit, transpose_b=True)
+def _correlated_by_weights(weights: np.ndarray, scaled: np.ndarray) -> tf.Tensor:
+    """Return `W^T S R S W` for known deviations S and the weights' correlations R.
+
+    Args:
+        weights: Float64 array, shape `(units, features)`: W^T.
+        scaled: Float64 array, shape `(units, features)`: W^T S.
+    """
+    mixed = tf.matmul(tf.constant(scaled), tf.constant(unit_columns(weights)), transpose_b=True)
     return gram(mixed)

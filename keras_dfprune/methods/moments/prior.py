@@ -1,92 +1,110 @@
-"""What is assumed of the inputs into their distribution: the prior.
+"""Assume a distribution of a layer's inputs without data: the prior.
 
-Inputs that the user knows have their mean and deviation; of the others both are read off the
-weights that receive them, for gradient descent leaves its trace there.
+Inputs that the user describes have the given mean and deviation. For other inputs both are
+estimated from the weights that receive them, because gradient descent leaves traces of the data
+there.
 """
 
 import dataclasses
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Feed
 from keras_dfprune.methods.full_precision import full_precision
-from keras_dfprune.methods.moments.symmetric_matrices import gram, with_ridge
+from keras_dfprune.methods.moments.symmetric_matrices import add_ridge, gram
 
-# Weights that gradient descent has trained lie in the span of the data: half of the prior's
-# covariance is theirs; between 0.5 and 0.8 nothing changes beyond noise. Where the features'
-# deviations are known: 8.9 points lost at 0.5, 7.6 at 0.8 (mean of 13 networks, 60 to 98 %).
+# What `read_prior` takes: the name of a prior, or (mean, std) by input.
+PriorArgument = str | Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
+
+# Share of the weights' correlations in the prior's: weights trained by gradient descent lie in the
+# span of the data. The second value is for features whose deviations are known. These constants,
+# and those below, were measured: docs/research/measurements.md.
 WEIGHTS_SHARE = 0.5
 KNOWN_SHARE = 0.8
-# The automatic scale sets the root mean square deviation of the pre-activations over the units: a
-# network works where its activations bend and its biases matter. Ten times the biases, but half a
-# unit at least: measured from 0.15 to 2, flat from 0.3 to 1. It doesn't depend on the inputs' unit
-# of measure: a fixed variance of the inputs loses 70 points where they are a hundred times smaller.
-PREACTIVATION_STD = 0.5
+# The automatic scale sets the pre-activations' standard deviation, root mean square over the units,
+# to this multiple of their biases but to PREACTIVATION_STD at least: a network works where its
+# activations bend and its biases matter. So the inputs' unit of measure does not matter.
 STD_OVER_BIAS = 10.0
-# The inputs' mean is t times a vector read off the weights (`assume`) that moves the
-# pre-activations by t standard deviations, root mean square; t uniform on this interval. Images
-# lie at 0.5 to 1.3 (and the vector's correlation with the truth at 0.5 to 0.8), standardised
-# inputs at 0, hence more room above. LeNet-300-100 on Fashion-MNIST at 60, 70, 80 % of the units,
-# mean of two seeds: 86.1, 83.8, 75.2 at zero mean, 87.0, 86.0, 80.2 so; MNIST, gelu, digits and
-# standardised inputs change less than their noise. Refined: 88.1 and 89.5 (`sampler.ACTIVE`).
+PREACTIVATION_STD = 0.5
+# The inputs' mean is t times a vector read off the weights (`assume_inputs`). That vector moves the
+# pre-activations by one standard deviation, root mean square, and t is uniform on this interval.
+# Images lie at 0.5 to 1.3. Standardised inputs lie at 0, so the interval reaches below it.
 MEAN_RANGE = (-0.25, 0.75)
-# Gauss-Legendre with two nodes: the interval's mean and variance.
+# Nodes of a Gauss-Legendre rule of two nodes: they have the interval's mean and variance.
 MEAN_NODES = np.mean(MEAN_RANGE) + np.array([-1.0, 1.0]) * np.ptp(MEAN_RANGE) / math.sqrt(12.0)
-# Relative to the mean variance: what keeps a measured mean from being explained by directions
-# that the weights hardly see.
+# Ridge relative to the mean variance. It keeps directions in which the weights hardly vary from
+# explaining a measured mean.
 MEAN_RIDGE = 1e-2
+
+
+class KnownInput(NamedTuple):
+    """Known distribution of inputs.
+
+    Attributes:
+        mean: Float64 array: a number, or one value for each feature.
+        spread: Float64 array: standard deviations of the same form, or a covariance of shape
+            `(features, features)`.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviations: float64, one number or one for each feature."""
+        return np.sqrt(np.diagonal(self.spread)) if self.spread.ndim == 2 else self.spread
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prior:
-    """What is assumed of the inputs.
+    """Distribution that the inputs are assumed to have.
 
     Attributes:
         kind: `"weights"`: `Sigma ~ I/2 + R/2` with the correlations R of the weights, around an
-            uncertain mean, or `"isotropic"`: `Sigma ~ I` and zero mean.
-        scale: Mean variance of such inputs, or `"auto"`: so that the root mean square deviation
-            of the pre-activations is 10 times that of their biases, 0.5 at least.
-        inputs: Mean and standard deviation (or covariance) of the model inputs that the user
-            knows, by name.
+            uncertain mean. `"isotropic"`: `Sigma ~ I` and zero mean.
+        scale: Mean variance of the inputs. With `"auto"` the root mean square deviation of the
+            pre-activations is 10 times that of their biases, and 0.5 at least.
+        inputs: Model inputs that the user describes, by name.
     """
 
     kind: str
     scale: float | str
-    inputs: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    inputs: Mapping[str, KnownInput]
 
     @property
     def known_share(self) -> float:
-        """The weights' share in the correlations of features whose deviations are known."""
+        """Share of the weights' correlations where the features' deviations are known."""
         return KNOWN_SHARE if self.kind == "weights" else 0.0
 
 
-def read_prior(prior: Any, scale: Any) -> Prior:
-    """Checks the arguments `prior` and `prior_scale` of `Moments`.
+def read_prior(prior: PriorArgument, scale: float | str) -> Prior:
+    """Check the arguments `prior` and `prior_scale` of `Moments`.
 
     Args:
-        prior: `"weights"`, `"isotropic"`, or a dict `{input name: (mean, std)}`: each a number or
-            an array with one value for each feature. How the features are correlated comes from
-            the weights, unless a covariance, shape `(features, features)`, stands for `std`.
+        prior: `"weights"`, `"isotropic"`, or a dict `{input name: (mean, std)}`. Mean and std are
+            numbers or arrays with one value for each feature. The correlations of the features come
+            from the weights, unless a covariance of shape `(features, features)` replaces `std`.
         scale: `"auto"` or a positive number.
 
     Returns:
-        The `Prior`; where inputs are given, the others get the `"weights"` prior.
+        The `Prior`; inputs that a dict does not name get the `"weights"` prior.
 
     Raises:
-        ValueError: If they are none of these.
+        ValueError: If an argument is none of these.
     """
-    number = isinstance(scale, numbers.Real) and not isinstance(scale, bool)
-    if scale != "auto" and not (number and 0 < scale < np.inf):
+    if scale != "auto" and not _is_positive(scale):
         raise ValueError(
             f'`prior_scale` must be "auto" or a positive number. Received: prior_scale={scale!r}'
         )
     if isinstance(prior, Mapping):
-        return Prior("weights", scale, {str(k): _read_input(k, v) for k, v in prior.items()})
+        inputs = {str(name): _read_input(name, value) for name, value in prior.items()}
+        return Prior("weights", scale, inputs)
     if prior not in ("weights", "isotropic"):
         raise ValueError(
             '`prior` must be "weights", "isotropic" or a dict {input name: (mean, std)}. '
@@ -95,7 +113,14 @@ def read_prior(prior: Any, scale: Any) -> Prior:
     return Prior(prior, scale, {})
 
 
-def _read_input(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
+def _is_positive(value: object) -> bool:
+    """Return whether a value is a positive finite number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return 0 < float(value) < math.inf
+
+
+def _read_input(name: str, value: tuple[npt.ArrayLike, npt.ArrayLike]) -> KnownInput:
     try:
         mean, spread = (np.asarray(part, np.float64) for part in value)
     except (TypeError, ValueError) as error:
@@ -108,86 +133,110 @@ def _read_input(name: str, value: Any) -> tuple[np.ndarray, np.ndarray]:
             f"The prior of input {name!r} must be finite, with std >= 0 (a number, one for each "
             f"feature, or a covariance matrix). Received: mean={mean}, std={spread}"
         )
-    return mean, spread
+    return KnownInput(mean, spread)
+
+
+def known_input(feed: Feed, prior: Prior) -> KnownInput | None:
+    """Return the distribution of a feed before its scale and shift, or None if it is not known.
+
+    Behind a LayerNormalization the mean is 0 and the standard deviation 1.
+    """
+    if feed.normalized:
+        return KnownInput(np.zeros(()), np.ones(()))
+    if feed.group is not None or feed.origin is None:
+        return None
+    return prior.inputs.get(feed.origin)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Assumed:
-    """Inputs that nothing is known of: `x = t shift + own e + c @ codes`.
+class AssumedInputs:
+    """Factor model of inputs about which nothing is known.
 
-    `e` and `c` have independent entries of unit variance, `t` is uniform on MEAN_RANGE.
+    `x = t shift + independent_std e + c @ loadings`, where `e` and `c` have independent entries of
+    unit variance, and `t` is uniform on MEAN_RANGE.
 
     Attributes:
-        shift: Float64 array, shape `(features,)`.
-        own: Float: standard deviation of what each feature has for itself.
+        shift: Float64 array, shape `(features,)`: direction of the mean.
+        independent_std: Float: standard deviation of each feature's independent part.
         weights: Float64 array, shape `(units, features)`.
-        shared: Float64 array, shape `(features,)`: `codes = weights * shared`.
-        covariance: Float64 tensor, shape `(units, units)`: of the pre-activations, `t` given.
+        loading_scale: Float64 array, shape `(features,)`: `loadings = weights * loading_scale`.
+        covariance: Float64 tensor, shape `(units, units)`: covariance of the pre-activations at a
+            given `t`.
     """
 
     shift: np.ndarray
-    own: float
+    independent_std: float
     weights: np.ndarray
-    shared: np.ndarray
+    loading_scale: np.ndarray
     covariance: tf.Tensor
 
     @property
-    def codes(self) -> np.ndarray:
-        """What the features share: float64, shape `(units, features)`."""
-        return self.weights * self.shared
+    def loadings(self) -> np.ndarray:
+        """Loadings of the factors that the features share: float64, shape `(units, features)`."""
+        return self.weights * self.loading_scale
 
-    def scaled(self, factor: float, shift: np.ndarray) -> "Assumed":
-        """The same deviations times a factor, around another mean."""
-        covariance = factor**2 * self.covariance
-        return Assumed(shift, factor * self.own, self.weights, factor * self.shared, covariance)
+    def scaled(self, factor: float, shift: np.ndarray) -> "AssumedInputs":
+        """Multiply the deviations by a factor and replace the shift."""
+        return AssumedInputs(
+            shift,
+            factor * self.independent_std,
+            self.weights,
+            factor * self.loading_scale,
+            factor**2 * self.covariance,
+        )
 
 
-def assume(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assumed:
-    """Reads the distribution of unknown inputs off the weights that receive them.
+def assume_inputs(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> AssumedInputs:
+    """Estimate the distribution of unknown inputs from the weights that receive them.
 
-    Each feature's correlations are those of its weights, `R = V^T V` with `V` the weights at unit
-    norm for each feature. The mean is the same for all features, less where the weights are
-    large: with adaptive steps rare features grow the largest weights.
+    The features are correlated as their weights: `R = V^T V` with `V` the weights at unit norm for
+    each feature. The mean is the same for all features but smaller where the weights are large,
+    because rare features get the largest weights from optimizers with adaptive steps.
 
     Args:
         weights: Float array, shape `(units, features)`.
         biases: Float array, shape `(units,)`.
-        prior: What is assumed of the inputs.
+        prior: The prior.
+
+    Returns:
+        The `AssumedInputs`.
     """
     features = weights.shape[1]
     tensor = tf.cast(weights, tf.float64)
     weights = np.asarray(tensor)  # the same memory on a CPU
     energy = np.einsum("uf,uf->f", weights, weights)
     share = WEIGHTS_SHARE if prior.kind == "weights" and np.any(energy) else 0.0
-    own, shift = math.sqrt(1.0 - share), np.zeros(features)
-    shared = np.zeros(features)
+    independent_std = math.sqrt(1.0 - share)
+    shift, loading_scale = np.zeros(features), np.zeros(features)
     if share:
-        shared = np.sqrt(share / np.where(energy > 0.0, energy, 1.0))
+        loading_scale = np.sqrt(share / np.where(energy > 0.0, energy, 1.0))
         shift = 1.0 / (energy + np.mean(energy))
-    covariance = _covariance(tensor, own, shared)
-    std = _root_mean_square(tf.linalg.diag_part(covariance), power=1)
-    scale = 1.0
-    if prior.scale != "auto":
+    covariance = _covariance(tensor, independent_std, loading_scale)
+    std = _root_mean(tf.linalg.diag_part(covariance))
+    if not isinstance(prior.scale, str):
         scale = math.sqrt(prior.scale)
     elif std > 0.0:
         scale = max(PREACTIVATION_STD, STD_OVER_BIAS * _root_mean_square(biases)) / std
+    else:
+        scale = 1.0
     moved = _root_mean_square(tf.linalg.matvec(tensor, shift).numpy())
     shift = shift * (scale * std / moved) if moved > 0.0 else shift
-    return Assumed(shift, own, weights, shared, covariance).scaled(scale, shift)
+    assumed = AssumedInputs(shift, independent_std, weights, loading_scale, covariance)
+    return assumed.scaled(scale, shift)
 
 
 def measured_inputs(
-    assumed: Assumed, weights: np.ndarray, mean: np.ndarray, std: np.ndarray
-) -> tuple[np.ndarray, Assumed]:
-    """Inputs that give the pre-activations which a BatchNormalization has measured.
+    assumed: AssumedInputs, weights: np.ndarray, mean: np.ndarray, std: np.ndarray
+) -> tuple[np.ndarray, AssumedInputs]:
+    """Estimate the inputs of pre-activations that a BatchNormalization has measured.
 
-    The mean is the likeliest one under the assumed covariance, the scale fits the mean variance.
+    The mean is the likeliest one under the assumed covariance. The scale fits the mean variance.
 
     Args:
-        assumed: What is assumed of the inputs.
+        assumed: The inputs as the prior assumes them.
         weights: Float array, shape `(units, features)`.
-        mean: Float array, shape `(units,)`: measured, without the bias.
-        std: Float array, shape `(units,)`.
+        mean: Float array, shape `(units,)`: measured mean without the bias.
+        std: Float array, shape `(units,)`: measured standard deviation.
 
     Returns:
         The inputs' mean, shape `(features,)`, and the scaled deviations around it.
@@ -197,34 +246,33 @@ def measured_inputs(
     if variance <= 0.0:
         return np.zeros(weights.shape[1]), assumed
     factor = _root_mean_square(std) / math.sqrt(variance)
-    ridged = with_ridge(covariance, MEAN_RIDGE * variance)
+    ridged = add_ridge(covariance, MEAN_RIDGE * variance)
     solved = tf.linalg.solve(ridged, np.asarray(mean, np.float64)[:, None])
     back = weights.T @ solved.numpy()[:, 0]
-    codes = assumed.codes
-    centre = assumed.own**2 * back + codes.T @ (codes @ back)
-    return centre, assumed.scaled(factor, 0.0 * assumed.shift)
+    loadings = assumed.loadings
+    centre = assumed.independent_std**2 * back + loadings.T @ (loadings @ back)
+    return centre, assumed.scaled(factor, np.zeros_like(assumed.shift))
 
 
-def _root_mean_square(values: np.ndarray, power: int = 2) -> float:
-    return math.sqrt(np.mean(np.asarray(values, np.float64) ** power)) if len(values) else 0.0
+def unit_columns(weights: np.ndarray) -> np.ndarray:
+    """Scale each column to unit norm; zero columns stay zero."""
+    norms = np.linalg.norm(weights, axis=0)
+    return weights / np.where(norms > 0.0, norms, 1.0)
 
 
-def _covariance(weights: tf.Tensor, own: float, shared: np.ndarray) -> tf.Tensor:
-    """That of the pre-activations around a given mean; no features x features matrix is made."""
-    scaled = np.empty(weights.shape, np.float32)  # what inputs share is assumed: this is enough
-    np.multiply(weights, np.sqrt(shared), out=scaled, casting="same_kind")
+def _root_mean(squares: np.ndarray) -> float:
+    return math.sqrt(np.mean(np.asarray(squares, np.float64))) if len(squares) else 0.0
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return _root_mean(np.asarray(values, np.float64) ** 2)
+
+
+def _covariance(weights: tf.Tensor, independent_std: float, loading_scale: np.ndarray) -> tf.Tensor:
+    """Compute the pre-activations' covariance without a matrix of features by features."""
+    # The shared part is an assumption, so float32 is precise enough for it.
+    scaled = np.empty(weights.shape, np.float32)
+    np.multiply(weights, np.sqrt(loading_scale), out=scaled, casting="same_kind")
     with full_precision():
-        mixed = tf.cast(gram(tf.constant(scaled)), tf.float64)  # weights @ codes.T
-    return own**2 * gram(weights) + gram(mixed)
-
-
-def known_input(feed: Feed, prior: Prior) -> tuple[np.ndarray, np.ndarray] | None:
-    """Mean and standard deviation (or covariance) of what a feed scales and shifts, or None.
-
-    Behind a LayerNormalization they are 0 and 1. Feed-forward blocks of a transformer on digits
-    at 50, 70, 90 % of the units, mean of three trainings: 95.9, 91.9, 73.7 without, 95.6, 93.5,
-    79.9 with it (`examples/transformer.py`).
-    """
-    if feed.normalized:
-        return np.zeros(()), np.ones(())
-    return prior.inputs.get(feed.origin) if feed.group is None else None
+        mixed = tf.cast(gram(tf.constant(scaled)), tf.float64)  # weights @ loadings.T
+    return independent_std**2 * gram(weights) + gram(mixed)

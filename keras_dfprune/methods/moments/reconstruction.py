@@ -1,7 +1,8 @@
-"""Kept units and removed ones into the removed ones rebuilt from the kept: a fit.
+"""Rebuild the remaining units of a group from the kept ones.
 
-Least squares on the units' moments, from kept units as they are or, where that is predicted to be
-better, from the means of those that they stand for (a step of k-means), moved further downhill.
+The coefficients are least squares on the units' moments. The kept units either stay as they are or
+become centroids, whichever has the smaller predicted error. A centroid is the mean of the units
+nearest to a kept unit (one step of k-means), and may be moved further (`centroid_descent.py`).
 """
 
 import dataclasses
@@ -10,222 +11,264 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.base import GroupView
 from keras_dfprune.methods.full_precision import full_precision
-from keras_dfprune.methods.moments.centroid_descent import descend
+from keras_dfprune.methods.moments.centroid_descent import CentroidProblem, descend
 from keras_dfprune.methods.moments.least_squares import LeastSquares, ridge_of
-from keras_dfprune.methods.moments.outgoing_weights import Outgoing
-from keras_dfprune.methods.moments.symmetric_matrices import select
+from keras_dfprune.methods.moments.remaining_units import RIDGE, RemainingUnits
+from keras_dfprune.methods.moments.symmetric_matrices import submatrix
 from keras_dfprune.methods.moments.unit_moments import Preactivations, UnitMoments
 from keras_dfprune.methods.weighted_sums import members_of
 
-# Relative to the mean second moment: small enough not to show, large enough for a Cholesky factor.
-RIDGE = 1e-6
-
-# For each unit left, its place among the heirs (0 where it has none) and what that is scaled by.
-_Merge = tuple[np.ndarray, np.ndarray]
+# A sum of weight-sets is divided by its norm, but at least by this share of the survivor's norm:
+# opposite weight-sets cancel.
+_SMALLEST_SUM = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Left:
-    """The units that the exact removals leave of a group: what fits are made of.
+class Centroids:
+    """New weight-sets of the kept units: weighted sums of the remaining units'.
 
     Attributes:
-        group: The group.
-        units: Int array, shape `(left,)`: which of its units; all other arrays are over these.
-        sets: Float array, shape `(left, inputs + 1 + extra)`: weight-sets, a unit in each row.
-        norms: Float64 array, shape `(left,)`: theirs, positive.
-        outgoing: The outgoing weights, with those of copies that are gone.
-        moments: The moments.
-        spread: Float64 tensor, shape `(left, left)`: the second moments; where a constant takes
-            over, too, the means are its, and the covariances are left to rebuild.
-        ridge: What is added to the diagonal of `spread`.
-        normal: The pre-activations, where kept units may get new weight-sets; else None.
+        shares: Float64 array, shape `(kept, remaining)`: weights of the sums.
+        bias: Float64 array, shape `(kept,)`: constants added to the new pre-activations.
     """
 
-    group: GroupView
-    units: np.ndarray
-    sets: np.ndarray
-    norms: np.ndarray
-    outgoing: Outgoing
-    moments: UnitMoments
-    spread: tf.Tensor
-    ridge: float
-    normal: Preactivations | None
+    shares: np.ndarray
+    bias: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-    """How the units that the exact removals leave are rebuilt from the kept ones.
+class Reconstruction:
+    """Remaining units rebuilt from the kept ones.
+
+    Units are given by their positions among the remaining units.
 
     Attributes:
-        kept: Int array, shape `(kept,)`: positions among the units left.
-        places: Int array, shape `(heirs,)`: positions of those that take over, in `kept`.
+        kept: Int array, shape `(kept,)`: kept units.
+        survivors: Int array, shape `(survivors,)`: positions in `kept` of units that take over.
         targets: Int array, shape `(targets,)`: units that are rebuilt; the others stay.
-        squares: The least squares: targets from heirs.
-        error: The expected squared change of the outputs, without ridge.
-        moments: The moments of the kept units.
-        shares, level: Float64 arrays, shape `(kept, left)` and `(kept,)`, as in `CentroidMerge`;
-            None where kept units keep their weight-sets.
+        least_squares: Targets from survivors.
+        error: Expected squared change of the outputs; the ridge does not count.
+        moments: Moments of the kept units.
+        centroids: New weight-sets of the kept units, or None if they stay as they are.
     """
 
     kept: np.ndarray
-    places: np.ndarray
+    survivors: np.ndarray
     targets: np.ndarray
-    squares: LeastSquares
+    least_squares: LeastSquares
     error: float
     moments: UnitMoments
-    shares: np.ndarray | None = None
-    level: np.ndarray | None = None
+    centroids: Centroids | None = None
 
     @property
-    def taken_over(self) -> np.ndarray:
-        """The targets from the kept units: float64, shape `(kept, targets)`."""
-        coefficients = np.asarray(self.squares.coefficients)
-        if len(self.places) == len(self.kept):
+    def target_coefficients(self) -> np.ndarray:
+        """Coefficients of the targets in the kept units: float64, shape `(kept, targets)`."""
+        coefficients = np.asarray(self.least_squares.coefficients)
+        if len(self.survivors) == len(self.kept):
             return coefficients
-        taken_over = np.zeros((len(self.kept), len(self.targets)))
-        taken_over[self.places] = coefficients
-        return taken_over
+        all_rows = np.zeros((len(self.kept), len(self.targets)))
+        all_rows[self.survivors] = coefficients
+        return all_rows
 
-    def rebuilt(self, left: int) -> np.ndarray:
-        """All units from the kept ones: float64, shape `(kept, left)`."""
-        if len(self.targets) == left:
-            return self.taken_over
-        rebuilt = np.zeros((len(self.kept), left))
-        rebuilt[np.arange(len(self.kept)), self.kept] = 1.0
-        rebuilt[:, self.targets] = self.taken_over
-        return rebuilt
+    def coefficients(self, remaining: int) -> np.ndarray:
+        """Return the coefficients of all units: float64, shape `(kept, remaining)`."""
+        if len(self.targets) == remaining:
+            return self.target_coefficients
+        coefficients = np.zeros((len(self.kept), remaining))
+        coefficients[np.arange(len(self.kept)), self.kept] = 1.0
+        coefficients[:, self.targets] = self.target_coefficients
+        return coefficients
 
-    def constant(self, mean: np.ndarray) -> np.ndarray:
-        """What is left of the units' means for a constant: float64, shape `(left,)`."""
-        constant, heirs = np.zeros(len(mean)), self.moments.mean[self.places]
-        taken_over = tf.linalg.matvec(self.squares.coefficients, heirs, transpose_a=True)
-        constant[self.targets] = mean[self.targets] - taken_over
-        return constant
+    def offset(self, mean: np.ndarray) -> np.ndarray:
+        """Return the constants that make up for the means: float64, shape `(remaining,)`.
+
+        Args:
+            mean: Float64 array, shape `(remaining,)`: means of the units.
+        """
+        offset, survivors = np.zeros(len(mean)), self.moments.mean[self.survivors]
+        rebuilt = tf.linalg.matvec(self.least_squares.coefficients, survivors, transpose_a=True)
+        offset[self.targets] = mean[self.targets] - rebuilt
+        return offset
 
 
-def best_fit(left: Left, kept: np.ndarray, removed: np.ndarray, steps: int) -> Fit:
-    """The better of the ways to rebuild the units left, by its predicted error.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Split:
+    """Kept and removed units, and the paper's merge of the removed ones.
+
+    Units are given by their positions among the remaining units.
+
+    Attributes:
+        kept: Int array, shape `(kept,)`: kept units, ascending.
+        removed: Int array, shape `(removed,)`: the other units.
+        survivors: Int array, shape `(survivors,)`: kept units that may take over.
+        nearest: Int array, shape `(remaining,)`: position in `survivors` of each removed unit's
+            nearest one, and of each survivor itself; 0 for other kept units.
+        scale: Float64 array, shape `(remaining,)`: factor of that survivor in the paper's merge.
+    """
+
+    kept: np.ndarray
+    removed: np.ndarray
+    survivors: np.ndarray
+    nearest: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def survivor_positions(self) -> np.ndarray:
+        """Positions of the survivors in `kept`: int array, shape `(survivors,)`."""
+        return np.searchsorted(self.kept, self.survivors)
+
+
+def best_reconstruction(
+    remaining: RemainingUnits, kept: np.ndarray, removed: np.ndarray, steps: int
+) -> Reconstruction:
+    """Rebuild the remaining units in several ways and return the result of least error.
 
     Args:
-        left: The units left.
+        remaining: The remaining units.
         kept: Int array, shape `(kept,)`: positions among them, ascending.
-        removed: Int array, shape `(removed,)`: the others.
-        steps: Steps downhill from the means of clusters (`descent.py`).
+        removed: Int array, shape `(removed,)`: the other positions.
+        steps: Int: steps of descent for the centroids.
+
+    Returns:
+        The `Reconstruction` with the smallest predicted error.
     """
-    heirs = kept[left.group.can_survive[left.units[kept]]]
-    merge = _nearest(left, heirs, removed)
-    fit = _as_they_are(left, kept, removed, heirs, merge)
-    if left.normal is not None and len(heirs):
-        fits = [fit, *_moved(left, kept, heirs, merge, steps)]
-        fit = min(fits, key=lambda one: one.error)
-    return fit
+    split = _split(remaining, kept, removed)
+    candidates = [_from_kept_units(remaining, split)]
+    preactivations = remaining.preactivations
+    if preactivations is not None and len(split.survivors):
+        candidates += [
+            _from_centroids(remaining, split, preactivations, centroids)
+            for centroids in _centroids(remaining, split, preactivations, steps)
+        ]
+    return min(candidates, key=lambda candidate: candidate.error)
 
 
-def _as_they_are(
-    left: Left, kept: np.ndarray, removed: np.ndarray, heirs: np.ndarray, merge: _Merge
-) -> Fit:
-    """Kept units as they are; the heirs among them take over."""
-    nearest, scale = merge
-    squares = LeastSquares(
-        select(left.spread, heirs, heirs),
-        select(left.spread, heirs, removed),
-        nearest=nearest[removed],
-        scale=scale[removed],
-        ridge=left.ridge,
+def _from_kept_units(remaining: RemainingUnits, split: _Split) -> Reconstruction:
+    """Rebuild the removed units from the survivors as they are."""
+    removed, survivors = split.removed, split.survivors
+    least_squares = LeastSquares(
+        submatrix(remaining.spread, survivors, survivors),
+        submatrix(remaining.spread, survivors, removed),
+        nearest=split.nearest[removed],
+        scale=split.scale[removed],
+        ridge=remaining.ridge,
     )
-    square = left.outgoing.square(left.spread, removed)
-    error = squares.error(square, left.outgoing, removed)
-    places = np.searchsorted(kept, heirs)
-    return Fit(kept, places, removed, squares, error, left.moments.select(kept))
+    square = remaining.outgoing.expected_square(remaining.spread, removed)
+    return Reconstruction(
+        kept=split.kept,
+        survivors=split.survivor_positions,
+        targets=removed,
+        least_squares=least_squares,
+        error=least_squares.error(square, remaining.outgoing, removed),
+        moments=remaining.moments.take_units(split.kept),
+    )
 
 
-def _moved(
-    left: Left, kept: np.ndarray, heirs: np.ndarray, merge: _Merge, steps: int
-) -> Iterator[Fit]:
-    """Fits with new weight-sets: means of clusters, then those moved downhill."""
-    shares = _cluster_shares(left, kept, heirs, merge[0])
-    yield _with_centroids(left, kept, heirs, shares, np.zeros(len(kept)), merge)
-    if steps and len(heirs) == len(kept):
-        moved = descend(
-            left.normal,
-            left.group.activation,
-            shares,
-            left.outgoing.weights,
-            constant=left.group.offset_allowed,
-            level=left.group.levels,
-            ridge=RIDGE,
-            steps=steps,
-        )
-        yield _with_centroids(left, kept, heirs, *moved, merge)
-
-
-def _with_centroids(
-    left: Left,
-    kept: np.ndarray,
-    heirs: np.ndarray,
-    shares: np.ndarray,
-    level: np.ndarray,
-    merge: _Merge,
-) -> Fit:
-    """All units rebuilt from heirs with new weight-sets."""
-    places = np.searchsorted(kept, heirs)
-    new, across = left.normal.with_sums(left.group.activation, shares, level)
+def _from_centroids(
+    remaining: RemainingUnits,
+    split: _Split,
+    preactivations: Preactivations,
+    centroids: Centroids,
+) -> Reconstruction:
+    """Rebuild all units from centroids, except kept units that may not take over."""
+    kept, survivors = split.kept, split.survivor_positions
+    new, across = preactivations.moments_of_sums(
+        remaining.group.activation, centroids.shares, centroids.bias
+    )
     within = new.second
-    if left.group.offset_allowed:
+    if remaining.group.offset_allowed:
         within = new.covariance
-        across -= new.mean[:, None] * tf.constant(left.moments.mean)
-    targets = np.setdiff1d(np.arange(len(left.sets)), np.setdiff1d(kept, heirs))
-    if len(heirs) < len(kept):  # else a copy of all of them
-        within, across = select(within, places, places), select(across, places, targets)
-    nearest, scale = (part[targets] for part in merge)
-    ridge = ridge_of(new.second, RIDGE)
-    squares = LeastSquares(within, across, nearest=nearest, scale=scale, ridge=ridge)
-    square = left.outgoing.square(left.spread, targets)
-    error = squares.error(square, left.outgoing, targets)
-    return Fit(kept, places, targets, squares, error, new, shares, level)
+        across -= new.mean[:, None] * tf.constant(remaining.moments.mean)
+    unchanged = np.setdiff1d(kept, split.survivors)
+    targets = np.setdiff1d(np.arange(len(remaining.units)), unchanged)
+    if len(unchanged):  # else these would be copies of everything
+        within = submatrix(within, survivors, survivors)
+        across = submatrix(across, survivors, targets)
+    least_squares = LeastSquares(
+        within,
+        across,
+        nearest=split.nearest[targets],
+        scale=split.scale[targets],
+        ridge=ridge_of(new.second, RIDGE),
+    )
+    square = remaining.outgoing.expected_square(remaining.spread, targets)
+    return Reconstruction(
+        kept=kept,
+        survivors=survivors,
+        targets=targets,
+        least_squares=least_squares,
+        error=least_squares.error(square, remaining.outgoing, targets),
+        moments=new,
+        centroids=centroids,
+    )
 
 
-def _cluster_shares(
-    left: Left, kept: np.ndarray, heirs: np.ndarray, nearest: np.ndarray
-) -> np.ndarray:
-    """Each heir as the mean of the units that are nearest to it, shape `(kept, left)`.
+def _centroids(
+    remaining: RemainingUnits, split: _Split, preactivations: Preactivations, steps: int
+) -> Iterator[Centroids]:
+    """Yield the means of the clusters, and then, if there are steps, the means after descent."""
+    group, shares = remaining.group, _cluster_shares(remaining, split)
+    yield Centroids(shares, np.zeros(len(split.kept)))
+    if steps and len(split.survivors) == len(split.kept):
+        problem = CentroidProblem(
+            preactivations,
+            group.activation,
+            remaining.outgoing.weights,
+            offset_allowed=group.offset_allowed,
+            ridge=RIDGE,
+        )
+        yield Centroids(*descend(problem, shares, with_bias=group.levels, steps=steps))
 
-    One step of k-means, from the units that the order keeps (Lloyd 1982), with the distance of
-    the paper's surgery. Where the activation is positively homogeneous the sum of the
-    weight-sets, at the norm of the heir's own.
+
+def _cluster_shares(remaining: RemainingUnits, split: _Split) -> np.ndarray:
+    """Return the weights of the means of the units nearest to each kept unit.
+
+    This is one step of k-means (Lloyd 1982), from the kept units, with the distance of the paper's
+    surgery. If the activation is positively homogeneous, the sum of the weight-sets is scaled to
+    the norm of the kept unit's own.
+
+    Returns:
+        Float64 array, shape `(kept, remaining)`.
     """
-    cluster = np.searchsorted(kept, heirs)[nearest]
+    kept = split.kept
+    cluster = split.survivor_positions[split.nearest]
     cluster[kept] = np.arange(len(kept))
-    sizes = np.bincount(cluster)
-    factor = 1.0 / sizes
-    if left.group.activation.homogeneous:
-        own = left.norms[kept]
-        members = members_of(cluster, len(kept))
-        sums = (np.sum(left.sets[some], axis=0, dtype=np.float64) for some in members)
-        norm = np.array([np.linalg.norm(one) for one in sums])
-        factor = own / np.maximum(norm, 1e-3 * own)  # opposite ones cancel
-    shares = np.zeros((len(kept), len(left.sets)))
-    shares[cluster, np.arange(len(left.sets))] = factor[cluster]
+    factor = 1.0 / np.bincount(cluster)
+    if remaining.group.activation.homogeneous:
+        own = remaining.norms[kept]
+        sums = (
+            np.sum(remaining.weight_sets[members], axis=0, dtype=np.float64)
+            for members in members_of(cluster, len(kept))
+        )
+        norms = np.array([np.linalg.norm(total) for total in sums])
+        factor = own / np.maximum(norms, _SMALLEST_SUM * own)
+    units = np.arange(len(remaining.units))
+    shares = np.zeros((len(kept), len(units)))
+    shares[cluster, units] = factor[cluster]
     return shares
 
 
-def _nearest(left: Left, heirs: np.ndarray, removed: np.ndarray) -> _Merge:
-    """The paper's merge: each removed unit on its nearest heir, heirs on themselves."""
-    nearest, scale = np.zeros(len(left.sets), np.int64), np.ones(len(left.sets))
-    if len(heirs) == 0:
-        return nearest, scale
-    norms = left.norms
-    unit = 1.0 / norms if left.group.activation.homogeneous else np.ones(len(norms))
-    ours, theirs = (left.sets[some] for some in (heirs, removed))
-    ours *= unit[heirs, None]
-    theirs *= unit[removed, None]
-    with full_precision():  # float32 is enough to choose one
-        product = tf.matmul(
-            *(tf.cast(part, tf.float32) for part in (theirs, ours)), transpose_b=True
-        )
-    squares = tf.constant(np.square(unit * norms)[heirs], tf.float32)
-    closest = tf.argmin(squares - 2.0 * product, axis=1)
-    nearest[heirs], nearest[removed] = np.arange(len(heirs)), closest
-    return nearest, unit[heirs[nearest]] / unit
+def _split(remaining: RemainingUnits, kept: np.ndarray, removed: np.ndarray) -> _Split:
+    """Find the survivors among the kept units, and the paper's merge of the removed ones."""
+    survivors = kept[remaining.group.can_survive[remaining.units[kept]]]
+    norms, weight_sets = remaining.norms, remaining.weight_sets
+    nearest, scale = np.zeros(len(norms), np.int64), np.ones(len(norms))
+    if len(survivors) == 0:
+        return _Split(kept, removed, survivors, nearest, scale)
+    homogeneous = remaining.group.activation.homogeneous
+    unit = 1.0 / norms if homogeneous else np.ones(len(norms))
+    centres, points = (_scaled(weight_sets[units], unit[units]) for units in (survivors, removed))
+    with full_precision():  # float32 is precise enough to choose a survivor
+        product = tf.matmul(points, centres, transpose_b=True)
+    squares = tf.constant(np.square(unit * norms)[survivors], tf.float32)
+    nearest[removed] = tf.argmin(squares - 2.0 * product, axis=1)
+    nearest[survivors] = np.arange(len(survivors))
+    return _Split(kept, removed, survivors, nearest, unit[survivors[nearest]] / unit)
+
+
+def _scaled(rows: np.ndarray, factors: np.ndarray) -> tf.Tensor:
+    """Multiply each row by its factor, in float32 and without a copy in float64."""
+    scaled = np.empty(rows.shape, np.float32)
+    np.multiply(rows, factors[:, None], out=scaled, casting="same_kind")
+    return tf.constant(scaled)

@@ -1,7 +1,7 @@
-"""Symmetric matrices: products and inverses that compute each half once, as large products.
+"""Multiply and invert symmetric matrices, computing each half only once.
 
-`tf.linalg.inv` of 2,048 rows takes three times as long as this on two CPU cores. Halves of halves,
-in TensorFlow, so on the GPU where there is one.
+A matrix is halved again and again, so that nearly all of the work is in large products. TensorFlow
+computes them, on the GPU where there is one.
 """
 
 from collections.abc import Callable
@@ -9,79 +9,83 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-# Where halving begins, for smaller matrices are no faster in parts: bytes in a row of a product,
+# Smaller matrices are not halved, because they are no faster in parts: bytes in a row of a product,
 # and rows of an inverse.
 _WHOLE_PRODUCT = 8192
 _WHOLE_INVERSE = 512
-# Eigenvalues below this share of the largest one are 0 to a pseudo-inverse.
-_NOTHING = 1e-15
+# A pseudo-inverse takes eigenvalues below this share of the largest one as 0.
+_NEGLIGIBLE = 1e-15
 
 
 def gram(rows: tf.Tensor) -> tf.Tensor:
-    """`rows @ rows.T`, shape `(n, n)`."""
-    return product(rows, rows)
+    """Return `rows @ rows.T`, shape `(n, n)`."""
+    return symmetric_product(rows, rows)
 
 
-def product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """`left @ right.T`, shape `(n, n)`, where that is known to be symmetric."""
+def symmetric_product(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Return `left @ right.T`, shape `(n, n)`, where that is known to be symmetric."""
 
     def block(rows: slice, columns: slice) -> tf.Tensor:
         return tf.matmul(left[rows], right[columns], transpose_b=True)
 
-    return by_halves(block, slice(0, left.shape[0]), _WHOLE_PRODUCT // left.dtype.size)
+    rows = slice(0, left.shape[0])
+    return assemble_symmetric(block, rows, _WHOLE_PRODUCT // left.dtype.size)
 
 
-def by_halves(block: Callable[[slice, slice], tf.Tensor], part: slice, whole: int) -> tf.Tensor:
-    """A symmetric matrix from blocks on the diagonal and below it.
+def assemble_symmetric(
+    block: Callable[[slice, slice], tf.Tensor], part: slice, whole: int
+) -> tf.Tensor:
+    """Assemble a symmetric matrix from its blocks on and below the diagonal.
 
     Args:
-        block: From rows and columns to that block, shape `(rows, columns)`.
-        part: Which rows, and columns, the matrix has.
-        whole: Rows from which on it is halved.
+        block: Function of rows and columns that returns that block, shape `(rows, columns)`.
+        part: Rows, and columns, of the matrix.
+        whole: Matrices with fewer rows are one block.
     """
     if part.stop - part.start < whole:
         return block(part, part)
     middle = (part.start + part.stop) // 2
     first, last = slice(part.start, middle), slice(middle, part.stop)
-    upper, lower = (by_halves(block, one, whole) for one in (first, last))
+    upper, lower = (assemble_symmetric(block, half, whole) for half in (first, last))
     return _symmetric(upper, block(last, first), lower)
 
 
-def with_ridge(matrix: tf.Tensor, ridge: float) -> tf.Tensor:
-    """The matrix with a ridge added to its diagonal."""
+def add_ridge(matrix: tf.Tensor, ridge: float) -> tf.Tensor:
+    """Add a ridge to the diagonal of a matrix."""
     return tf.linalg.set_diag(matrix, tf.linalg.diag_part(matrix) + ridge)
 
 
-def select(matrix: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
-    """Some rows and columns, in the order given."""
+def submatrix(matrix: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+    """Take some rows and columns of a matrix, in the given order."""
     return tf.gather(tf.gather(matrix, rows), columns, axis=1)
 
 
 def is_finite(matrix: tf.Tensor) -> bool:
-    """Whether all entries are."""
+    """Return whether all entries are finite."""
     return bool(tf.reduce_all(tf.math.is_finite(matrix)))
 
 
 def inverse(matrix: tf.Tensor) -> tf.Tensor:
-    """The inverse of a positive definite matrix, or the pseudo-inverse of any symmetric one.
+    """Invert a symmetric matrix.
 
-    By Cholesky factors, in halves. Without the factors, by the halves' inverses alone, the error
-    grows with the square of the condition number and more: nothing is left of it at 1e8. Of a
-    matrix that is not finite it isn't, either.
+    A positive definite matrix is inverted by the Cholesky factors of its halves. (The error of an
+    inversion by the inverses of the halves alone grows at least with the square of the condition
+    number, and leaves no correct digit at 1e8.) Any other matrix gets its pseudo-inverse. The
+    result is not finite if the matrix is not finite.
     """
-    _, found = _factor_and_inverse(matrix, joined=False)
-    if is_finite(found) or not is_finite(matrix):
-        return found
+    _, inverted = _factor_and_inverse(matrix, with_factor=False)
+    if is_finite(inverted) or not is_finite(matrix):
+        return inverted
     values, vectors = tf.linalg.eigh(matrix)
     size = tf.abs(values)
-    known = size > _NOTHING * tf.reduce_max(size)
+    known = size > _NEGLIGIBLE * tf.reduce_max(size)
     return tf.matmul(vectors * tf.where(known, 1.0 / values, 0.0), vectors, transpose_b=True)
 
 
 def _factor_and_inverse(
-    matrix: tf.Tensor, joined: bool = True
+    matrix: tf.Tensor, with_factor: bool = True
 ) -> tuple[tf.Tensor | None, tf.Tensor]:
-    """The inverse of the lower Cholesky factor (None if not `joined`), and that of the matrix."""
+    """Invert the lower Cholesky factor (None unless `with_factor`) and the matrix."""
     half = matrix.shape[0] // 2
     if half < _WHOLE_INVERSE // 2:
         identity = tf.eye(matrix.shape[0], dtype=matrix.dtype)
@@ -91,13 +95,14 @@ def _factor_and_inverse(
     across = tf.matmul(matrix[half:, :half], upper, transpose_b=True)
     lower, lower_inverse = _factor_and_inverse(matrix[half:, half:] - gram(across))
     corner = -tf.matmul(lower, tf.matmul(across, upper))
-    found = _symmetric(
+    inverted = _symmetric(
         upper_inverse + gram(tf.transpose(corner)),
         tf.matmul(lower, corner, transpose_a=True),
         lower_inverse,
     )
-    factor = _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower) if joined else None
-    return factor, found
+    if not with_factor:
+        return None, inverted
+    return _blocks(upper, tf.zeros_like(tf.transpose(across)), corner, lower), inverted
 
 
 def _symmetric(upper: tf.Tensor, corner: tf.Tensor, lower: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
-"""Normal pre-activations into the first and second moments of activated units.
+"""Compute the first and second moments of activated units.
 
-For `z ~ N(m, K)` and `h = phi(z)`: `mean = E[h]`, `second = E[h h^T]`, in closed form
-(`activated.py`); equal mixtures of them; and the same from samples.
+For `z ~ N(m, K)` and `h = phi(z)` these are `mean = E[h]` and `second = E[h h^T]`, in closed form
+(`activated_units.py`). Equal mixtures of such distributions and samples give the same moments.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.moments import symmetric_matrices
-from keras_dfprune.methods.moments.activated_units import activated
+from keras_dfprune.methods.moments.activated_units import activate
+from keras_dfprune.methods.moments.symmetric_matrices import submatrix
 from keras_dfprune.methods.weighted_sums import summed_tensor
 from keras_dfprune.rules.activations import Activation
 
@@ -30,28 +30,14 @@ class UnitMoments:
 
     @property
     def covariance(self) -> tf.Tensor:
-        """`E[h h^T] - E[h] E[h]^T`, shape `(units, units)`."""
+        """Covariance `E[h h^T] - E[h] E[h]^T`, shape `(units, units)`."""
         return self.second - self.mean[:, None] * tf.constant(self.mean)
 
-    def select(self, units: np.ndarray) -> "UnitMoments":
-        """The moments of some of the units, in the order given."""
+    def take_units(self, units: np.ndarray) -> "UnitMoments":
+        """Take the moments of some of the units, in the given order."""
         if np.array_equal(units, np.arange(len(self.mean))):
             return self
-        return UnitMoments(self.mean[units], symmetric_matrices.select(self.second, units, units))
-
-
-def normal_moments(activation: Activation, mean: np.ndarray, covariance: tf.Tensor) -> UnitMoments:
-    """Moments of `phi(z)` for `z ~ N(mean, covariance)`.
-
-    Args:
-        activation: An element-wise activation.
-        mean: Float array, shape `(units,)`.
-        covariance: Float64 tensor, shape `(units, units)`.
-
-    Returns:
-        The `UnitMoments` of the activated units, in float64.
-    """
-    return Preactivations(mean[None], covariance).moments(activation)
+        return UnitMoments(self.mean[units], submatrix(self.second, units, units))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,8 +45,8 @@ class Preactivations:
     """Normal pre-activations with an uncertain mean.
 
     Attributes:
-        means: Float64 array, shape `(means, units)`: equally likely ones.
-        covariance: Float64 tensor, shape `(units, units)`: around each of them.
+        means: Float64 array, shape `(means, units)`: equally likely means.
+        covariance: Float64 tensor, shape `(units, units)`: covariance around each of them.
     """
 
     means: np.ndarray
@@ -68,46 +54,59 @@ class Preactivations:
 
     @property
     def variance(self) -> np.ndarray:
-        """Around each of the means: float64, shape `(units,)`."""
+        """Variance around each of the means: float64, shape `(units,)`."""
         return tf.linalg.diag_part(self.covariance).numpy()
 
     def moments(self, activation: Activation) -> UnitMoments:
-        """The moments of the units, in float64."""
-        units = activated(activation, self.means, self.variance)
-        return UnitMoments(units.expected, units.product(units, self.covariance))
+        """Compute the moments of the activated units."""
+        units = activate(activation, self.means, self.variance)
+        return UnitMoments(units.expected, units.cross_moments(units, self.covariance))
 
-    def select(self, units: np.ndarray) -> "Preactivations":
-        """Those of some of the units."""
+    def take_units(self, units: np.ndarray) -> "Preactivations":
+        """Take the pre-activations of some of the units, in the given order."""
         if np.array_equal(units, np.arange(self.means.shape[1])):
             return self
-        return Preactivations(
-            self.means[:, units], symmetric_matrices.select(self.covariance, units, units)
-        )
+        return Preactivations(self.means[:, units], submatrix(self.covariance, units, units))
 
-    def with_sums(
-        self, activation: Activation, shares: np.ndarray, level: np.ndarray
+    def moments_of_sums(
+        self, activation: Activation, shares: np.ndarray, bias: np.ndarray
     ) -> tuple[UnitMoments, tf.Tensor]:
-        """Moments of new units, and second moments of the old ones with them.
+        """Compute the moments of new units whose pre-activations are weighted sums of these.
 
         Args:
-            activation: An element-wise activation.
-            shares: Float array, shape `(new, units)`: the new pre-activations in the old.
-            level: Float array, shape `(new,)`: constants added to them.
+            activation: An element-wise activation of the old and the new units.
+            shares: Float array, shape `(new, units)`: weights of the sums.
+            bias: Float array, shape `(new,)`: constants added to the sums.
 
         Returns:
-            The `UnitMoments` of the new units, and a float64 tensor, shape `(new, units)`.
+            The `UnitMoments` of the new units, and the second moments of new and old units, a
+            float64 tensor of shape `(new, units)`.
         """
         mixed = summed_tensor(shares, self.covariance)
-        inner = summed_tensor(shares, tf.transpose(mixed))
-        old = activated(activation, self.means, self.variance)
-        variance = tf.linalg.diag_part(inner).numpy()
-        new = activated(activation, self.means @ shares.T + level, variance)
-        across = new.product(old, mixed)
-        return UnitMoments(new.expected, new.product(new, inner)), across
+        covariance = summed_tensor(shares, tf.transpose(mixed))
+        old = activate(activation, self.means, self.variance)
+        variance = tf.linalg.diag_part(covariance).numpy()
+        new = activate(activation, self.means @ shares.T + bias, variance)
+        across = new.cross_moments(old, mixed)
+        return UnitMoments(new.expected, new.cross_moments(new, covariance)), across
 
 
-def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:
-    """The moments of an equal mixture of distributions."""
+def normal_moments(activation: Activation, mean: np.ndarray, covariance: tf.Tensor) -> UnitMoments:
+    """Compute the moments of `phi(z)` for `z ~ N(mean, covariance)`.
+
+    Args:
+        activation: An element-wise activation.
+        mean: Float array, shape `(units,)`.
+        covariance: Float64 tensor, shape `(units, units)`.
+
+    Returns:
+        The `UnitMoments` of the activated units.
+    """
+    return Preactivations(mean[None], covariance).moments(activation)
+
+
+def mixture_moments(parts: Sequence[UnitMoments]) -> UnitMoments:
+    """Compute the moments of an equal mixture of distributions."""
     return UnitMoments(
         np.mean([part.mean for part in parts], axis=0),
         tf.add_n([part.second for part in parts]) / len(parts),
@@ -115,7 +114,7 @@ def mixture(parts: Sequence[UnitMoments]) -> UnitMoments:
 
 
 def sample_moments(values: np.ndarray) -> UnitMoments:
-    """Moments of units over samples: the same result from data instead of a prior.
+    """Compute the moments of units from samples of their values.
 
     Args:
         values: Float array, shape `(samples, units)`: activated units.

@@ -1,1 +1,1 @@
-"""The paper's method: merge each removed unit into its nearest remaining unit."""
+"""Define the paper's method: merge each removed unit into its nearest remaining unit."""

@@ -1,7 +1,8 @@
-"""All pairwise saliencies of a layer into the cut-off: the mode of their histogram.
+"""Find the automatic cut-off of a layer: the mode of the histogram of its saliencies.
 
-Srinivas & Babu 2015, Section 4: the saliencies form a roughly Gaussian bulk, and the units below
-its mode may go. Which values and which bins decides a lot; they are fixed here.
+Srinivas & Babu 2015, Section 4: the saliencies of all pairs form a roughly Gaussian bulk, and the
+units below its mode may be removed. The paper leaves open which values and which bins are meant,
+on which a lot depends. Both are fixed here.
 """
 
 import numpy as np
@@ -15,18 +16,19 @@ _FEWEST_UNITS = 8
 def mode_of_saliencies(
     distances: np.ndarray, importance: np.ndarray
 ) -> tuple[float | None, tuple[np.ndarray, np.ndarray] | None]:
-    """Finds the mode of `s_ij = <a_j^2> ||W_i - W_j||^2` over ordered pairs.
+    """Find the mode of `s_ij = <a_j^2> ||W_i - W_j||^2` over ordered pairs.
 
     Args:
         distances: Float array, shape `(survivors, units)`: squared distances of units i, all or
-            some, from every unit j; infinite values are left out.
+            some, from every unit j. Infinite values are left out.
         importance: Float array, shape `(units,)`: `<a_j^2>`.
 
     Returns:
-        The mode and the histogram (counts, edges). The mode is None where the histogram has
-        none: fewer than 8 units, all values equal, or the tallest bin is the first.
+        The mode and the histogram: counts, shape `(bins,)`, and edges, shape `(bins + 1,)`. The
+        mode is None if the tallest bin is the first. Both are None for fewer than 8 units, or if
+        all values are equal.
     """
-    with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
+    with np.errstate(invalid="ignore"):  # an importance of 0 times an infinite distance
         values = importance * distances
     values = values[np.isfinite(values)]
     if len(importance) < _FEWEST_UNITS or len(values) == 0:

@@ -1,8 +1,8 @@
-"""Weight-sets into tiles of squared distances between pairs, exact where they are close.
+"""Compute squared distances between weight-sets in tiles, exactly where they are small.
 
-`||W_i - W_j||^2 = ||W_i||^2 + ||W_j||^2 - 2 W_i . W_j` cancels for near-copies, so small ones are
-recomputed in float64. Everything is TensorFlow's, in eager mode or in a graph, and stays where
-TensorFlow places it.
+`||W_i - W_j||^2 = ||W_i||^2 + ||W_j||^2 - 2 W_i . W_j` needs only a matrix product, but cancels
+for near copies. Their distances are computed again in float64. Everything runs in TensorFlow, in
+eager mode or in a graph, on the device that TensorFlow chooses.
 """
 
 from collections.abc import Sequence
@@ -13,58 +13,67 @@ import tensorflow as tf
 
 from keras_dfprune.methods.full_precision import full_precision
 
-# Below this share of the norms the Gram formula in float32 has lost most of its digits.
+# Squared distance, as a share of `||W_i||^2 + ||W_j||^2`, below which two units count as near: the
+# product in float32 has then lost most of its digits.
 NEAR = 4e-3
-# Powers of two up to which norms are left as they are: float32 has room for their squares, and for
-# those of coordinates a billion times smaller.
-_MODERATE = 24
-# Elements of the differences that are held at once, as float64: 128 MiB.
-_CHUNK = 2**24
-# Near pairs for each row of a tile above which one float64 product of the whole tile is quicker
-# than their differences: 512 rows of 4,096 take 63 ms, and so do two pairs for each.
-_MANY = 2
-# Squared length of a mean in those of the vectors up to which it is their centre.
-_MUCH_SHORTER = 16
-# What float64 leaves of the Gram formula for equal vectors, relative to their squares.
-_EQUAL = 1e-14
+# Largest absolute power of two of a norm at which weight-sets stay as they are. Float32 then has
+# room for their squares, and for squares of coordinates a billion times smaller.
+_LARGEST_POWER = 24
+# Elements of the differences that are held at a time, as float64: 128 MiB.
+_ELEMENTS_AT_ONCE = 2**24
+# Near pairs for each row of a tile above which one float64 product of the whole tile is faster than
+# the differences of the pairs: docs/research/measurements.md.
+_NEAR_PAIRS_PER_ROW = 2
+# Squared length of a centre, relative to the shortest vector's, above which the vectors would lose
+# digits when the centre is subtracted.
+_LONGEST_CENTRE = 16
+# Rounding error of a squared distance by product in float64, relative to the vectors' squares.
+_ROUNDING = 1e-14
 
 
 class Block(NamedTuple):
-    """Some weight-sets, one in each column: as kernels lie in memory.
+    """Weight-sets of some units, one in each column as in a Dense kernel.
 
     Attributes:
-        units: Int32 tensor, shape `(rows,)`: which ones.
-        values: Float tensor, shape `(coordinates, rows)`: the weight-sets; where a norm is very
-            large or small, each times a power of two (nothing is rounded) near its inverse.
-        norms: Float64 tensor, shape `(rows,)`: what is left to divide the values by.
-        factors: Float32 tensor, shape `(rows,)`: one over the norms.
-        squares: Float tensor, shape `(rows,)`: squared lengths, after the division.
-        biases: Float64 tensor, shape `(rows,)`: for `RatioDistances`; else zeros.
+        units: Int32 tensor, shape `(rows,)`: the units.
+        values: Float tensor, shape `(coordinates, rows)`: their weight-sets, not yet divided by
+            `norms`. A weight-set of a very large or small norm is multiplied by a power of two
+            near the inverse of its norm.
+        norms: Float64 tensor, shape `(rows,)`: the divisors of the values.
+        inverse_norms: Float32 tensor, shape `(rows,)`.
+        squares: Float tensor, shape `(rows,)`: squared lengths of the divided weight-sets.
+        biases: Float64 tensor, shape `(rows,)`: biases for `RatioDistances`, else zeros.
     """
 
     units: tf.Tensor
     values: tf.Tensor
     norms: tf.Tensor
-    factors: tf.Tensor
+    inverse_norms: tf.Tensor
     squares: tf.Tensor
     biases: tf.Tensor
 
-    def select(self, places: np.ndarray) -> "Block":
-        """Some of the rows."""
-        if len(places) == len(self.units):
+    def subset(self, positions: np.ndarray) -> "Block":
+        """Return the block of some of its units, given by their positions in it."""
+        if len(positions) == len(self.units):
             return self
-        units, values, *rest = self
-        rest = (tf.gather(one, places) for one in rest)
-        return Block(tf.gather(units, places), tf.gather(values, places, axis=1), *rest)
+        units, values, *vectors = self
+        return Block(
+            tf.gather(units, positions),
+            tf.gather(values, positions, axis=1),
+            *(tf.gather(vector, positions) for vector in vectors),
+        )
 
 
-def side_by_side(blocks: Sequence[Block]) -> Block:
-    """Several blocks as one."""
+def concat_blocks(blocks: Sequence[Block]) -> Block:
+    """Return one block of the units of several."""
     if len(blocks) == 1:
         return blocks[0]
-    units, values, *rest = zip(*blocks, strict=True)
-    rest = (tf.concat(one, axis=0) for one in rest)
-    return Block(tf.concat(units, axis=0), tf.concat(values, axis=1), *rest)
+    units, values, *vectors = zip(*blocks, strict=True)
+    return Block(
+        tf.concat(units, axis=0),
+        tf.concat(values, axis=1),
+        *(tf.concat(parts, axis=0) for parts in vectors),
+    )
 
 
 class PairDistances:
@@ -73,7 +82,7 @@ class PairDistances:
     Args:
         parts: Float arrays, shape `(units, coordinates of the part)`: the weight-sets.
         norms: Float64 array, shape `(units,)`: their norms.
-        normalize: Whether they are divided by them; those of norm 0 never are.
+        normalize: Whether weight-sets are divided by their norms. Those of norm 0 never are.
     """
 
     def __init__(self, parts: Sequence[np.ndarray], norms: np.ndarray, normalize: bool):
@@ -83,43 +92,43 @@ class PairDistances:
         self.units = len(norms)
 
     def block(self, first: int, end: int) -> Block:
-        """The weight-sets of the units from `first` to before `end`."""
+        """Return the weight-sets of the units from `first` to `end - 1`."""
         dtype = np.result_type(*self._parts)
         columns = [part[first:end].T for part in self._parts]
         shape = (sum(map(len, columns)), end - first)
         values = np.concatenate(columns, out=np.empty(shape, dtype))
-        norms, limit = self._norms[first:end], -np.finfo(dtype).minexp
-        powers = np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
-        if np.any(np.abs(powers) > _MODERATE):
+        norms = self._norms[first:end]
+        powers = _powers_of_two(norms, dtype)
+        if np.any(np.abs(powers) > _LARGEST_POWER):  # powers of two round nothing
             values *= (2.0**-powers).astype(dtype)
             norms = norms * 2.0**-powers
         return Block(
             units=tf.range(first, end),
             values=tf.convert_to_tensor(values),
             norms=tf.constant(norms),
-            factors=tf.cast(1 / norms, tf.float32),
+            inverse_norms=tf.cast(1 / norms, tf.float32),
             squares=tf.cast(tf.square(tf.constant(self._lengths[first:end])), tf.float32),
             biases=tf.constant(self._bias(first, end)),
         )
 
     def between(self, first: Block, second: Block) -> tf.Tensor:
-        """Squared distances of each of `first` from each of `second`.
+        """Compute the squared distance of each unit of one block from each unit of another.
 
         Returns:
-            Float32 tensor, shape `(rows of first, rows of second)`, infinite where both are the
+            Float32 tensor, shape `(rows of first, rows of second)`: infinite where both are the
             same unit.
         """
-        return _apart(first, second, _twice_gram(first, second))
+        return _squared_distances(first, second, _twice_gram(first, second))
 
     def _bias(self, first: int, end: int) -> np.ndarray:
         return np.zeros(end - first)
 
 
 class RatioDistances(PairDistances):
-    """Section 3.4: `||W'_i - W'_j|| / ||W'_i + W'_j|| + |b_i - b_j| / |b_i + b_j|`.
+    """Distances of Section 3.4: `||W'_i - W'_j|| / ||W'_i + W'_j|| + |b_i - b_j| / |b_i + b_j|`.
 
-    A heuristic; squared, as it takes the place of a norm. W' has unit norm; 0/0 counts as 0, x/0
-    as infinite.
+    A heuristic, squared because it takes the place of a norm. `W'` has unit norm. 0/0 counts as 0
+    and x/0 as infinite.
 
     Args:
         parts: Float arrays, shape `(units, coordinates of the part)`: the weight-sets without
@@ -133,147 +142,183 @@ class RatioDistances(PairDistances):
         self._biases = biases / self._norms
 
     def between(self, first: Block, second: Block) -> tf.Tensor:
-        twice = _twice_gram(first, second)
-        apart, across = _apart(first, second, twice), _across(first, second, twice)
-        ours, others = column(first.biases), second.biases
-        bias = _ratio(tf.abs(ours - others), tf.abs(ours + others))
-        ratio = _ratio(tf.sqrt(apart), tf.sqrt(across)) + tf.cast(bias, apart.dtype)
-        return tf.square(ratio)
+        twice_gram = _twice_gram(first, second)
+        distances = _squared_distances(first, second, twice_gram)
+        lengths_of_sums = _squared_lengths_of_sums(first, second, twice_gram)
+        weights = _quotient(tf.sqrt(distances), tf.sqrt(lengths_of_sums))
+        left, right = as_column(first.biases), second.biases
+        biases = _quotient(tf.abs(left - right), tf.abs(left + right))
+        return tf.square(weights + tf.cast(biases, weights.dtype))
 
     def _bias(self, first: int, end: int) -> np.ndarray:
         return self._biases[first:end].astype(np.float64)
 
 
+def _powers_of_two(norms: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return the exponents of the powers of two next above the norms, within those of a dtype."""
+    limit = -np.finfo(dtype).minexp
+    return np.clip(np.frexp(norms)[1], -limit, limit).astype(np.float64)
+
+
 def _twice_gram(first: Block, second: Block) -> tf.Tensor:
-    """Twice the inner products of the weight-sets divided by their norms, in float32."""
-    ours, others = (tf.cast(block.values, tf.float32) for block in (first, second))
+    """Return twice the inner products of the divided weight-sets, in float32."""
+    left, right = (tf.cast(block.values, tf.float32) for block in (first, second))
     with full_precision():
-        product = tf.matmul(ours, others, transpose_a=True)
-    product *= column(first.factors)
-    return product * (2 * second.factors)
+        product = tf.matmul(left, right, transpose_a=True)
+    product *= as_column(first.inverse_norms)
+    return product * (2 * second.inverse_norms)
 
 
-def _apart(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
-    """`||W_i - W_j||^2`, infinite where both are the same unit."""
-    matrix = without_same(sums(first, second) - twice, first, second)
-    return _with_exact(matrix, first, second, -1.0)
+def _squared_distances(first: Block, second: Block, twice_gram: tf.Tensor) -> tf.Tensor:
+    """Return `||W_i - W_j||^2`, infinite where both are the same unit."""
+    tile = exclude_same_unit(sums_of_squares(first, second) - twice_gram, first, second)
+    return _with_near_pairs_in_float64(tile, first, second, sign=-1.0)
 
 
-def without_same(matrix: tf.Tensor, first: Block, second: Block) -> tf.Tensor:
-    """A tile that is infinite where both are the same unit."""
-    ours, others = first.units, second.units
+def _squared_lengths_of_sums(first: Block, second: Block, twice_gram: tf.Tensor) -> tf.Tensor:
+    """Return `||W_i + W_j||^2`."""
+    tile = sums_of_squares(first, second) + twice_gram
+    return _with_near_pairs_in_float64(tile, first, second, sign=1.0)
+
+
+def exclude_same_unit(tile: tf.Tensor, first: Block, second: Block) -> tf.Tensor:
+    """Set a tile to infinity where both are the same unit."""
+    left, right = first.units, second.units
     overlap = tf.logical_and(
-        tf.reduce_min(ours) <= tf.reduce_max(others), tf.reduce_min(others) <= tf.reduce_max(ours)
+        tf.reduce_min(left) <= tf.reduce_max(right), tf.reduce_min(right) <= tf.reduce_max(left)
     )
 
-    def infinite() -> tf.Tensor:
-        return tf.where(column(ours) == others, tf.constant(np.inf, matrix.dtype), matrix)
+    def excluded() -> tf.Tensor:
+        return tf.where(as_column(left) == right, tf.constant(np.inf, tile.dtype), tile)
 
-    return tf.cond(overlap, infinite, lambda: matrix)
-
-
-def _across(first: Block, second: Block, twice: tf.Tensor) -> tf.Tensor:
-    """`||W_i + W_j||^2`."""
-    return _with_exact(sums(first, second) + twice, first, second, 1.0)
+    return tf.cond(overlap, excluded, lambda: tile)
 
 
-def sums(first: Block, second: Block) -> tf.Tensor:
-    """`||W_i||^2 + ||W_j||^2`."""
-    return column(first.squares) + second.squares
+def sums_of_squares(first: Block, second: Block) -> tf.Tensor:
+    """Return `||W_i||^2 + ||W_j||^2`."""
+    return as_column(first.squares) + second.squares
 
 
-def _with_exact(matrix: tf.Tensor, first: Block, second: Block, sign: float) -> tf.Tensor:
-    """A tile with its near pairs in float64: one by one, or all of it where they are many."""
+def _with_near_pairs_in_float64(
+    tile: tf.Tensor, first: Block, second: Block, sign: float
+) -> tf.Tensor:
+    """Compute `||W_i + sign W_j||^2` again in float64 where it is small.
+
+    If a tile has many near pairs, one float64 product of the whole tile is faster than their
+    differences.
+    """
 
     def recomputed() -> tf.Tensor:
-        near = matrix < NEAR * sums(first, second)  # all that rounding left below 0, too
+        near = tile < NEAR * sums_of_squares(first, second)  # also what rounding left below 0
         pairs = tf.where(near)
 
         def by_product() -> tf.Tensor:
-            return tf.where(near, tf.cast(_product(first, second, sign), matrix.dtype), matrix)
+            exact = _by_product_in_float64(first, second, sign)
+            return tf.where(near, tf.cast(exact, tile.dtype), tile)
 
         def by_differences() -> tf.Tensor:
-            return _differences(first, second, sign, pairs, matrix)
+            return _with_differences(tile, first, second, sign, pairs)
 
-        many = tf.shape(pairs)[0] > _MANY * tf.reduce_max(tf.shape(matrix))
+        many = tf.shape(pairs)[0] > _NEAR_PAIRS_PER_ROW * tf.reduce_max(tf.shape(tile))
         return tf.cond(many, by_product, by_differences)
 
     largest = tf.reduce_max(first.squares) + tf.reduce_max(second.squares)
-    return tf.cond(tf.reduce_min(matrix) < NEAR * largest, recomputed, lambda: matrix)
+    return tf.cond(tf.reduce_min(tile) < NEAR * largest, recomputed, lambda: tile)
 
 
-def _differences(
-    first: Block, second: Block, sign: float, near: tf.Tensor, matrix: tf.Tensor
+def _with_differences(
+    tile: tf.Tensor, first: Block, second: Block, sign: float, pairs: tf.Tensor
 ) -> tf.Tensor:
-    step = tf.maximum(1, _CHUNK // tf.maximum(1, tf.shape(first.values)[0]))
+    """Set some entries of a tile to `||W_i + sign W_j||^2`, computed from the differences.
 
-    def some(start: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pairs = near[start : start + step]
-        ours, others = tf.unstack(pairs, num=2, axis=1)
-        difference = vectors(first, ours) + sign * vectors(second, others)
-        exact = tf.cast(lengths(difference), matrix.dtype)
-        return start + step, tf.tensor_scatter_nd_update(matrix, pairs, exact)
+    Args:
+        tile: Float32 tensor, shape `(rows of first, rows of second)`.
+        first: Block of the rows.
+        second: Block of the columns.
+        sign: 1 or -1.
+        pairs: Int64 tensor, shape `(pairs, 2)`: rows and columns of the entries.
+    """
+    step = tf.maximum(1, _ELEMENTS_AT_ONCE // tf.maximum(1, tf.shape(first.values)[0]))
 
-    count = tf.shape(near)[0]
-    return tf.while_loop(lambda start, _: start < count, some, (tf.constant(0), matrix))[1]
+    def with_next(start: tf.Tensor, tile: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        chunk = pairs[start : start + step]
+        left, right = tf.unstack(chunk, num=2, axis=1)
+        combined = float64_vectors(first, left) + sign * float64_vectors(second, right)
+        exact = tf.cast(squared_lengths(combined), tile.dtype)
+        return start + step, tf.tensor_scatter_nd_update(tile, chunk, exact)
+
+    count = tf.shape(pairs)[0]
+    return tf.while_loop(lambda start, _: start < count, with_next, (tf.constant(0), tile))[1]
 
 
-def _product(first: Block, second: Block, sign: float) -> tf.Tensor:
-    """The Gram formula in float64, around the mean: that of one cluster loses nothing."""
-    ours, others = vectors(first), -sign * vectors(second)
+def _by_product_in_float64(first: Block, second: Block, sign: float) -> tf.Tensor:
+    """Compute `||W_i + sign W_j||^2` by a product in float64.
+
+    The vectors are taken relative to their mean: those of one cluster then lose no digits.
+    """
+    left, right = float64_vectors(first), -sign * float64_vectors(second)
     shortest = tf.minimum(tf.reduce_min(first.squares), tf.reduce_min(second.squares))
-    centre = centre_of(ours, tf.cast(shortest, tf.float64))
-    ours, others = ours - centre, others - centre
-    return by_gram(ours, others, column(lengths(ours)) + lengths(others))
+    centre = centre_of(left, tf.cast(shortest, tf.float64))
+    left, right = left - centre, right - centre
+    squares = as_column(squared_lengths(left)) + squared_lengths(right)
+    return distances_by_product(left, right, squares)
 
 
 def centre_of(vectors: tf.Tensor, shortest: tf.Tensor) -> tf.Tensor:
-    """The mean, shape `(coordinates, 1)`, or 0 where digits of short vectors would be lost in it.
+    """Return the mean of vectors, or 0 if short vectors would lose digits relative to it.
 
     Args:
         vectors: Float64 tensor, shape `(coordinates, rows)`.
-        shortest: The smallest squared length of all vectors that this is to be the centre of.
+        shortest: Squared length of the shortest of all vectors that the centre is meant for.
+
+    Returns:
+        Float64 tensor, shape `(coordinates, 1)`.
     """
     mean = tf.reduce_mean(vectors, axis=1, keepdims=True)
-    return tf.where(lengths(mean) <= _MUCH_SHORTER * shortest, mean, tf.zeros_like(mean))
+    return tf.where(squared_lengths(mean) <= _LONGEST_CENTRE * shortest, mean, tf.zeros_like(mean))
 
 
-def by_gram(ours: tf.Tensor, others: tf.Tensor, both: tf.Tensor) -> tf.Tensor:
-    """Squared distances by the Gram formula in float64; those of equal vectors are 0.
+def distances_by_product(left: tf.Tensor, right: tf.Tensor, squares: tf.Tensor) -> tf.Tensor:
+    """Compute squared distances by a product in float64. Those of equal vectors are 0.
 
     Args:
-        ours: Differences of vectors from a centre, shape `(coordinates, rows)`.
-        others: Those of other vectors, shape `(coordinates, columns)`.
-        both: The sums of their squared lengths, shape `(rows, columns)`.
+        left: Float64 tensor, shape `(coordinates, rows)`: vectors relative to a centre.
+        right: Float64 tensor, shape `(coordinates, columns)`: others relative to the same centre.
+        squares: Float64 tensor, shape `(rows, columns)`: sums of their squared lengths.
     """
-    squares = both - 2 * tf.matmul(ours, others, transpose_a=True)
-    return tf.where(squares < _EQUAL * both, tf.zeros_like(squares), squares)
+    distances = squares - 2 * tf.matmul(left, right, transpose_a=True)
+    return tf.where(distances < _ROUNDING * squares, tf.zeros_like(distances), distances)
 
 
-def vectors(block: Block, places: tf.Tensor | None = None) -> tf.Tensor:
-    """Weight-sets divided by their norms, in float64, shape `(coordinates, rows)`.
+def float64_vectors(block: Block, positions: tf.Tensor | None = None) -> tf.Tensor:
+    """Return the divided weight-sets of a block, or of some positions in it, in float64.
 
-    A quotient is rounded once: those of single coordinates are 1 or -1 and may cancel to 0.
+    They are divided, not multiplied by an inverse, so that they are rounded only once: weight-sets
+    of a single coordinate are then exactly 1 or -1.
+
+    Returns:
+        Float64 tensor, shape `(coordinates, rows)`.
     """
     values, norms = block.values, block.norms
-    if places is not None:
-        values, norms = tf.gather(values, places, axis=1), tf.gather(norms, places)
+    if positions is not None:
+        values, norms = tf.gather(values, positions, axis=1), tf.gather(norms, positions)
     return tf.cast(values, tf.float64) / norms
 
 
-def lengths(vectors: tf.Tensor) -> tf.Tensor:
-    """Squared lengths of the columns."""
+def squared_lengths(vectors: tf.Tensor) -> tf.Tensor:
+    """Return the squared length of each column."""
     squares = tf.square(vectors)
     ones = tf.ones((1, tf.shape(squares)[0]), squares.dtype)
     return tf.squeeze(tf.matmul(ones, squares), axis=0)  # a sum along the first axis is slow
 
 
-def column(values: tf.Tensor) -> tf.Tensor:
-    """Shape `(n,)` as `(n, 1)`."""
+def as_column(values: tf.Tensor) -> tf.Tensor:
+    """Reshape `(n,)` to `(n, 1)`."""
     return tf.expand_dims(values, axis=1)
 
 
-def _ratio(above: tf.Tensor, below: tf.Tensor) -> tf.Tensor:
+def _quotient(above: tf.Tensor, below: tf.Tensor) -> tf.Tensor:
+    """Divide, where 0/0 counts as 0 and x/0 as infinite."""
     infinite = tf.fill(tf.shape(above), above.dtype.as_numpy_dtype("inf"))
     quotient = above / tf.where(below == 0, tf.ones_like(below), below)
     quotient = tf.where(below == 0, infinite, quotient)

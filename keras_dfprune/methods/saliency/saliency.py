@@ -1,7 +1,7 @@
-"""The paper's method: remove the unit whose merge with its nearest other unit costs least.
+"""Order units by the paper's saliency: the cost of merging a unit with its nearest other unit.
 
-Saliency of removing j while i takes over: `s_ij = <a_j^2> ||W_i - W_j||^2` (Srinivas & Babu,
-"Data-free parameter pruning for Deep Neural Networks", BMVC 2015, Equation 4).
+The saliency of removing unit j while unit i takes over is `s_ij = <a_j^2> ||W_i - W_j||^2`
+(Srinivas & Babu, "Data-free parameter pruning for Deep Neural Networks", BMVC 2015, Equation 4).
 """
 
 import math
@@ -9,40 +9,39 @@ from typing import Any
 
 import numpy as np
 
-from keras_dfprune.graph.beside import beside
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
-from keras_dfprune.methods.lossless import Removal, lossless, merge_of
+from keras_dfprune.methods.lossless import Removal, lossless_removals, merge_of
 from keras_dfprune.methods.saliency.cutoff import mode_of_saliencies
 from keras_dfprune.methods.saliency.distances import PairDistances, RatioDistances
 from keras_dfprune.methods.saliency.distances_float64 import weight_distances
-from keras_dfprune.methods.saliency.greedy import Importance, Search
+from keras_dfprune.methods.saliency.greedy import GreedyRemovals
+from keras_dfprune.methods.saliency.importance import Importance
 from keras_dfprune.methods.saliency.neighbours import Neighbours
 
-_FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
+_NOTE_FOR_FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
 
 
 class Saliency(Method):
-    """Pairwise merging by the paper's saliency.
+    """Pairwise merging of units by the paper's saliency.
 
     Args:
-        surgery: Whether the survivor takes over the outgoing weights, `a_i <- a_i + a_j`. Without
-            it units are only dropped: for comparisons.
+        surgery: Whether the survivor takes over the outgoing weights, `a_i <- a_i + a_j`. Default:
+            True. If False, units are only dropped, which is meant for comparisons.
         normalize: Whether weight-sets are compared at unit norm, with the norm moved into the
-            outgoing weights (Section 3.3). `"auto"` (default): wherever that is exact, that is
-            for positively homogeneous activations (relu, leaky_relu, linear).
-        distance: `"weights"` (default): the squared distance of Equation 4; `"ratio"`: the
+            outgoing weights (Section 3.3). `"auto"` (default): if that is exact, which is so for
+            positively homogeneous activations (relu, leaky_relu, linear).
+        distance: `"weights"` (default): the squared distance of Equation 4. `"ratio"`: the
             heuristic of Section 3.4.
         aggregate: `"mean"` (default, `<a_j^2>`) or `"max"` over the outputs.
-        cutoff_scale: Factor on the number of units that the automatic cut-off removes, in (0, 1].
-            The paper takes 0.25 to 0.75 for large nets.
+        cutoff_scale: Factor, in (0, 1], on the number of units that the automatic cut-off removes.
+            Default: 1. The paper takes 0.25 to 0.75 for large nets.
 
     Raises:
         ValueError: For any other value.
 
     Example:
-    >>> import keras_dfprune as dfprune
-    >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
-    False
+        >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
+        False
     """
 
     shares_work = True
@@ -55,10 +54,10 @@ class Saliency(Method):
         aggregate: str = "mean",
         cutoff_scale: float = 1.0,
     ):
-        _one_of("normalize", normalize, ("auto", True, False))
-        _one_of("distance", distance, ("weights", "ratio"))
-        _one_of("aggregate", aggregate, ("mean", "max"))
-        _one_of("surgery", surgery, (True, False))
+        _check_option("normalize", normalize, ("auto", True, False))
+        _check_option("distance", distance, ("weights", "ratio"))
+        _check_option("aggregate", aggregate, ("mean", "max"))
+        _check_option("surgery", surgery, (True, False))
         number = isinstance(cutoff_scale, int | float) and not isinstance(cutoff_scale, bool)
         if not (number and 0 < cutoff_scale <= 1):
             raise ValueError(
@@ -80,53 +79,52 @@ class Saliency(Method):
         }
 
     def curve(self, group: GroupView, context: Context) -> Curve:
-        units, exact = group.units, lossless(group, self.surgery)
-        merge_scale = self._merge_scale(group)
-        importance = Importance(group, self.aggregate, merge_scale)
-        scale = float(np.sum(importance.values * np.square(group.norms / merge_scale)))
+        exact = lossless_removals(group, self.surgery)
+        alpha = self._alpha(group)
+        importance = Importance(group, self.aggregate, alpha)
+        scale = float(np.sum(importance.values * np.square(group.norms / alpha)))
         scale = scale if scale > 0 else 1.0
         if not math.isfinite(group.activation.slope):
-            return _exact_only(group, exact, scale)
-        alive = np.ones(units, bool)
-        alive[[removal.unit for removal in exact]] = False
-        mode, neighbours = None, None
-        if np.sum(alive) > 1:
-            neighbours = Neighbours(
-                self._distances(group),
-                alive & group.can_survive,
-                context,
-            )
-            mode = beside(mode_of_saliencies, neighbours.sample, importance.values.copy())
-        search = Search(group, neighbours, importance, merge_scale, self.surgery)
-        for removal in exact:
-            search.remove_exactly(removal)
-        with np.errstate(invalid="ignore"):  # a weight of 0 at an infinite distance
-            while len(search.removals) < units - 1:
-                search.remove_cheapest()
-        cutoff, histogram = mode.result() if mode else (None, None)
-        # the lists and weight-sets behind the search mustn't live as long as the curve
-        removals, costs = search.removals, np.array(search.costs)
+            return _lossless_curve(group, exact, scale)
+        neighbours, cutoff, histogram = self._neighbours(group, exact, context), None, None
+        if neighbours is not None:  # before removals change the importances
+            cutoff, histogram = mode_of_saliencies(neighbours.sample, importance.values)
+        greedy = GreedyRemovals(group, importance, self.surgery)
+        greedy.remove_lossless(exact)
+        if neighbours is not None:
+            greedy.remove_all_but_one(neighbours)
         note = None
-        if group.taps:  # LeNet-5 on MNIST lost 17 points where its filters went by this rule
-            cutoff, note = None, _FILTERS
-        automatic = _until(costs, cutoff, len(exact), self.cutoff_scale)
+        if group.taps:  # filters: docs/research/measurements.md
+            cutoff, note = None, _NOTE_FOR_FILTERS
+        # A curve lives longer than the weights: `merge` must not hold on to `greedy` or `group`.
+        units, removals, costs = group.units, greedy.removals, np.array(greedy.costs)
         return Curve(
             order=np.array([removal.unit for removal in removals], np.int64),
             costs=costs,
             merge=lambda count: merge_of(units, removals[:count]),
             scale=scale,
             lossless=len(exact),
-            automatic=automatic,
+            automatic=_automatic_count(costs, cutoff, len(exact), self.cutoff_scale),
             cutoff=cutoff,
             histogram=histogram,
             note=note,
         )
 
+    def _neighbours(
+        self, group: GroupView, exact: list[Removal], context: Context
+    ) -> Neighbours | None:
+        """Make the lists of neighbours that can survive, or None if only one unit remains."""
+        if len(exact) == group.units - 1:
+            return None
+        allowed = group.can_survive.copy()
+        allowed[[removal.unit for removal in exact]] = False
+        return Neighbours(self._distances(group), allowed, context)
+
     def _normalizes(self, group: GroupView) -> bool:
         return bool(self.normalize) and group.activation.homogeneous
 
-    def _merge_scale(self, group: GroupView) -> np.ndarray:
-        """`alpha`: survivor i takes over `alpha_j / alpha_i` times the outgoing weights of j."""
+    def _alpha(self, group: GroupView) -> np.ndarray:
+        """Return `alpha`: survivor i takes over `alpha_j / alpha_i` times the weights of unit j."""
         if self.normalize is True and not group.activation.homogeneous:
             raise ValueError(
                 f"`normalize=True` is exact only for positively homogeneous activations, and the "
@@ -135,28 +133,28 @@ class Saliency(Method):
             )
         if not self._normalizes(group):
             return np.ones(group.units)
-        norms = group.norms if self.distance == "weights" else _weights_only(group)
+        norms = group.norms if self.distance == "weights" else _norms_without_bias(group)
         return np.where(norms > 0, norms, 1.0)
 
     def _distances(self, group: GroupView) -> PairDistances:
         if self.distance == "weights":
             parts = (group.weights, group.constants)
             return weight_distances(parts, group.norms, self._normalizes(group))
-        return RatioDistances((group.weights,), _weights_only(group), group.biases)
+        return RatioDistances((group.weights,), _norms_without_bias(group), group.biases)
 
 
-def _one_of(name: str, value: Any, allowed: tuple) -> None:
+def _check_option(name: str, value: bool | str, allowed: tuple[bool | str, ...]) -> None:
     if not any(type(value) is type(option) and value == option for option in allowed):
         options = ", ".join(repr(option) for option in allowed)
         raise ValueError(f"`{name}` must be one of {options}. Received: {name}={value!r}")
 
 
-def _weights_only(group: GroupView) -> np.ndarray:
+def _norms_without_bias(group: GroupView) -> np.ndarray:
     return np.sqrt(np.einsum("ij,ij->i", group.weights, group.weights, dtype=np.float64))
 
 
-def _exact_only(group: GroupView, exact: list[Removal], scale: float) -> Curve:
-    """The curve of units whose activation has no largest slope: Lemma 1 says nothing of them."""
+def _lossless_curve(group: GroupView, exact: list[Removal], scale: float) -> Curve:
+    """Return the lossless removals alone: Lemma 1 needs a bound of the activation's slope."""
     units = group.units
     return Curve(
         order=np.array([removal.unit for removal in exact], np.int64),
@@ -169,10 +167,10 @@ def _exact_only(group: GroupView, exact: list[Removal], scale: float) -> Curve:
     )
 
 
-def _until(costs: np.ndarray, cutoff: float | None, exact: int, factor: float) -> int:
-    """How many removals come before the first cost that reaches the cut-off."""
+def _automatic_count(costs: np.ndarray, cutoff: float | None, lossless: int, factor: float) -> int:
+    """Count the removals before the first cost that reaches the cut-off, times a factor."""
     if cutoff is None:
-        return exact
+        return lossless
     reached = np.flatnonzero(costs >= cutoff)
     count = int(reached[0]) if len(reached) else len(costs)
-    return max(exact, math.floor(factor * count + 0.5))
+    return max(lossless, math.floor(factor * count + 0.5))

@@ -1,4 +1,4 @@
-"""The moment method on hand-made groups: what it predicts is what happens, exact things first."""
+"""The moment method on hand-made groups: predicted errors, lossless removals, centroids."""
 
 import dataclasses
 import json
@@ -14,9 +14,9 @@ from keras_dfprune.methods.base import Context
 from keras_dfprune.methods.merge import CentroidMerge, LinearMerge
 from keras_dfprune.methods.moments.curve import DEFAULT_TOLERANCE
 from keras_dfprune.methods.moments.moments import Moments
-from keras_dfprune.methods.moments.preactivations import preactivations
+from keras_dfprune.methods.moments.preactivations import group_preactivations
 from keras_dfprune.methods.moments.prior import PREACTIVATION_STD, read_prior
-from keras_dfprune.methods.moments.reconstruction import RIDGE
+from keras_dfprune.methods.moments.remaining_units import RIDGE
 from keras_dfprune.methods.moments.unit_moments import normal_moments, sample_moments
 from keras_dfprune.rules.activations import Activation
 from tests.support.groups import a_group
@@ -27,7 +27,7 @@ def unit_values(group, inputs):
 
 
 def change(group, merge, values):
-    """What the merge does to the outputs, shape `(samples, outputs)`."""
+    """Change of the outputs by the merge, shape `(samples, outputs)`."""
     kernel = group.outgoing_matrix()
     return values[:, merge.kept] @ merge.absorb(kernel) + merge.shift(kernel) - values @ kernel
 
@@ -49,12 +49,12 @@ def test_the_predicted_error_is_the_one_on_draws_from_the_prior(activation, offs
         assert curve.scale == pytest.approx(variance, rel=0.02)
 
 
-def test_it_beats_merging_pairs_on_its_own_terms():
-    """Fewer units by least squares than the best single survivor for each."""
+def test_surgery_halves_the_expected_error():
+    """Half of the error, at most, of removal without surgery."""
     group = a_group(seed=3, units=30, inputs=4)
     curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())
     merge = curve.merge(15)
-    seen = preactivations(group, read_prior("isotropic", 1.0), Context())
+    seen = group_preactivations(group, read_prior("isotropic", 1.0), Context())
     (mean,), covariance = seen.means, seen.covariance
     moments = normal_moments(group.activation, mean, covariance)
     removed, kernel = merge.removed, group.outgoing_matrix()
@@ -63,7 +63,7 @@ def test_it_beats_merging_pairs_on_its_own_terms():
 
 
 def test_full_matrices_stay_where_tensorflow_has_them(monkeypatch):
-    """Only rows of them are copied to the host: on a GPU, copies of all would be slow."""
+    """Only some rows are copied to the host: on a GPU copies of whole matrices are slow."""
     eager, copied = type(tf.constant(0.0)).__base__, []
     numpy = eager.numpy
 
@@ -73,7 +73,7 @@ def test_full_matrices_stay_where_tensorflow_has_them(monkeypatch):
 
     monkeypatch.setattr(eager, "numpy", spy)
     group = a_group(seed=5, units=150, inputs=40)
-    seen = preactivations(group, read_prior("weights", "auto"), Context())
+    seen = group_preactivations(group, read_prior("weights", "auto"), Context())
     curve = Moments().curve(group, Context())
     assert 150 * 50 < max(copied) < 150 * 75  # the columns that the order reads ahead
     samples = sample_moments(np.ones((4, 3)))
@@ -81,7 +81,7 @@ def test_full_matrices_stay_where_tensorflow_has_them(monkeypatch):
     assert all(isinstance(matrix, tf.Tensor) for matrix in matrices)
 
 
-def test_linear_units_of_low_rank_go_for_nothing():
+def test_linear_units_of_low_rank_cost_nothing():
     group = a_group(seed=4, units=10, inputs=3, activation="linear")
     curve = Moments().curve(group, Context())
     assert np.all(curve.costs[:7] <= 1e-5 * curve.scale)  # the ridge is 1e-6
@@ -91,8 +91,8 @@ def test_linear_units_of_low_rank_go_for_nothing():
     assert np.abs(change(group, curve.merge(7), values)).max() <= 1e-3 * np.abs(outputs).max()
 
 
-def test_copies_come_out_exactly_before_anything_else():
-    """Scaled copies, whose survivors are rebuilt later on, whatever the prior."""
+def test_copies_are_removed_first_and_exactly():
+    """Scaled copies, whose survivors are rebuilt later, whatever the prior."""
     group = a_group(seed=5, units=10)
     for part in (group.weights, group.constants):
         part[7], part[4], part[9] = 2.5 * part[2], 0.5 * part[2], 0.0
@@ -102,7 +102,7 @@ def test_copies_come_out_exactly_before_anything_else():
     values = unit_values(group, np.random.default_rng(1).normal(size=(100, group.inputs)))
     for count in (1, 2, 3):
         np.testing.assert_allclose(change(group, curve.merge(count), values), 0.0, atol=1e-9)
-    # Without the copies, their share in the survivor's outgoing weights: the same answer.
+    # The same result without the copies, whose share is in the survivor's outgoing weights.
     kept = curve.merge(3).kept
     smaller = a_group(
         units=len(kept),
@@ -110,7 +110,7 @@ def test_copies_come_out_exactly_before_anything_else():
         outgoing=(curve.merge(3).absorb(group.outgoing_matrix())[:, None, :],),
         can_survive=np.ones(len(kept), bool),
     )
-    scale = PREACTIVATION_STD**2  # any fixed one: the automatic one averages over the copies
+    scale = PREACTIVATION_STD**2  # any fixed scale: the automatic one averages over the copies
     whole = Moments(prior="isotropic", prior_scale=scale).curve(group, Context())
     other = Moments(prior="isotropic", prior_scale=scale).curve(smaller, Context())
     np.testing.assert_array_equal(whole.order[3:], kept[other.order])
@@ -128,18 +128,18 @@ def test_copies_come_out_exactly_before_anything_else():
         )
 
 
-def test_what_may_not_survive_takes_nothing_over():
+def test_units_that_may_not_survive_take_nothing_over():
     group = a_group(seed=6, can_survive=np.arange(12) != 3)
     merges = [Moments().curve(group, Context()).merge(count) for count in range(1, 11)]
     merges = [merge for merge in merges if 3 in merge.kept]
     assert merges
     for merge in merges:
         assert not np.any(merge.coefficients[list(merge.kept).index(3)])
-    nobody = a_group(seed=6, can_survive=np.zeros(12, bool))
-    assert not np.any(Moments().curve(nobody, Context()).merge(5).coefficients)
+    none = a_group(seed=6, can_survive=np.zeros(12, bool))
+    assert not np.any(Moments().curve(none, Context()).merge(5).coefficients)
 
 
-def test_a_chain_knows_the_kept_units_of_the_layer_before():
+def test_moments_of_the_kept_units_are_handed_on():
     group = a_group(seed=11)
     method = Moments(prior="isotropic", prior_scale=1.0)
     curve = method.curve(group, Context())
@@ -150,7 +150,7 @@ def test_a_chain_knows_the_kept_units_of_the_layer_before():
     np.testing.assert_allclose(handed.second, sampled.second, atol=0.4)
 
 
-def test_samples_take_the_place_of_the_prior():
+def test_samples_replace_the_prior():
     group = a_group(seed=13)
     values = unit_values(group, np.random.default_rng(1).uniform(0, 1, size=(300, 6)))
     curve = Moments().curve(group, Context(values={"fc1": values}))
@@ -165,7 +165,7 @@ def test_the_automatic_count_is_the_largest_within_the_tolerance():
     assert total[curve.automatic - 1] <= DEFAULT_TOLERANCE < total[curve.automatic]
 
 
-def test_moments_that_are_not_finite_leave_exact_removals():
+def test_moments_that_are_not_finite_leave_lossless_removals():
     def steep(inputs):
         return keras.ops.exp(inputs**2)
 
@@ -178,7 +178,7 @@ def test_moments_that_are_not_finite_leave_exact_removals():
     assert "steep" in curve.note
 
 
-def test_a_prior_that_overflows_leaves_exact_removals():
+def test_a_prior_that_overflows_leaves_lossless_removals():
     curve = Moments(prior_scale=1e308).curve(a_group(seed=15), Context())
     assert len(curve.order) == 0 and "the moments of relu are not finite" in curve.note
 
@@ -211,8 +211,8 @@ def test_the_configuration_makes_the_same_method():
     assert Moments().get_config()["prior_scale"] == "auto"
 
 
-def test_mean_weight_sets_are_fitted_and_taken_where_they_are_better():
-    """Against least squares on the moments of old and new units, written out once more."""
+def test_centroids_are_chosen_where_their_error_is_smaller():
+    """Compared with least squares on the moments of old and new units, computed here."""
     random = np.random.default_rng(21)
     near = np.repeat(random.normal(size=(4, 31)), 4, axis=0) + 0.2 * random.normal(size=(16, 31))
     group = a_group(units=16, inputs=30, weight_sets=near, averages=True)
@@ -242,7 +242,7 @@ def test_mean_weight_sets_are_fitted_and_taken_where_they_are_better():
     np.testing.assert_allclose(curve.moments(12).mean, second[16:-1, -1], rtol=1e-6)
 
 
-def test_kept_units_stay_as_they_are_where_their_means_are_worse():
+def test_kept_units_stay_as_they_are_where_centroids_are_worse():
     group = a_group(units=6, inputs=40, averages=True, activation="tanh")
     group = dataclasses.replace(group, weights=group.weights * np.arange(1, 7)[:, None])
     curve = Moments(prior="isotropic", prior_scale=1.0).curve(group, Context())

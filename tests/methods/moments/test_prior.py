@@ -1,4 +1,4 @@
-"""What the moment method assumes of a layer's inputs, in closed form and in draws."""
+"""The assumed distribution of a layer's inputs, in closed form and in draws."""
 
 import keras
 import numpy as np
@@ -8,8 +8,8 @@ import keras_dfprune as dfprune
 from keras_dfprune.inputs.draws import input_sampler
 from keras_dfprune.methods.base import Context
 from keras_dfprune.methods.moments.moments import Moments
-from keras_dfprune.methods.moments.preactivations import preactivations
-from keras_dfprune.methods.moments.prior import Prior, read_prior
+from keras_dfprune.methods.moments.preactivations import group_preactivations
+from keras_dfprune.methods.moments.prior import KnownInput, Prior, read_prior
 from keras_dfprune.methods.moments.unit_moments import UnitMoments
 from tests.support.groups import a_feed, a_group
 
@@ -23,21 +23,23 @@ def test_the_automatic_scale_does_not_depend_on_the_inputs_unit_of_measure():
     np.testing.assert_allclose(first.costs, second.costs, rtol=1e-6)
 
 
-def test_the_automatic_scale_is_ten_times_the_biases_but_half_a_unit_at_least():
+def test_the_automatic_scale_is_ten_times_the_biases_and_at_least_one_half():
     for bias, expected in ((0.2, 2.0), (0.01, 0.5)):
         group = a_group(seed=7)
         group.biases[:] = bias
-        covariance = preactivations(group, read_prior("weights", "auto"), Context()).covariance
+        covariance = group_preactivations(
+            group, read_prior("weights", "auto"), Context()
+        ).covariance
         assert np.sqrt(np.mean(np.diagonal(covariance))) == pytest.approx(expected)
 
 
-def test_the_weights_prior_is_half_theirs():
-    """Unit variance for each feature; the mean between -0.25 and 0.75 deviations."""
+def test_half_of_the_weights_prior_is_the_weights_correlations():
+    """Each feature has the same variance, and the mean lies at -0.25 to 0.75 deviations."""
     group = a_group(seed=8)
     weights = group.weights.T
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     covariance = 3.0 * (0.5 * np.eye(6) + 0.5 * unit @ unit.T)
-    seen = preactivations(group, read_prior("weights", 3.0), Context())
+    seen = group_preactivations(group, read_prior("weights", 3.0), Context())
     means, found = seen.means, seen.covariance
     np.testing.assert_allclose(found, weights.T @ covariance @ weights, rtol=1e-6)
     moved = means - group.biases
@@ -53,8 +55,10 @@ def test_the_weights_prior_is_half_theirs():
 def test_batch_statistics_replace_the_priors():
     beta, gamma = np.linspace(-1, 1, 12), np.linspace(0.5, 2, 12)
     group = a_group(seed=9, batch_mean=beta, batch_std=gamma)
-    plain = preactivations(a_group(seed=9), read_prior("weights", "auto"), Context()).covariance
-    seen = preactivations(group, read_prior("weights", "auto"), Context())
+    plain = group_preactivations(
+        a_group(seed=9), read_prior("weights", "auto"), Context()
+    ).covariance
+    seen = group_preactivations(group, read_prior("weights", "auto"), Context())
     (mean,), covariance = seen.means, seen.covariance
     np.testing.assert_allclose(mean, beta)
     np.testing.assert_allclose(np.sqrt(np.diagonal(covariance)), gamma)
@@ -73,7 +77,7 @@ def test_earlier_groups_hand_on_their_moments(positions):
     feeds = (a_feed(np.arange(6), "before", units, scale=0.5, shift=0.25),)
     group = a_group(seed=10, feeds=feeds, taps=(positions,) if positions > 1 else ())
     context = Context(moments={"before": moments})
-    seen = preactivations(group, read_prior("weights", "auto"), context)
+    seen = group_preactivations(group, read_prior("weights", "auto"), context)
     (mean,), covariance = seen.means, seen.covariance
     weights = group.weights
     expected = np.kron(np.eye(positions), 0.25 * moments.covariance)
@@ -90,24 +94,24 @@ def test_flattened_positions_and_convolutions_have_a_local_prior_each():
     moments = UnitMoments(np.ones(3), 5.0 * np.eye(3))
     feeds = (a_feed(np.arange(6), "before", np.tile(np.arange(3), 2)),)
     context, prior = Context(moments={"before": moments}), read_prior("weights", "auto")
-    fed = preactivations(a_group(seed=10, feeds=feeds), prior, context)
-    unfed = preactivations(a_group(seed=10), prior, context)
+    fed = group_preactivations(a_group(seed=10, feeds=feeds), prior, context)
+    unfed = group_preactivations(a_group(seed=10), prior, context)
     np.testing.assert_array_equal(fed.means, unfed.means)
     np.testing.assert_array_equal(fed.covariance, unfed.covariance)
-    means = preactivations(a_group(seed=10, taps=(2,)), prior, Context()).means
+    means = group_preactivations(a_group(seed=10, taps=(2,)), prior, Context()).means
     np.testing.assert_array_equal(means, a_group(seed=10).weight_sets[None, :, 6])
 
 
-def test_known_inputs_are_believed():
+def test_known_inputs_have_the_given_moments():
     columns = np.arange(4)
     group = a_group(seed=12, feeds=(a_feed(columns, origin="pixels"),))
     std = np.array([1.0, 2.0, 0.0, 0.5])
     prior = read_prior({"pixels": (0.3, std)}, 1.0)
-    seen = preactivations(group, prior, Context())
+    seen = group_preactivations(group, prior, Context())
     means, covariance = seen.means, seen.covariance
     weights = group.weight_sets[:, :4]
     rest = a_group(seed=12, inputs=2, weight_sets=group.weight_sets[:, [4, 5, 6]])
-    unfed = preactivations(rest, read_prior("weights", 1.0), Context())
+    unfed = group_preactivations(rest, read_prior("weights", 1.0), Context())
     others, unknown = unfed.means, unfed.covariance
     unit = weights / np.linalg.norm(weights, axis=0)
     correlation = 0.2 * np.eye(4) + 0.8 * unit.T @ unit  # unit diagonal: the deviations are kept
@@ -115,17 +119,17 @@ def test_known_inputs_are_believed():
     np.testing.assert_allclose(covariance, weights @ known @ weights.T + unknown)
     np.testing.assert_allclose(means, 0.3 * weights.sum(axis=1) + others)
     full = read_prior({"pixels": (0.3, known)}, 1.0)
-    np.testing.assert_allclose(preactivations(group, full, Context()).covariance, covariance)
+    np.testing.assert_allclose(group_preactivations(group, full, Context()).covariance, covariance)
     wrong = read_prior({"pixels": (0.3, np.ones(3))}, 1.0)
     with pytest.raises(ValueError, match=r"'pixels' must fit its 4 features.*\(3,\)"):
-        preactivations(group, wrong, Context())
+        group_preactivations(group, wrong, Context())
     wrong = read_prior({"pixels": (0.3, known + np.triu(np.ones((4, 4)), 1))}, 1.0)
-    with pytest.raises(ValueError, match="'pixels'.* a covariance is symmetric"):
-        preactivations(group, wrong, Context())
+    with pytest.raises(ValueError, match="'pixels'.* covariance, which is symmetric"):
+        group_preactivations(group, wrong, Context())
 
 
-class Look(dfprune.Method):
-    """Keeps what it was shown."""
+class Recorder(dfprune.Method):
+    """A method that keeps the group it gets."""
 
     def curve(self, group, context):
         self.group = group
@@ -140,14 +144,14 @@ def test_behind_a_layer_normalization_the_inputs_are_known(flatten):
     model = keras.Sequential([*steps, layers.Dense(9, "tanh"), layers.Dense(2)])
     for variable in model.weights:
         variable.assign(random.normal(0, 1, variable.shape))
-    look = Look()
-    dfprune.plan(model, method=look, sparsity=0.5)
-    feeds = [feed for feed in look.group.feeds if feed.normalized]
+    recorder = Recorder()
+    dfprune.plan(model, method=recorder, sparsity=0.5)
+    feeds = [feed for feed in recorder.group.feeds if feed.normalized]
     assert len(feeds) == (not flatten)  # flattened, each position has been normalized by itself
     if flatten:
         return
     prior = read_prior("isotropic", "auto")
-    before = preactivations(look.group, prior, Context())
+    before = group_preactivations(recorder.group, prior, Context())
     means, covariance = before.means, before.covariance
     kernel, bias = model.layers[-2].get_weights()
     np.testing.assert_allclose(means[0], norm.beta.numpy() @ kernel + bias, rtol=1e-5)
@@ -159,7 +163,7 @@ def test_behind_a_layer_normalization_the_inputs_are_known(flatten):
 
 
 def test_draws_in_front_of_a_batch_normalization_have_its_statistics():
-    """Measured means exactly, but for a ridge of 1 %; deviations in the mean over the units."""
+    """Means are exact but for a ridge of 1 %, deviations in the mean over the units."""
     truth = np.random.default_rng(17).normal(size=6)
     group = a_group(seed=17, units=5)
     weights, bias = group.weights, group.biases
@@ -173,13 +177,13 @@ def test_draws_in_front_of_a_batch_normalization_have_its_statistics():
 
 @pytest.mark.parametrize("kind", ["weights", "isotropic"])
 def test_draws_of_the_inputs_have_the_prior_s_moments(kind):
-    """One known input, four features that nothing is known of; against the closed forms."""
+    """One known input and four unknown features, against the closed forms."""
     std = np.array([0.5, 1.5])
     group = a_group(seed=16, units=3, feeds=(a_feed([0, 1], origin="x", scale=2.0, shift=1.0),))
-    prior = Prior(kind, 0.7, {"x": (np.array([0.3, -0.2]), std)})
+    prior = Prior(kind, 0.7, {"x": KnownInput(np.array([0.3, -0.2]), std)})
     inputs = input_sampler(group, prior)(200_000, np.array([1, 2])).numpy().astype(np.float64)
     draws = inputs @ group.weights.T + group.biases
-    seen = preactivations(group, prior, Context())
+    seen = group_preactivations(group, prior, Context())
     means, covariance = seen.means, seen.covariance
     covariance = covariance + np.cov(means.T, bias=True)
     assert len(means) == (2 if kind == "weights" else 1)

@@ -1,13 +1,13 @@
-"""The greedy order against a refit for every candidate, and least squares with its ridge."""
+"""The removal order against a refit for every candidate, and least squares with its ridge."""
 
 import numpy as np
 import pytest
 
 from keras_dfprune.methods.moments import removal_order
 from keras_dfprune.methods.moments.least_squares import LeastSquares, ridge_of
-from keras_dfprune.methods.moments.outgoing_weights import Outgoing
+from keras_dfprune.methods.moments.outgoing_weights import OutgoingWeights
 
-FEW_OUTPUTS = "keras_dfprune.methods.moments.outgoing_weights._FEW_OUTPUTS"
+UNITS_PER_OUTPUT = "keras_dfprune.methods.moments.outgoing_weights._UNITS_PER_OUTPUT"
 
 
 def a_layer(seed, units=9, outputs=4, samples=60):
@@ -20,12 +20,12 @@ def a_layer(seed, units=9, outputs=4, samples=60):
 
 
 def spread(second):
-    """What is left to explain once the constant, the last feature, has taken its part."""
+    """Second moments that remain when the constant, the last feature, takes over the means."""
     return second[:-1, :-1] - np.outer(second[:-1, -1], second[-1, :-1])
 
 
 def refit_error(second, removed, outgoing):
-    """Expected squared change when all that is left takes over by least squares."""
+    """Expected squared change when all other features take over by least squares."""
     left = [k for k in range(len(second)) if k not in removed]
     cross = second[np.ix_(left, removed)]
     rest = second[np.ix_(removed, removed)]
@@ -34,7 +34,7 @@ def refit_error(second, removed, outgoing):
 
 
 def brute_force(second, outgoing):
-    """Every candidate refitted at every step."""
+    """Order and costs with a refit for every candidate at every step."""
     left, order, errors = list(range(len(outgoing))), [], [0.0]
     while len(left) > 1:
         trials = [refit_error(second, order + [unit], outgoing) for unit in left]
@@ -46,34 +46,38 @@ def brute_force(second, outgoing):
 @pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize("block", [1, 3, 64])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("few", [0, 16])
-def test_the_order_is_that_of_a_refit_for_every_candidate(few, seed, block, constant, monkeypatch):
-    monkeypatch.setattr(FEW_OUTPUTS, few)  # the outgoing weights or their products
+@pytest.mark.parametrize("units_per_output", [0, 16])
+def test_the_order_is_that_of_a_refit_for_every_candidate(
+    units_per_output, seed, block, constant, monkeypatch
+):
+    monkeypatch.setattr(
+        UNITS_PER_OUTPUT, units_per_output
+    )  # the outgoing weights or their products
     second, outgoing, _ = a_layer(seed)
     second, left = (second, spread(second)) if constant else (second[:-1, :-1],) * 2
-    greedy = removal_order.greedy_order(left, Outgoing(outgoing), ridge=0.0, block=block)
+    greedy = removal_order.greedy_order(left, OutgoingWeights(outgoing), ridge=0.0, block=block)
     order, costs = brute_force(second, outgoing)
-    assert list(greedy.order) == order
+    assert list(greedy.units) == order
     np.testing.assert_allclose(greedy.costs, costs, rtol=1e-7, atol=1e-10)
 
 
-def test_neither_blocks_nor_columns_read_ahead_change_the_order(monkeypatch):
+def test_block_size_and_columns_read_ahead_do_not_change_the_order(monkeypatch):
     second, outgoing, _ = a_layer(seed=4, units=150, outputs=20, samples=400)
     orders = []
     for block, ahead in [(1, 64), (7, 1), (64, 5), (64, 1000)]:
         monkeypatch.setattr(removal_order, "_AHEAD", ahead)
         found = removal_order.greedy_order(
-            spread(second), Outgoing(outgoing), ridge=1e-6, block=block
+            spread(second), OutgoingWeights(outgoing), ridge=1e-6, block=block
         )
         orders.append(found)
     for other in orders[1:]:
-        np.testing.assert_array_equal(orders[0].order, other.order)
+        np.testing.assert_array_equal(orders[0].units, other.units)
         np.testing.assert_allclose(orders[0].costs, other.costs, rtol=1e-6)
 
 
-@pytest.mark.parametrize("few", [0, 16])
-def test_the_reported_error_is_what_happens(few, monkeypatch):
-    monkeypatch.setattr(FEW_OUTPUTS, few)
+@pytest.mark.parametrize("units_per_output", [0, 16])
+def test_the_reported_error_is_that_on_the_samples(units_per_output, monkeypatch):
+    monkeypatch.setattr(UNITS_PER_OUTPUT, units_per_output)
     second, outgoing, values = a_layer(seed=5)
     removed, features = np.array([4, 0, 7]), np.array([1, 2, 3, 5, 6, 8, 9])  # 9 is the constant
     within, across = second[np.ix_(features, features)], second[np.ix_(features, removed)]
@@ -82,10 +86,12 @@ def test_the_reported_error_is_what_happens(few, monkeypatch):
     rebuilt = values[:, features] @ squares.coefficients
     change = (values[:, removed] - rebuilt) @ outgoing[removed]
     square = np.mean(np.sum((values[:, removed] @ outgoing[removed]) ** 2, axis=1))
-    assert Outgoing(outgoing).square(second[:-1, :-1], removed) == pytest.approx(square)
-    error = squares.error(square, Outgoing(outgoing), removed)
+    assert OutgoingWeights(outgoing).expected_square(second[:-1, :-1], removed) == pytest.approx(
+        square
+    )
+    error = squares.error(square, OutgoingWeights(outgoing), removed)
     square = np.mean((values[:, removed] @ outgoing[removed, 0]) ** 2)
-    alone = squares.error(square, Outgoing(outgoing[:, :1]), removed)  # fewer outputs
+    alone = squares.error(square, OutgoingWeights(outgoing[:, :1]), removed)  # fewer outputs
     assert alone == pytest.approx(np.mean(change[:, 0] ** 2), abs=1e-9)
     assert error == pytest.approx(np.mean(np.sum(change**2, axis=1)))
     assert error == pytest.approx(refit_error(second, list(removed), outgoing))
@@ -99,12 +105,12 @@ def test_the_ridge_pulls_towards_its_centre():
     merge = {"nearest": np.array([1]), "scale": np.array([2.0])}
     pulled = LeastSquares(within, across.copy(), **merge, ridge=ridge)
     np.testing.assert_allclose(pulled.coefficients, [[0.0], [2.0]], atol=1e-6)
-    outgoing = Outgoing([[1.0, -3.0]])  # the error is that of the moments, without the ridge
+    outgoing = OutgoingWeights([[1.0, -3.0]])  # the error is that of the moments, without the ridge
     left = second[0, 0] - 4.0 * across[1, 0] + 4.0 * within[1, 1]
     assert pulled.error(10.0 * second[0, 0], outgoing, np.array([0])) == pytest.approx(10.0 * left)
     few = LeastSquares(within, np.tile(across, 3), nearest=np.ones(3, int),
                                scale=np.full(3, 2.0), ridge=ridge)  # fmt: skip
-    ones = Outgoing(np.ones((3, 1)))
+    ones = OutgoingWeights(np.ones((3, 1)))
     assert few.error(9.0 * second[0, 0], ones, np.arange(3)) == pytest.approx(9.0 * left)
 
 
@@ -120,15 +126,15 @@ def test_copies_in_the_moments_do_not_blow_the_coefficients_up():
     across = second[features, 3:4]
     solution = LeastSquares(within, across, **merge, ridge=ridge).coefficients
     assert np.max(np.abs(solution)) <= 1.0 + 1e-6
-    greedy = removal_order.greedy_order(second, Outgoing(np.eye(9)), ridge=ridge)
+    greedy = removal_order.greedy_order(second, OutgoingWeights(np.eye(9)), ridge=ridge)
     assert np.all(np.isfinite(greedy.costs))
-    assert set(greedy.order[:2]) <= {1, 2, 3}  # two of the three copies go first
+    assert set(greedy.units[:2]) <= {1, 2, 3}  # two of the three copies go first
     np.testing.assert_allclose(greedy.costs[:2], 0.0, atol=1e-5)
 
 
-def test_units_that_are_nothing_under_the_prior_have_an_order_too():
+def test_units_that_are_zero_under_the_prior_have_an_order():
     for second in (np.zeros((3, 3)), np.diag([1e-300] * 3)):
         found = removal_order.greedy_order(
-            second, Outgoing(np.eye(3)), ridge=ridge_of(second, 1e-6)
+            second, OutgoingWeights(np.eye(3)), ridge=ridge_of(second, 1e-6)
         )
-        assert sorted(found.order) == [0, 1] and np.all(found.costs < 1e-5)
+        assert sorted(found.units) == [0, 1] and np.all(found.costs < 1e-5)

@@ -1,4 +1,4 @@
-"""Products and inverses in halves against whole ones, also where hardly anything is left."""
+"""Products and inverses in halves against those of whole matrices, also near singularity."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("units", [0, 1, 3, 17, 40])
-def test_both_are_those_of_the_whole_matrix(units):
+def test_product_and_inverse_are_those_of_the_whole_matrix(units):
     rows = np.random.default_rng(units).normal(size=(units, 50))
     found = symmetric_matrices.gram(tf.constant(rows)).numpy()
     np.testing.assert_allclose(found, rows @ rows.T, atol=1e-13)
@@ -34,12 +34,12 @@ def test_a_badly_conditioned_inverse_is_as_good_as_elimination():
 
 
 @pytest.mark.parametrize("odd", [-2.0, 0.0])
-def test_any_other_symmetric_matrix_has_its_pseudo_inverse(odd):
+def test_other_symmetric_matrices_have_a_pseudo_inverse(odd):
     matrix = np.diag([1.0, odd, 3.0, 4.0, 5.0, 6.0])
     wanted = np.diag([1.0, odd and 1.0 / odd, 1.0 / 3.0, 0.25, 0.2, 1.0 / 6.0])
     np.testing.assert_allclose(symmetric_matrices.inverse(tf.constant(matrix)), wanted, atol=1e-15)
 
 
-def test_what_is_not_finite_has_no_inverse():
+def test_the_inverse_of_a_matrix_that_is_not_finite_is_not_finite():
     matrix = np.diag([1.0, np.nan, 3.0])
     assert not np.all(np.isfinite(symmetric_matrices.inverse(tf.constant(matrix))))

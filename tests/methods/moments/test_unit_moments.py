@@ -1,4 +1,4 @@
-"""Closed-form moments of units against Monte Carlo, formulas in the literature and each other."""
+"""Closed-form moments of units against Monte Carlo, published formulas and each other."""
 
 import math
 
@@ -87,7 +87,7 @@ def test_a_rarely_active_relu_is_exact(ratio):
 
 @pytest.mark.parametrize("name", ["relu", "relu6", "hard_sigmoid"])
 def test_the_expansion_agrees_with_the_closed_form(name):
-    """The same activation, once told to be curved: quadrature split at the kinks."""
+    """The same activation, once declared to be curved: quadrature split at the kinks."""
     known = activation(name)
     curved = Activation(name, known.function, 1.0, True, False, known.at_zero, known.kinks)
     mean, covariance, _ = a_normal(seed=7)
@@ -117,14 +117,14 @@ def test_small_units_are_as_exact_as_large_ones():
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu"])
-def test_what_is_no_number_stays_none(name):
+def test_nan_in_the_covariance_stays_nan(name):
     mean, covariance, _ = a_normal(seed=4)
     covariance[0, 5] = covariance[5, 0] = np.nan
     second = normal_moments(activation(name), mean, covariance).second.numpy()
     assert np.isnan(second[0, 5]) and np.isnan(second[5, 0])
 
 
-def test_units_that_never_move_have_their_constant():
+def test_units_that_never_vary_are_constant():
     mean = np.array([2.0, -1.0, 0.5])
     for name in ("relu", "gelu"):
         moments = normal_moments(activation(name), mean, np.diag([0.0, 0.0, 1.0]))
@@ -133,8 +133,8 @@ def test_units_that_never_move_have_their_constant():
         np.testing.assert_allclose(moments.covariance[:2], 0.0, atol=1e-6)
 
 
-def test_units_with_their_own_slopes_go_last():
-    """A PReLU's function takes `(..., units)`, each unit with its own slope."""
+def test_units_may_have_their_own_slopes():
+    """A PReLU's function takes `(..., units)`: units are the last axis."""
     slopes = np.array([0.1, 0.9], np.float64)
 
     def prelu(inputs):
@@ -159,7 +159,7 @@ def test_moments_of_sums_are_those_of_all_units_side_by_side(name):
         means @ both.T + np.append(np.zeros(5), level), both @ factor @ factor.T @ both.T
     )
     wanted = stacked.moments(activation)
-    new, across = normal.with_sums(activation, shares, level)
+    new, across = normal.moments_of_sums(activation, shares, level)
     np.testing.assert_allclose(new.mean, wanted.mean[5:], rtol=1e-7)
     np.testing.assert_allclose(new.second, wanted.second[5:, 5:], rtol=1e-7)
     np.testing.assert_allclose(across, wanted.second[5:, :5], rtol=1e-7)
@@ -167,19 +167,19 @@ def test_moments_of_sums_are_those_of_all_units_side_by_side(name):
 
 @pytest.mark.parametrize("name", ["relu", "relu6", "leaky_relu"])
 def test_powers_and_the_integral_over_an_angle_agree(name, monkeypatch):
-    """Where powers stop, at 0.68, is no seam; nor does it matter how many a block takes."""
+    """Where the powers end, at 0.68, nothing jumps, however many powers a block takes."""
     random = np.random.default_rng(2)
     means, r = random.normal(size=(2, 40)), np.linspace(-0.999, 0.999, 40)
     both = [
-        activated_units.activated(activation(name), 3.0 * side, np.ones(40))
+        activated_units.activate(activation(name), 3.0 * side, np.ones(40))
         for side in (means, -means)
     ]
-    found = both[0].product(both[1], np.tile(r, (40, 1)))
+    found = both[0].cross_moments(both[1], np.tile(r, (40, 1)))
     columns = [
-        both[0].product(both[1], np.full((40, 40), value))[:, k] for k, value in enumerate(r)
+        both[0].cross_moments(both[1], np.full((40, 40), value))[:, k] for k, value in enumerate(r)
     ]
-    monkeypatch.setattr(activated_units, "_REACH_OF_POWERS", 0.0)
-    wanted = both[0].product(both[1], np.tile(r, (40, 1)))
+    monkeypatch.setattr(activated_units, "_SERIES_REACH", 0.0)
+    wanted = both[0].cross_moments(both[1], np.tile(r, (40, 1)))
     assert np.any(found != wanted)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8)
     np.testing.assert_allclose(np.stack(columns, axis=1), wanted, rtol=0, atol=1e-8)

@@ -115,7 +115,7 @@ def test_two_processes_make_the_plan_of_one():
         for some in (one, other):
             some.bind(("localhost", 0))
             ports.append(str(some.getsockname()[1]))
-    command = [sys.executable, "-m", "tests.two_workers", *ports]
+    command = [sys.executable, "-m", "tests.support.two_workers", *ports]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     workers = [
         subprocess.Popen([*command, str(task)], stdout=subprocess.PIPE, env=environment, text=True)

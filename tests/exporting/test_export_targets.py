@@ -1,4 +1,4 @@
-"""Where a file is put: nothing of others is replaced, and a failure leaves what was there."""
+"""Only old exports are replaced, and a failure leaves them as they were."""
 
 import os
 import pathlib
@@ -7,25 +7,25 @@ import keras
 import pytest
 import tensorflow as tf
 
-from keras_dfprune.exporting import keras_file, litert
 from keras_dfprune.exporting.export import export
+from keras_dfprune.exporting.keras_file import KerasFile
 from keras_dfprune.exporting.result import ExportError
 from tests.support.exported import chain, content
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
 
-def test_places_that_are_taken(tmp_path):
+def test_other_files_and_folders_are_not_replaced(tmp_path):
     model = chain()
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("mine")
     (tmp_path / "m.keras").mkdir()
-    with pytest.raises(ValueError, match="a file is in its place"):
+    with pytest.raises(ValueError, match="but it is a file"):
         export(model, tmp_path / "file")
     with pytest.raises(ValueError, match="notes.txt"):
         export(model, tmp_path / "folder")
-    with pytest.raises(ValueError, match="folder is in the place of the file"):
+    with pytest.raises(ValueError, match="folder has the name of the file"):
         export(model, tmp_path / "m.keras")
     export(model, tmp_path / "saved")
     (tmp_path / "saved" / "notes.txt").write_text("mine")
@@ -43,7 +43,7 @@ def test_failure_leaves_the_old_file(name, tmp_path, monkeypatch):
         raise RuntimeError("planted")
 
     # Each format fails after it has written something.
-    monkeypatch.setattr(litert, "_converter", fail)
+    monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", fail)
     monkeypatch.setattr(keras.saving, "load_model", fail)
     monkeypatch.setattr(tf.saved_model, "load", fail)
     with pytest.raises(ExportError, match="planted"):
@@ -76,8 +76,8 @@ def test_old_saved_model_is_replaced(tmp_path):
 
 
 def test_wrong_file_is_refused(tmp_path, monkeypatch):
-    other, write = chain(), keras_file.write
-    monkeypatch.setattr(keras_file, "write", lambda model, path: write(other, path))
+    other, write = chain(), KerasFile.write
+    monkeypatch.setattr(KerasFile, "write", lambda self, model, path: write(self, other, path))
     with pytest.raises(ExportError, match="doesn't compute what the model computes"):
         export(chain(), tmp_path / "m.keras")
     assert os.listdir(tmp_path) == []

@@ -1,0 +1,79 @@
+"""Measure the difference between an output of a model and the same output of another one.
+
+The relative difference between an expected output `y` and a received output `y'` is
+`max|y - y'| / max|y|`.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputDifference:
+    """Largest difference between an expected and a received output.
+
+    Attributes:
+        absolute: Largest absolute difference. Infinite if the shapes differ, if only one of two
+            values is finite, or if values that are no numbers (strings) differ.
+        scale: Largest absolute value among the finite expected values; 0 without any.
+    """
+
+    absolute: float
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        """Absolute difference over the scale; the absolute difference if the scale is 0."""
+        return self.absolute / self.scale if self.scale > 0 else self.absolute
+
+
+def compare_output(
+    expected: np.ndarray, received: np.ndarray, *, strict_nonfinite: bool = True
+) -> OutputDifference:
+    """Measure the difference between an expected and a received output, in float64.
+
+    Args:
+        expected: Array of any shape and dtype; may be empty.
+        received: Array to compare it with. Its dtype may differ.
+        strict_nonfinite: Whether NaN is equal to NaN alone, and an infinity to the same infinity
+            alone. False: all values that are not finite are equal, for models that sum in
+            another order, which can turn an infinity into NaN.
+
+    Returns:
+        An `OutputDifference`.
+    """
+    if expected.shape != received.shape:
+        return OutputDifference(math.inf, 0.0)
+    if not (is_number(expected) and is_number(received)):
+        equal = np.array_equal(expected, received) or _texts(expected) == _texts(received)
+        return OutputDifference(0.0 if equal else math.inf, 0.0)
+    a, b = expected.astype(np.float64), received.astype(np.float64)
+    both_finite = np.isfinite(a) & np.isfinite(b)
+    equal_nonfinite = ~np.isfinite(a) & ~np.isfinite(b)
+    if strict_nonfinite:
+        equal_nonfinite &= (a == b) | (np.isnan(a) & np.isnan(b))
+    scale = float(np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
+    if not np.all(both_finite | equal_nonfinite):
+        return OutputDifference(math.inf, scale)
+    differences = np.abs(np.subtract(a, b, where=both_finite, out=np.zeros_like(a)))
+    return OutputDifference(float(np.max(differences, initial=0.0)), scale)
+
+
+def is_float(array: np.ndarray) -> bool:
+    """Return whether an array holds floating-point numbers."""
+    return array.dtype.kind in "fV"  # NumPy's kind of bfloat16 is "V"
+
+
+def is_number(array: np.ndarray) -> bool:
+    """Return whether an array holds real numbers or booleans."""
+    return is_float(array) or array.dtype.kind in "iub"
+
+
+def _texts(array: np.ndarray) -> list[str]:
+    """Return the values as strings: TensorFlow returns bytes where ONNX Runtime returns `str`."""
+    return [
+        value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        for value in array.ravel().tolist()
+    ]

@@ -1,0 +1,122 @@
+"""Describe a model's inputs, and run the model on arrays by input name."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+Samples = dict[str, np.ndarray]  # by the name of the input, the batch axis first
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """Name, shape and dtype of one input of a model.
+
+    Attributes:
+        name: Its name in the signature of an exported file.
+        shape: The batch axis first; None for an unknown length.
+        dtype: Name of the dtype.
+        key: Its key if the model takes a dict, else the same as `name`.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    key: str
+
+
+def read_inputs(model: keras.Model) -> list[InputSpec]:
+    """List a built model's inputs in the order of its flattened inputs.
+
+    Raises:
+        ValueError: For a subclassed model whose `call` takes several arguments.
+    """
+    structure = _structure(model)
+    tensors = keras.tree.flatten(structure)
+    if not tensors:
+        raise ValueError(
+            "Expected a model with one argument for its inputs (a tensor, list or dict). "
+            f"Received: model={model.name}, a {type(model).__name__} that doesn't say what it "
+            "takes. Make it functional: keras_dfprune.functionalize(model, inputs)."
+        )
+    keys = [tensor.name for tensor in tensors]
+    if isinstance(structure, dict) and len(structure) == len(tensors):
+        keys = sorted(structure)
+    return [
+        InputSpec(tensor.name, tuple(tensor.shape), str(tensor.dtype), key)
+        for tensor, key in zip(tensors, keys, strict=True)
+    ]
+
+
+def _structure(model: keras.Model) -> Any:
+    """Return the argument of `model` as Keras tensors in the lists or dicts that it expects."""
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0]
+    if getattr(model, "inputs", None):
+        return model.input
+    # Keras gives these names to the inputs of a subclassed model when it exports one.
+    names = itertools.chain(["args_0"], (f"args_0_{number}" for number in itertools.count(1)))
+    return keras.tree.map_structure(
+        lambda shape: keras.KerasTensor((None, *shape.shape[1:]), name=next(names)),
+        _traced_shapes(model),
+    )
+
+
+def _traced_shapes(model: keras.Model) -> Any:
+    """Return the shapes a subclassed model was called with, as Keras tensors; [] if unknown."""
+    config = model.get_build_config() or {}
+
+    def is_shape(value: Any) -> bool:
+        return isinstance(value, tuple | list) and all(
+            length is None or isinstance(length, int) for length in value
+        )
+
+    def wrap(value: Any) -> Any:
+        if is_shape(value):
+            return keras.KerasTensor(tuple(value))
+        if isinstance(value, dict):
+            return {key: wrap(part) for key, part in value.items()}
+        return [wrap(part) for part in value]
+
+    return wrap(config["input_shape"]) if config.get("input_shape") else []
+
+
+def run_model(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
+    """Call `model` at inference on the CPU, and return its outputs as `name_outputs` names them.
+
+    Exported files run on the CPU too, and a GPU's default precision (TF32) is too coarse to tell
+    a good file from a bad one. States that layers keep between calls (a stateful LSTM, a counter)
+    stay as they were.
+    """
+    values = [samples[spec.name] for spec in read_inputs(model)]
+    with tf.device("CPU:0"), keras.StatelessScope():
+        tensors = [tf.constant(value) for value in values]
+        outputs = model(keras.tree.pack_sequence_as(_structure(model), tensors), training=False)
+    return name_outputs(outputs)
+
+
+def name_outputs(outputs: Any) -> dict[str, np.ndarray]:
+    """Name outputs as a TensorFlow signature does: by their dict keys, else `output_0` and on."""
+    if not isinstance(outputs, dict):
+        flat = keras.tree.flatten(outputs)
+        outputs = {f"output_{number}": value for number, value in enumerate(flat)}
+    return {name: np.asarray(keras.tree.flatten(value)[0]) for name, value in outputs.items()}
+
+
+def adapt_samples(samples: Samples, model: keras.Model) -> Samples:
+    """Rename and cast the samples of one model for a copy of it, in the same order.
+
+    Keras may give an unnamed input of a copy another name, and a cast copy takes another dtype.
+    """
+    return {
+        spec.name: value.astype(numpy_dtype(spec.dtype)) if spec.dtype != "string" else value
+        for spec, value in zip(read_inputs(model), samples.values(), strict=True)
+    }
+
+
+def numpy_dtype(dtype: str) -> Any:
+    """Return NumPy's type for the name of a dtype, bfloat16 included."""
+    return tf.as_dtype(dtype).as_numpy_dtype

@@ -1,0 +1,153 @@
+"""Define the roles of layers that multiply by a kernel: producers and consumers of units."""
+
+import abc
+from collections.abc import Callable
+from typing import ClassVar
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph.calls import Call
+from keras_dfprune.rules.activations import describe
+from keras_dfprune.rules.base import Barrier, Rule, single
+from keras_dfprune.rules.effects import Nonlinear
+from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.layer_state import LayerState
+
+
+class KernelRule(Rule):
+    """A layer that multiplies its input by a kernel and may add a bias."""
+
+    @abc.abstractmethod
+    def barrier(self, operation: keras.Operation) -> str | None:
+        """Return why this layer can neither produce nor consume units, or None.
+
+        The reason completes "it ...".
+        """
+
+    @abc.abstractmethod
+    def returns_preactivations(self, operation: keras.Operation) -> bool:
+        """Return whether nothing non-linear follows the kernel and the bias inside the layer.
+
+        A BatchNormalization behind such a layer can take an offset in place of the bias.
+        """
+
+    def has_bias(self, operation: keras.Operation) -> bool:
+        """Return whether the layer has a bias that an offset can be added to."""
+        return bool(operation.use_bias)
+
+    @abc.abstractmethod
+    def with_offset(self, state: LayerState, offset: np.ndarray) -> LayerState:
+        """Add a constant to the pre-activations; give the layer a bias if it has none.
+
+        Args:
+            state: The layer's state.
+            offset: Float array, shape `(units,)`; for a consumer one entry for each output of
+                `ConsumerRule.outgoing`. An array of shape `(1,)` is repeated.
+        """
+
+
+class ProducerRule(KernelRule):
+    """A layer whose own units can be pruned.
+
+    Attributes:
+        takes_indices: Whether the inputs are indices into a table instead of values.
+        linear: Whether the pre-activations are linear in the variables that have an "out" axis,
+            unit by unit. Only then weight-sets can be averaged over units.
+    """
+
+    takes_indices: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def unit_count(self, operation: keras.Operation) -> int:
+        """Return the number of units of a built layer."""
+
+    def output_axis(self, call: Call) -> int:
+        """Return the feature axis of the output; by default the last one."""
+        return len(call.outputs[0].shape) - 1
+
+    @abc.abstractmethod
+    def activation(self, operation: keras.Operation) -> Callable | None:
+        """Return the layer's own activation function."""
+
+    def returns_preactivations(self, operation: keras.Operation) -> bool:
+        return keras.activations.get(self.activation(operation)) is keras.activations.linear
+
+    def effect(self, call: Call, state: LayerState) -> Nonlinear:
+        """Describe the layer's own activation, which is the first stage behind its units."""
+        operation = call.operation
+        return Nonlinear(describe(self.activation(operation), self.unit_count(operation)))
+
+    @abc.abstractmethod
+    def incoming(self, state: LayerState) -> np.ndarray:
+        """Return the incoming weights of each unit: shape `(units, features, taps)`.
+
+        Taps are the positions of a convolution's kernel; a Dense layer has one.
+        """
+
+    def taps(self, operation: keras.Operation) -> tuple[int, ...]:
+        """Return the spatial shape of the kernel; empty for a Dense layer."""
+        return ()
+
+    def bias(self, state: LayerState) -> np.ndarray:
+        """Return the bias of each unit, shape `(units,)`; zeros if the layer has none."""
+        incoming = self.incoming(state)
+        return state.variables.get("bias", np.zeros(len(incoming), incoming.dtype))
+
+
+class ConsumerRule(KernelRule):
+    """A layer that can take over what removed units did, in the rows of its kernel.
+
+    Attributes:
+        why_not_pruned: Why its own units can't be pruned, if the layer isn't a producer as well;
+            completes "it ...".
+    """
+
+    why_not_pruned: ClassVar[str] = "has a rule that doesn't prune its own units"
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> None:
+        if all(stream is None for stream in streams):
+            return
+        reason = self.barrier(call.operation)
+        if reason:
+            raise Barrier(reason)
+        self.check(call, streams)
+        first = streams[0]
+        if first is None or first.axis != self.input_axis(call):
+            raise Barrier("works along another axis than the units'")
+
+    def check(self, call: Call, streams: list[Stream | None]) -> None:
+        """Check that the units arrive in the first tensor only.
+
+        Raises:
+            Barrier: If they don't.
+        """
+        single(call, streams)
+
+    def input_axis(self, call: Call) -> int:
+        """Return the feature axis of the input; by default the last one."""
+        return len(call.inputs[0].shape) - 1
+
+    @abc.abstractmethod
+    def bias_size(self, operation: keras.Operation) -> int:
+        """Return the number of bias entries that the layer has or could be given."""
+
+    def pads(self, operation: keras.Operation) -> bool:
+        """Return whether it reads zeros beyond the edges, where a constant isn't constant."""
+        return False
+
+    @abc.abstractmethod
+    def outgoing(self, state: LayerState) -> np.ndarray:
+        """Return the outgoing weights of each input feature: shape `(features, taps, outputs)`."""
+
+    @abc.abstractmethod
+    def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
+        """Replace the outgoing weights.
+
+        Args:
+            state: The layer's state.
+            outgoing: Shape `(features, taps, outputs)`, with as many features as the state has or
+                fewer. So the arrays of a state may already be narrow on the axis of the input
+                when `narrow` cuts the others.
+        """

@@ -1,0 +1,83 @@
+"""The text of a plan, from values that a test can read."""
+
+import dataclasses
+
+from keras_dfprune.report.table import align, render
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    layer: str
+    units: int
+    kept: range
+    removed: range
+    parameters: tuple[int, int]
+    layers: tuple[str, ...] = ("fc1",)
+    predicted_error: float | None = None
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    layer: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    groups: tuple[Group, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    parameters: tuple[int, int] = (0, 0)
+    method: dict = dataclasses.field(default_factory=lambda: {"name": "moments"})
+    model_name: str = "net"
+    notes: tuple[str, ...] = ()
+
+
+FULL = """\
+Pruning plan for 'net' (moments)
+
+Layer             Units  Removed       Parameters  Predicted error
+------------------------------------------------------------------
+fc1        2,000 -> 500   75.0 %  10,000 -> 2,500            1.2 %
+conv (+2)        8 -> 8    0.0 %         88 -> 88                -
+
+Parameters: 12,345 -> 4,845 (60.8 % fewer)
+
+Notes
+  fc1: its bias is new
+  the weights of 'adapter' are folded in
+
+Left whole
+  head: its units are an output of the model"""
+
+EMPTY = """\
+Pruning plan for 'net' (moments)
+
+Nothing to prune.
+
+Parameters: 0 -> 0 (0.0 % fewer)"""
+
+
+def test_every_section():
+    wide = Group("fc1", 2000, range(500), range(1500), (10_000, 2_500), predicted_error=0.01234)
+    wide = dataclasses.replace(wide, note="its bias is new")
+    residual = Group("conv", 8, range(8), range(0), (88, 88), layers=("conv", "add", "last"))
+    refusal = Refusal("head", "its units are an output of the model")
+    notes = ("the weights of 'adapter' are folded in",)
+    plan = Plan((wide, residual), (refusal,), (12_345, 4_845), notes=notes)
+    assert render(plan) == FULL
+
+
+def test_a_plan_without_groups():
+    assert render(Plan()) == EMPTY
+
+
+def test_no_column_of_errors_without_a_predicted_error():
+    group = Group("fc1", 4, range(2), range(2), (20, 10))
+    assert "Predicted error" not in render(Plan((group,)))
+    text = render(Plan((group, dataclasses.replace(group, predicted_error=0.5))))
+    assert text.count("Predicted error") == 1 and "50 %" in text
+
+
+def test_the_first_column_is_aligned_to_the_left_and_the_others_to_the_right():
+    assert align([("name", "n"), ("a", "100")]) == ["name    n", "---------", "a     100"]
