@@ -1,4 +1,4 @@
-"""Measure the test accuracy of pruned networks: the tables of `docs/methods.md`.
+"""Measure the test accuracy of pruned networks: the tables of `docs/research/accuracy.md`.
 
 `python -m benchmarks.accuracy --data-dir DIR` from the repository root. Each finished measurement
 is a line of `benchmarks/accuracy.csv` and isn't repeated. `--nets`, `--methods`, `--seeds` and

@@ -1,4 +1,4 @@
-"""Write the tables and the plot of `docs/methods.md` from `benchmarks/accuracy.csv`.
+"""Write the tables and the plot of `docs/research/accuracy.md` from `benchmarks/accuracy.csv`.
 
 `python -m benchmarks.accuracy --report` runs it. Accuracies are means over the seeds. The tables
 replace the text between two markers of the page.
@@ -33,8 +33,8 @@ ROWS = {
 
 
 def write(rows: list[dict], docs: pathlib.Path) -> None:
-    """Write the tables into `docs/methods.md` and the plot into `docs/images/accuracy.png`."""
-    page = docs / "methods.md"
+    """Write the tables of `docs/research/accuracy.md` and the plot `docs/images/accuracy.png`."""
+    page = docs / "research" / "accuracy.md"
     text = page.read_text()
     head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
     tables = "\n\n".join(table(rows, case) for case in TITLES if _rows_of(rows, case))

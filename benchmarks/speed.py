@@ -2,7 +2,7 @@
 
 `python -m benchmarks.speed` from the repository root. `--quick` runs three small models;
 `--memory UNITS INPUTS` measures the peak of one layer under Saliency; `--report` writes the table
-and the plot into `docs/performance.md`. Each case runs in its own process, or in several with
+and the plot into `docs/research/speed.md`. Each case runs in its own process, or in several with
 `--processes`, and times all stages in turn. Ratios are medians over all rounds. On a GPU it runs
 unchanged: TensorFlow places the products.
 """
@@ -254,7 +254,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--memory", type=int, nargs=2, metavar=("UNITS", "INPUTS"))
     add("--similar", action="store_true", help="with --memory: make all weight-sets similar")
     add("--results", type=pathlib.Path, help="JSON file for the cases")
-    add("--report", action="store_true", help="write docs/performance.md")
+    add("--report", action="store_true", help="write docs/research/speed.md")
     return parser.parse_args(argv)
 
 

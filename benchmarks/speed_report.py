@@ -1,4 +1,4 @@
-"""Write the table and the plot of `docs/performance.md` from the results of `benchmarks.speed`.
+"""Write the table and the plot of `docs/research/speed.md` from the results of `benchmarks.speed`.
 
 `python -m benchmarks.speed --report` runs it.
 """
@@ -21,7 +21,7 @@ COLUMNS = {
 
 def write(text: str, results: list[dict], docs: pathlib.Path) -> None:
     """Write the text between the page's two markers, and the plot to `docs/images/speed.png`."""
-    page = docs / "performance.md"
+    page = docs / "research" / "speed.md"
     before, rest = page.read_text().split(BEGIN)
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
     plot(results, docs / "images" / "speed.png")

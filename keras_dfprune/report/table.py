@@ -29,10 +29,10 @@ def render(plan: ReadablePlan) -> str:
 
 
 def refined_sentences(refined: Mapping[str, ReadableRefinement]) -> list[str]:
-    """Say for each chain of layers how near the refinement came to the original's outputs.
+    """Describe for each chain of layers how close the refinement came to the original's outputs.
 
     Args:
-        refined: What the refinement reached, by the first layer of each chain.
+        refined: Result of the refinement, by the first layer of each chain.
     """
     return [
         f"{layer}: squared difference from the original over its variance "

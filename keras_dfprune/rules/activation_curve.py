@@ -41,7 +41,7 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Samples:
-    """A function on a grid, with its kinks.
+    """Values of a function on a grid, with its kinks.
 
     Attributes:
         curve: The function on flat float arrays, in float64.

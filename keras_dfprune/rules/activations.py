@@ -22,7 +22,7 @@ __all__ = ["LINEAR", "Activation", "NotElementwise", "compose", "describe"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Activation:
-    """An element-wise function with the properties that the pruning methods use.
+    """Element-wise function with the properties that the pruning methods use.
 
     Attributes:
         name: Name in reports: `"relu"`, `"<lambda>"`, `"relu then tanh"`.

@@ -120,7 +120,7 @@ class Rule(abc.ABC):
 
 
 class ElementwiseRule(Rule):
-    """A layer that treats each feature by itself: an activation, a scale and shift, a sum."""
+    """Rule of a layer that treats each feature by itself: an activation, a scale, a sum."""
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         stream = single(call, streams)
@@ -146,7 +146,7 @@ class ElementwiseRule(Rule):
 
 
 class PassRule(Rule):
-    """A layer that changes nothing about the features at inference: Dropout, identity."""
+    """Rule of a layer that changes nothing about the features at inference: Dropout, identity."""
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         return single(call, streams)

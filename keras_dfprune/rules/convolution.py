@@ -18,7 +18,7 @@ from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
 
 class FilterRule(ProducerRule):
-    """A producer whose units are filters, on the axis of the channels."""
+    """Rule of a producer whose units are filters, on the axis of the channels."""
 
     linear = True
 

@@ -14,7 +14,7 @@ from keras_dfprune.rules.activations import Activation
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Affine:
-    """A scale and shift of each feature: `scale * x + shift`, both of shape `(features,)`."""
+    """Scale and shift of each feature: `scale * x + shift`, both of shape `(features,)`."""
 
     scale: np.ndarray
     shift: np.ndarray
@@ -22,7 +22,7 @@ class Affine:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Nonlinear:
-    """An activation of each feature.
+    """Activation of each feature.
 
     Attributes:
         activation: The function with its properties.
@@ -40,7 +40,7 @@ class Nonlinear:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Join:
-    """A function of several tensors, feature by feature; copies in all of them stay copies.
+    """Function of several tensors, feature by feature; copies in all of them stay copies.
 
     Attributes:
         kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
@@ -52,7 +52,7 @@ class Join:
 
     @property
     def homogeneous(self) -> bool:
-        """Whether a positive factor common to all tensors passes through."""
+        """True if a positive factor common to all tensors passes through."""
         return self.kind != "product"
 
 

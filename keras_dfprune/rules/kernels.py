@@ -16,7 +16,7 @@ from keras_dfprune.rules.layer_state import LayerState
 
 
 class KernelRule(Rule):
-    """A layer that multiplies its input by a kernel and may add a bias."""
+    """Rule of a layer that multiplies its input by a kernel and may add a bias."""
 
     @abc.abstractmethod
     def barrier(self, operation: keras.Operation) -> str | None:
@@ -48,7 +48,7 @@ class KernelRule(Rule):
 
 
 class ProducerRule(KernelRule):
-    """A layer whose own units can be pruned.
+    """Rule of a layer whose own units can be pruned.
 
     Attributes:
         takes_indices: Whether the inputs are indices into a table instead of values.
@@ -97,7 +97,7 @@ class ProducerRule(KernelRule):
 
 
 class ConsumerRule(KernelRule):
-    """A layer that can take over what removed units did, in the rows of its kernel.
+    """Rule of a layer that can take over what removed units did, in the rows of its kernel.
 
     Attributes:
         why_not_pruned: Why its own units can't be pruned, if the layer isn't a producer as well;

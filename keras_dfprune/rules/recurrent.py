@@ -13,7 +13,6 @@ from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.several_kernels import SeveralKernelsRule
 
-
 _ONE_DIRECTION = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 _AXES = {"kernel": ("in", None), "recurrent_kernel": (None, None), "bias": (...,)}
 

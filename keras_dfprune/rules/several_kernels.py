@@ -15,7 +15,7 @@ from keras_dfprune.rules.layer_state import LayerState
 
 
 class SeveralKernelsRule(ConsumerRule):
-    """A consumer with several kernels, shape `(features, ...)` each, and a bias for each.
+    """Rule of a consumer with several kernels, shape `(features, ...)` each, and a bias for each.
 
     Attributes:
         kernels: Names of the kernels in the layer's state; a layer may have only some of them.

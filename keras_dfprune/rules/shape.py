@@ -34,7 +34,7 @@ class IdentityRule(PassRule):
 
 
 class CastRule(PassRule):
-    """The conversions that mixed precision, or a model called in another, puts into a graph."""
+    """Conversions that mixed precision, or a model called in another, puts into a graph."""
 
     names = ("Cast", "ConvertToTensor")
 

@@ -63,9 +63,11 @@ def test_accuracy_resumes_and_reports(tmp_path, capsys):
     assert capsys.readouterr().out.count("digits digits 0") == 10
     rows = accuracy.read(results)
     assert without_seconds(results.read_text().splitlines()) == without_seconds(whole)
-    (tmp_path / "methods.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page = tmp_path / "research" / "accuracy.md"
+    page.parent.mkdir()
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write(rows, tmp_path)
-    text = (tmp_path / "methods.md").read_text()
+    text = page.read_text()
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     best = max(
         row["accuracy"]

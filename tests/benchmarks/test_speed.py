@@ -46,8 +46,10 @@ def test_ratios_are_medians_over_the_rounds_of_all_processes():
 
 def test_the_report_replaces_what_is_between_the_markers(tmp_path):
     pytest.importorskip("matplotlib")
-    (tmp_path / "images").mkdir()
-    page, markers = tmp_path / "performance.md", (speed_report.BEGIN, speed_report.END)
+    for folder in ("images", "research"):
+        (tmp_path / folder).mkdir()
+    page = tmp_path / "research" / "speed.md"
+    markers = (speed_report.BEGIN, speed_report.END)
     page.write_text("before {} old {} after".format(*markers))
     case = {"widths": [4, 4, 2], "seconds": {"gram": 1.0}}
     speed_report.write("new", [case], tmp_path)

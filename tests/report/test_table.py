@@ -24,6 +24,13 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True)
+class Refinement:
+    before: float
+    after: float
+    step: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     groups: tuple[Group, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -31,6 +38,7 @@ class Plan:
     method: dict = dataclasses.field(default_factory=lambda: {"name": "moments"})
     model_name: str = "net"
     notes: tuple[str, ...] = ()
+    refined: dict[str, Refinement] = dataclasses.field(default_factory=dict)
 
 
 FULL = """\
@@ -48,7 +56,10 @@ Notes
   the weights of 'adapter' are folded in
 
 Left whole
-  head: its units are an output of the model"""
+  head: its units are an output of the model
+
+Refined
+  fc1: squared difference from the original over its variance 12 % -> 3.5 % (weights of step 200)"""
 
 EMPTY = """\
 Pruning plan for 'net' (moments)
@@ -64,7 +75,8 @@ def test_every_section():
     residual = Group("conv", 8, range(8), range(0), (88, 88), layers=("conv", "add", "last"))
     refusal = Refusal("head", "its units are an output of the model")
     notes = ("the weights of 'adapter' are folded in",)
-    plan = Plan((wide, residual), (refusal,), (12_345, 4_845), notes=notes)
+    refined = {"fc1": Refinement(0.12, 0.035, 200)}
+    plan = Plan((wide, residual), (refusal,), (12_345, 4_845), notes=notes, refined=refined)
     assert render(plan) == FULL
 
 

@@ -1,3 +1,5 @@
+"""Activations: their properties by the table and by measurement, and what is refused."""
+
 import functools
 import math
 
@@ -22,8 +24,8 @@ def known(name):
     return describe(keras.activations.get(name))
 
 
-def probed(name):
-    """The lambda hides which function it is, so its properties must be measured."""
+def hidden(name):
+    """Describe a Keras activation inside a lambda, whose properties have to be measured."""
     function = keras.activations.get(name)
     return describe(lambda x: function(x))
 
@@ -39,8 +41,8 @@ def test_every_keras_activation_is_known(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_known_properties_are_those_the_probe_measures(name):
-    table, measured = known(name), probed(name)
+def test_the_known_properties_are_those_that_are_measured(name):
+    table, measured = known(name), hidden(name)
     assert measured.name == "<lambda>"
     if measured.linear_pieces is None and math.isfinite(measured.slope):
         assert measured.slope / 1.01 == pytest.approx(table.slope, rel=0.003)
@@ -57,7 +59,7 @@ def test_the_known_properties_are_those_the_probe_measures(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if math.isfinite(known(name).slope)])
-@pytest.mark.parametrize("properties", [known, probed], ids=["known", "probed"])
+@pytest.mark.parametrize("properties", [known, hidden], ids=["known", "measured"])
 def test_no_pair_of_values_is_further_apart_than_the_slope_allows(name, properties):
     activation = properties(name)
     generator = np.random.default_rng(1)
@@ -118,18 +120,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_elementwise_is_refused_with_what_was_seen(case):
-    function, seen = REFUSED[case]
-    with pytest.raises(NotElementwise, match=seen):
+def test_the_error_says_why_a_function_is_not_elementwise(case):
+    function, words = REFUSED[case]
+    with pytest.raises(NotElementwise, match=words):
         describe(function)
 
 
-def test_units_far_apart_in_a_wide_layer_are_seen_to_mix():
+def test_mixing_is_found_between_distant_units_of_a_wide_layer():
     with pytest.raises(NotElementwise, match="other units"):
         describe(lambda x: x + 0.1 * tf.roll(x, 64, axis=-1), units=256)
 
 
-def test_mixing_is_seen_even_for_a_layer_of_one_unit():
+def test_mixing_is_found_even_for_a_layer_of_one_unit():
     with pytest.raises(NotElementwise, match="depends on the other units"):
         describe(lambda x: keras.activations.softmax(x), units=1)
 
@@ -138,7 +140,7 @@ def test_a_staircase_of_many_steps_has_no_useful_kinks():
     assert describe(lambda x: tf.cast(x, tf.float16)).kinks == ()
 
 
-def test_probing_a_layer_builds_nothing_in_it():
+def test_measuring_a_layer_builds_nothing_in_it():
     layer = keras.layers.PReLU()
     with pytest.raises(NotElementwise):
         describe(layer)
@@ -176,7 +178,7 @@ def test_an_unbounded_or_jumping_slope_is_infinite_and_no_refusal(function):
     [(tf.sin, 1.0), (lambda x: tf.tanh(30 * x), 30.0), (lambda x: 100 + tf.tanh(x), 1.0)],
     ids=["sin", "steep", "high"],
 )
-def test_a_steep_or_wavy_slope_is_bounded_all_the_same(function, steepest):
+def test_a_steep_or_wavy_slope_is_bounded(function, steepest):
     assert steepest <= describe(function).slope <= 1.02 * steepest
 
 
@@ -213,7 +215,7 @@ def test_falling_and_non_monotone_functions():
     ],
     ids=["layer", "half layer", "partial", "affine"],
 )
-def test_objects_that_are_called_are_probed(function, name, pieces):
+def test_callable_objects_are_measured(function, name, pieces):
     activation = describe(function)
     assert activation.name == name
     assert activation.linear_pieces == pieces
@@ -247,7 +249,7 @@ def test_values_of_a_float32_function_in_float64():
     np.testing.assert_array_equal(values, np.full((1, 2), 0.5))
 
 
-def test_composition_with_linear_is_the_other_one():
+def test_composition_with_linear_is_the_other_activation():
     relu = known("relu")
     assert compose(LINEAR, relu) is relu
     assert compose(relu, LINEAR) is relu
@@ -274,7 +276,7 @@ def test_composition_of_straight_pieces():
     assert compose(known("softplus"), known("sigmoid")).at_zero == pytest.approx(2 / 3)
 
 
-def test_composition_that_overflows_has_properties_all_the_same():
+def test_composition_that_overflows_has_properties():
     both = compose(known("exponential"), known("exponential"))
     assert both.slope == math.inf and both.monotone
     assert both.at_zero == pytest.approx(math.e, rel=1e-6)

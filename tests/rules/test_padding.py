@@ -1,4 +1,4 @@
-"""Units beside zero padding: what is equal inside an image may differ at its edges."""
+"""Units beside zero padding: units that are equal inside an image may differ at its edges."""
 
 import keras
 import numpy as np
@@ -10,7 +10,10 @@ layers = keras.layers
 
 
 def folded_copies(same_shift):
-    """Filters 0 and 1 are equal once BatchNormalization is folded; so are its shifts, or not."""
+    """Build filters 0 and 1 that are equal once BatchNormalization is folded into them.
+
+    The shifts that it adds behind the padding are equal too only if `same_shift`.
+    """
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4, 4, 2))
     hidden = layers.Conv2D(4, 1, name="units")(inputs)

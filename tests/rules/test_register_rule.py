@@ -33,19 +33,19 @@ class MyDenseRule(rules.DenseRule):
     types = (MyDense,)
 
 
-class Handed(layers.Layer):
+class Passed(layers.Layer):
     def call(self, x):
         return x
 
 
-class HandedRule(rules.PassRule):
-    types = (Handed,)
+class PassedRule(rules.PassRule):
+    types = (Passed,)
 
 
 @pytest.fixture(autouse=True)
 def only_here():
     yield
-    for kind in (LayerScale, Shrink, MyDense, Handed):
+    for kind in (LayerScale, Shrink, MyDense, Passed):
         try:
             dfprune.unregister_rule(kind)
         except ValueError:
@@ -62,14 +62,13 @@ def chain(*middle):
     return model
 
 
-ROWS = [(LayerScaleRule, LayerScale), (ShrinkRule, Shrink), (HandedRule, Handed),
+ROWS = [(LayerScaleRule, LayerScale), (ShrinkRule, Shrink), (PassedRule, Passed),
         (MyDenseRule, lambda: MyDense(6, "tanh"))]  # fmt: skip
 
 
 def reason(model):
-    (found,) = (one.reason for one in dfprune.plan(model, sparsity=0.5).refusals
-                if one.layer == "fc")  # fmt: skip
-    return found
+    refusals = dfprune.plan(model, sparsity=0.5).refusals
+    return next(refusal.reason for refusal in refusals if refusal.layer == "fc")
 
 
 @pytest.mark.parametrize("rule, layer", ROWS)
@@ -97,7 +96,7 @@ def wrong(base, **changes):
     return type(f"Wrong{base.__name__}", (base,), changes)()
 
 
-class Mixing(Handed):
+class Mixing(Passed):
     def call(self, x):
         return x + keras.ops.mean(x, axis=-1, keepdims=True)
 
@@ -117,9 +116,9 @@ FALSE_CLAIMS = {
               "computes something else than WrongLayerScaleRule says"),
     "function": (Shrink, wrong(ShrinkRule, effect=lambda *_: rules.Nonlinear(
         rules.describe(keras.ops.tanh, 8))), "computes something else"),
-    "pass": (LayerScale, wrong(HandedRule, types=(LayerScale,), axes={"gamma": ("in",)}),
+    "pass": (LayerScale, wrong(PassedRule, types=(LayerScale,), axes={"gamma": ("in",)}),
              "computes something else"),
-    "mixing": (Mixing, wrong(HandedRule, types=(Mixing,)), "computes something else"),
+    "mixing": (Mixing, wrong(PassedRule, types=(Mixing,)), "computes something else"),
     "weights": (LayerScale, wrong(LayerScaleRule, axes={}),
                 "has weights that `axes` of WrongLayerScaleRule leaves out: gamma"),
     "config": (lambda: Unmakeable(3), wrong(LayerScaleRule, types=(Unmakeable,)),
@@ -145,8 +144,9 @@ def test_a_producer_that_can_t_be_made_anew_is_refused():
 
     dfprune.register_rule(wrong(MyDenseRule, types=(Odd,)))
     model = chain(Odd(6, 1, name="odd"))
-    refusals = {one.layer: one.reason for one in dfprune.plan(model, sparsity=0.5).refusals}
-    assert "it can't be made anew from its config" in refusals["odd"]
+    refusals = dfprune.plan(model, sparsity=0.5).refusals
+    reasons = {refusal.layer: refusal.reason for refusal in refusals}
+    assert "it can't be made anew from its config" in reasons["odd"]
     dfprune.unregister_rule(Odd)
 
 
@@ -158,12 +158,12 @@ def test_a_producer_that_can_t_be_made_anew_is_refused():
     (wrong(LayerScaleRule, types=(int,)), TypeError, "must hold subclasses of keras.Layer"),
     (wrong(LayerScaleRule, types=(Dense,)), ValueError, "Dense already has a rule, DenseRule"),
 ])  # fmt: skip
-def test_what_is_no_rule(rule, error, words):
+def test_arguments_that_are_no_rule(rule, error, words):
     with pytest.raises(error, match=words):
         dfprune.register_rule(rule)
 
 
-def test_registering_twice_and_taking_back():
+def test_registering_twice_and_removing_twice():
     dfprune.register_rule(LayerScaleRule())
     with pytest.raises(ValueError, match=r"removed first: unregister_rule\(LayerScale\)"):
         dfprune.register_rule(LayerScaleRule())
