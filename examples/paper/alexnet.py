@@ -125,10 +125,10 @@ def top_errors(
     models: list[keras.Model], batches: Iterator[tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[float, float]]:
     """Measure top-1 and top-5 error of each model, in percent, in one pass over the images."""
-    wrong, seen = np.zeros((len(models), 2)), 0
+    wrong, count = np.zeros((len(models), 2)), 0
     for x, y in batches:
-        seen += len(y)
+        count += len(y)
         for k, model in enumerate(models):
             best = np.argsort(model.predict_on_batch(x), axis=1)[:, -5:]
             wrong[k] += [np.sum(best[:, -1] != y), np.sum(~np.any(best == y[:, None], axis=1))]
-    return [tuple(row) for row in 100.0 * wrong / seen]
+    return [tuple(row) for row in 100.0 * wrong / count]

@@ -105,7 +105,7 @@ class PruningPlan(PlanData):
                 return f"layer {plan.layer} has no {plan.units} units there that can be pruned"
         return None
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one `.npz` file without pickled objects.
 
         Args:
@@ -114,7 +114,7 @@ class PruningPlan(PlanData):
         write_plan(path, self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "PruningPlan":
+    def load(cls, path: str | os.PathLike[str]) -> "PruningPlan":
         """Read a plan that `save` wrote.
 
         Args:
@@ -125,7 +125,7 @@ class PruningPlan(PlanData):
         """
         return cls(**vars(read_plan(path)))
 
-    def plot(self, path: str | os.PathLike) -> None:
+    def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw each group's saliency curve and histogram, with the cut-off marked.
 
         Args:

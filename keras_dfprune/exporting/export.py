@@ -34,7 +34,7 @@ _QUANTIZATIONS = ("dynamic", "float16", "int8")
 
 def export(
     model: keras.Model,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     quantize: str | None = None,
     representative_data: Any = None,
 ) -> ExportResult:

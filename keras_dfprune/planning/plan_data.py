@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from keras_dfprune.graph.fingerprint import LayerDigests
 from keras_dfprune.locate.groups import Refusal
 from keras_dfprune.planning.group_plan import GroupPlan
 
@@ -28,6 +29,6 @@ class PlanData:
     parameters: tuple[int, int]
     method: dict[str, Any]
     model_name: str
-    fingerprint: dict[str, list]
+    fingerprint: LayerDigests
     notes: tuple[str, ...] = ()
     refinement: Mapping[str, Any] | None = None

@@ -27,7 +27,7 @@ _MERGES: dict[str, type[UnitMerge]] = {
 _PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refinement")
 
 
-def write_plan(path: str | os.PathLike, plan: PlanData) -> None:
+def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
     """Write a plan to one file.
 
     Args:
@@ -47,7 +47,7 @@ def write_plan(path: str | os.PathLike, plan: PlanData) -> None:
         np.savez_compressed(file, allow_pickle=False, **{"header": text, **arrays})
 
 
-def read_plan(path: str | os.PathLike) -> PlanData:
+def read_plan(path: str | os.PathLike[str]) -> PlanData:
     """Read a file that `write_plan` wrote.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dfprune.graph.fingerprint import start_layer_digests
+from keras_dfprune.graph.fingerprint import LayerDigests, start_layer_digests
 from keras_dfprune.inputs.unit_values import unit_values
 from keras_dfprune.locate.groups import UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
@@ -165,7 +165,7 @@ class _Planner:
         return float(expected / curve.scale)
 
     def write_down(
-        self, groups: list[GroupPlan], states: LayerStates, fingerprint: dict[str, list]
+        self, groups: list[GroupPlan], states: LayerStates, fingerprint: LayerDigests
     ) -> PlanData:
         """Return the plan of groups that have been cut, with their parameters counted."""
         graph, layout, model = self._located.graph, self._layout, self._located.model

@@ -42,7 +42,7 @@ class Rule(abc.ABC):
     names: ClassVar[tuple[str, ...]] = ()
     spatial: ClassVar[bool] = False
     follows_input: ClassVar[bool] = False
-    axes: ClassVar[Mapping[str, tuple]] = {}
+    axes: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
     @abc.abstractmethod
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
@@ -114,7 +114,9 @@ class Rule(abc.ABC):
         """
         return config
 
-    def narrow_arguments(self, args: tuple, kwargs: dict, cut: Cut) -> tuple[tuple, dict]:
+    def narrow_arguments(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], cut: Cut
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call for fewer features; only constants among them change."""
         return args, kwargs
 

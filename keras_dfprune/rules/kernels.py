@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -68,7 +68,7 @@ class ProducerRule(KernelRule):
         return len(call.outputs[0].shape) - 1
 
     @abc.abstractmethod
-    def activation(self, operation: keras.Operation) -> Callable | None:
+    def activation(self, operation: keras.Operation) -> Callable[[Any], Any] | None:
         """Return the layer's own activation function."""
 
     def returns_preactivations(self, operation: keras.Operation) -> bool:

@@ -88,7 +88,9 @@ def test_weight_sets_that_nearly_agree_are_not_compared_pair_by_pair(monkeypatch
     sets[[10, 200]] = sets[[70, 70]] * [[3.7], [0.2]]
     group = group_view(sets.astype("float32"), (random.normal(size=(300, 1, 2)),))
     compared, multiple = [], lossless._are_multiples
-    monkeypatch.setattr(lossless, "_are_multiples", lambda *some: compared.append(1) or multiple(*some))
+    monkeypatch.setattr(
+        lossless, "_are_multiples", lambda *some: compared.append(1) or multiple(*some)
+    )
     found = lossless.lossless_removals(group)
     assert [(removal.unit, removal.survivor) for removal in found] == [(10, 70), (70, 200)]
     assert len(compared) < 20

@@ -83,8 +83,8 @@ def output_of_the_model():
 def output_behind_an_activation():
     inputs = keras.Input((6,))
     hidden = Dense(8, name="whole")(Dense(7, "relu", name="copy1")(inputs))
-    bent = layers.ReLU()(hidden)
-    return keras.Model(inputs, [Dense(3)(bent), layers.Dropout(0.1)(bent)])
+    activated = layers.ReLU()(hidden)
+    return keras.Model(inputs, [Dense(3)(activated), layers.Dropout(0.1)(activated)])
 
 
 @row("it feeds its units back to one another from step to step")

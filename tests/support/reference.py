@@ -18,9 +18,9 @@ def importance(blocks, unit, aggregate="mean"):
     return max(squares) if aggregate == "max" else sum(squares) / len(squares)
 
 
-def squared_distance(one, other):
+def squared_distance(first, second):
     """Compute `||W_i - W_j||^2`, Equation 4."""
-    return sum((float(a) - float(b)) ** 2 for a, b in zip(one, other, strict=True))
+    return sum((float(a) - float(b)) ** 2 for a, b in zip(first, second, strict=True))
 
 
 def ratio(above, below):
@@ -30,10 +30,12 @@ def ratio(above, below):
     return above / below if below > 0 else math.inf
 
 
-def squared_ratio(one, other):
+def squared_ratio(first, second):
     """Compute the squared distance of Section 3.4, of weights (without bias) of unit norm."""
-    weights = ratio(np.linalg.norm(one[:-1] - other[:-1]), np.linalg.norm(one[:-1] + other[:-1]))
-    return (weights + ratio(abs(one[-1] - other[-1]), abs(one[-1] + other[-1]))) ** 2
+    weights = ratio(
+        np.linalg.norm(first[:-1] - second[:-1]), np.linalg.norm(first[:-1] + second[:-1])
+    )
+    return (weights + ratio(abs(first[-1] - second[-1]), abs(first[-1] + second[-1]))) ** 2
 
 
 def norm_of(weight_set, distance="weights"):
@@ -44,7 +46,7 @@ def norm_of(weight_set, distance="weights"):
 def scaled(weight_sets, blocks, normalize, distance):
     """Return the weight-sets to compare, the scaled outgoing weights, and `alpha`."""
     sets = np.array(weight_sets, np.float64)
-    norms = np.array([norm_of(one, distance) for one in sets])
+    norms = np.array([norm_of(weight_set, distance) for weight_set in sets])
     alpha = norms if normalize else np.ones(len(sets))
     if normalize or distance == "ratio":
         sets = sets / norms[:, None]
@@ -54,8 +56,10 @@ def scaled(weight_sets, blocks, normalize, distance):
 def saliency(sets, blocks, i, j, distance="weights", aggregate="mean"):
     """Compute the cost of removing j if i survives; 0 if `<a_j^2>` is 0, even times infinity."""
     weight = importance(blocks, j, aggregate)
-    apart = (squared_ratio if distance == "ratio" else squared_distance)(sets[i], sets[j])
-    return 0.0 if weight == 0 else weight * apart
+    distance_of_pair = (squared_ratio if distance == "ratio" else squared_distance)(
+        sets[i], sets[j]
+    )
+    return 0.0 if weight == 0 else weight * squared(sets[i], sets[j])
 
 
 def greedy(weight_sets, blocks, count, surgery=True, normalize=False, **how):

@@ -1,4 +1,4 @@
-"""The bound behind the saliency holds for each output, and the check of it can fail.
+"""The bound on which the saliency rests holds for each output, and the check can fail.
 
 `(dz_o)^2 <= L^2 a_jo^2 ||W_i - W_j||^2 ||(x, 1)||^2` for one removal with surgery.
 """
@@ -15,7 +15,7 @@ LAYERS = 20
 
 
 def violations(name, normalize, slope_factor=1.0, with_one=True):
-    """In how many of the random layers some output breaks the bound."""
+    """Count the random layers in which some output exceeds the bound."""
     activation = describe(keras.activations.get(name))
     broken = 0
     for seed in range(LAYERS):

@@ -1,4 +1,4 @@
-"""The automatic cut-off: the mode of the histogram, and when there is none."""
+"""The automatic cut-off: the mode of the histogram, and layers without one."""
 
 import keras
 import numpy as np

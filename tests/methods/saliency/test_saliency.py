@@ -11,7 +11,7 @@ from tests.support.models import dense_chain, inputs_of, matrix_of, outputs, pla
 
 
 def random_layer(seed, units=7, inputs=4, shapes=((1, 3),), activation="relu"):
-    """A group, its weight-sets and its blocks; `shapes` are (positions, outputs)."""
+    """Return a group, its weight-sets and its blocks, of `shapes` (positions, outputs)."""
     random = np.random.default_rng(seed)
     dtype = ("float32", "float64")[seed % 2]
     sets = random.normal(size=(units, inputs + 1)).astype(dtype)
@@ -20,7 +20,7 @@ def random_layer(seed, units=7, inputs=4, shapes=((1, 3),), activation="relu"):
 
 
 def immediate_survivors(curve, removals):
-    """Who took over at each step, read off merges of one more removal each."""
+    """Return the survivor of each removal, read off the merge that ends with it."""
     found = []
     for count in range(1, removals + 1):
         merge = curve.merge(count)
@@ -29,7 +29,7 @@ def immediate_survivors(curve, removals):
 
 
 def assert_agrees(group, sets, blocks, **options):
-    """The whole path agrees with plain loops: order, costs, survivors and merged weights."""
+    """Compare order, costs, survivors and merged weights with plain loops."""
     curve = dfprune.Saliency(**options).curve(group, dfprune.Context())
     removals = len(sets) - 1
     wanted = reference.greedy(sets, blocks, removals, **options)
@@ -75,7 +75,7 @@ def test_normalizes_where_that_is_exact_and_nowhere_else(seed, activation):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("normalize", [True, False])
 def test_agrees_behind_planted_copies(seed, normalize):
-    """They go first at cost 0, whether the lossless pass finds them or the search."""
+    """Copies are removed first at cost 0, whether the lossless pass finds them or not."""
     group, sets, blocks = random_layer(seed, units=9)
     sets[[1, 4]], sets[7] = sets[8], sets[3]
     wanted = reference.greedy(sets, blocks, 8, normalize=normalize)
@@ -84,8 +84,8 @@ def test_agrees_behind_planted_copies(seed, normalize):
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_what_a_survivor_took_over_counts_from_then_on(normalize):
-    """Also of a multiple that the lossless pass merged with a scale."""
+def test_weights_taken_over_count_in_later_costs(normalize):
+    """Also for a multiple that the lossless pass merges with a scale."""
     group, sets, blocks = random_layer(1, units=6)
     sets[0] = 4 * sets[5]
     curve = dfprune.Saliency(normalize=normalize).curve(group, dfprune.Context())

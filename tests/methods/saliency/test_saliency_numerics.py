@@ -1,4 +1,4 @@
-"""Distances in float32 where they cancel, and where the products of planning are made."""
+"""Distances of near copies and of any size, and the device and precision of products."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ def test_scaled_copies_are_close_in_float32():
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize("spread", [1e-5, 1e-3, 3e-2, 0.05, 0.1, 1.0])
 def test_near_copies_agree_with_float64(size, spread):
-    """The worst is just above where the product is trusted: 2^-24 / 1e-3, a few times."""
+    """The largest error is just above `NEAR`, where the float32 product counts: 2^-24 / 4e-3."""
     random = np.random.default_rng(1)
     sets = size * (random.normal(size=(1, 300)) + spread * random.normal(size=(12, 300)))
     sets = sets.astype("float32")
@@ -50,7 +50,7 @@ def test_near_copies_agree_with_float64(size, spread):
 
 
 def test_near_copies_taken_in_several_chunks(monkeypatch):
-    monkeypatch.setattr(distances, "_CHUNK", 50)
+    monkeypatch.setattr(distances, "_ELEMENTS_AT_ONCE", 50)
     sets = (1 + 1e-4 * np.random.default_rng(2).normal(size=(11, 20))).astype("float32")
     matrix = matrix_of(plain_distances(sets))
     wanted = exact_distances(sets, np.ones(11))
@@ -68,7 +68,7 @@ def test_nothing_is_divided_by_a_norm_of_zero(kind, recwarn):
 
 @pytest.mark.parametrize("size", [1e-150, 1e-60, 1e60, 1e150])
 def test_float64_weight_sets_of_any_size(size):
-    """Beyond the exponents of float32, too."""
+    """Also beyond the exponents of float32."""
     sets = size * np.random.default_rng(4).normal(size=(6, 20))
     norms = size * np.linalg.norm(sets / size, axis=1)
     matrix = matrix_of(PairDistances([sets], norms, normalize=True))
@@ -89,7 +89,7 @@ def test_float32_weight_sets_of_any_size_beside_moderate_ones(size):
 
 
 def test_weights_of_one_input_cancel_to_nothing():
-    """W' is 1 or -1: a ratio of 1e32 in place of x/0 would be the mode of the histogram."""
+    """W' is exactly 1 or -1. A ratio of 1e32 in place of x/0 would be the histogram's mode."""
     weights = np.array([[49], [1], [-49], [-1]], "float32")  # 49 * (1 / 49) is not 1
     norms = np.abs(weights[:, 0]).astype(np.float64)
     alike = np.sign(weights) == np.sign(weights.T)
@@ -100,7 +100,7 @@ def test_weights_of_one_input_cancel_to_nothing():
 
 
 def test_the_order_of_near_copies_is_that_of_float64():
-    """Beside a common part that is a thousand times larger the product knows nothing."""
+    """The float32 product loses everything beside a common part a thousand times larger."""
     random = np.random.default_rng(3)
     model = dense_chain([8, 3], "tanh", inputs=40)
     kernel = 10 * random.normal(size=(40, 1)) + 1e-2 * random.normal(size=(40, 8))
@@ -155,10 +155,10 @@ PRODUCTS = ("matmul", "vecdot", "dot", "vdot", "inner", "outer", "tensordot", "e
 
 
 class Watched(np.ndarray):
-    """An array of weight-sets that fails in a NumPy product, also as `@` and behind a cast.
+    """Array of weight-sets that raises an error in a NumPy product, also as `@` and after a cast.
 
-    What functions of it return is watched too, as long as it is as large as a matrix. One number
-    for each unit is one pass over memory, no matter for a product.
+    Matrices that are computed from it are watched, too. Sums that give one number for each unit are
+    allowed: they are one pass over memory.
     """
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
@@ -185,7 +185,7 @@ def watch(value):
 
 
 class OnWatched(dfprune.Method):
-    """A method whose weight-sets are watched."""
+    """Method that gets watched weight-sets."""
 
     def __init__(self, method):
         self._method = method

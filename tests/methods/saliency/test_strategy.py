@@ -1,7 +1,8 @@
-"""Tiles shared over the replicas of a distribution strategy: the same plan, bit by bit."""
+"""Plans made by the replicas of a distribution strategy: the same as alone, bit by bit."""
 
 import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -11,19 +12,19 @@ import pytest
 import tensorflow as tf
 
 import keras_dfprune as dfprune
-from keras_dfprune.methods.saliency import neighbours
+from keras_dfprune.methods.saliency import neighbours, tiles
 from keras_dfprune.methods.saliency.distances import PairDistances, RatioDistances
 from keras_dfprune.methods.saliency.neighbours import Neighbours
 from tests.support.models import dense_chain, plant_copy
 from tests.support.two_workers import planned
 
 
-def assert_same(one, other):
-    for ours, theirs in zip(one.groups, other.groups, strict=True):
-        np.testing.assert_array_equal(ours.removed, theirs.removed)
-        np.testing.assert_array_equal(ours.survivor, theirs.survivor)
-        np.testing.assert_array_equal(ours.saliency, theirs.saliency)
-        assert ours.cutoff == theirs.cutoff
+def assert_same(plan, other):
+    for first, second in zip(plan.groups, other.groups, strict=True):
+        np.testing.assert_array_equal(first.removed, second.removed)
+        np.testing.assert_array_equal(first.survivor, second.survivor)
+        np.testing.assert_array_equal(first.saliency, second.saliency)
+        assert first.cutoff == second.cutoff
 
 
 @pytest.mark.parametrize(
@@ -31,20 +32,20 @@ def assert_same(one, other):
     [([34, 6, 3], "relu", "weights"), ([30, 3], "tanh", "ratio")],
 )
 def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activation, distance):
-    """Near-copies are recomputed on the replicas, too; of 34 units the last tile has only 4."""
+    """Near copies are recomputed on the replicas, too. Of 34 units the last tile has only 4."""
     assert strategy.num_replicas_in_sync == 4
     monkeypatch.setattr(neighbours, "ROWS", 6)
-    monkeypatch.setattr(neighbours, "_TOGETHER", 2)
+    monkeypatch.setattr(tiles, "TILES_IN_STRIP", 2)
     replicas, logged = set(), []
     monkeypatch.setattr(tf.get_logger(), "warning", lambda *message: logged.append(message))
 
-    def watched(kind, between):
-        def seen(self, *blocks):
-            found = between(self, *blocks)
-            replicas.add(found.device[-5:])
-            return found
+    def watch(kind, between):
+        def watched(self, *blocks):
+            tile = between(self, *blocks)
+            replicas.add(tile.device[-5:])
+            return tile
 
-        monkeypatch.setattr(kind, "between", seen)
+        monkeypatch.setattr(kind, "between", watched)
 
     model = dense_chain(widths, activation, inputs=12)
     layer = model.get_layer("fc1")
@@ -54,7 +55,7 @@ def test_four_replicas_make_the_same_plan(monkeypatch, strategy, widths, activat
     method = dfprune.Saliency(distance=distance)
     alone = dfprune.plan(model, sparsity=0.6, method=method)
     for kind in (PairDistances, RatioDistances):
-        watched(kind, kind.between)
+        watch(kind, kind.between)
     shared = dfprune.plan(model, sparsity=0.6, method=method, strategy=strategy)
     assert replicas == {"CPU:0", "CPU:1", "CPU:2", "CPU:3"}
     assert not logged  # of functions traced again for each layer and shape
@@ -75,12 +76,25 @@ def test_a_replica_that_is_wrong_would_be_seen(monkeypatch, strategy):
         assert_same(alone, dfprune.plan(model, sparsity=0.6, strategy=strategy))
 
 
-def test_tensorflow_is_set_as_it_was(monkeypatch, strategy):
-    monkeypatch.setattr(neighbours, "ROWS", 6)
-    before = tf.config.optimizer.get_experimental_options()
-    dfprune.plan(dense_chain([6, 3]), sparsity=0.6, strategy=strategy)
-    after = tf.config.optimizer.get_experimental_options()
-    assert after == {"disable_meta_optimizer": False, **before}
+@pytest.mark.parametrize("disabled", [False, True])
+def test_options_of_tensorflow_are_as_before(monkeypatch, strategy, disabled):
+    options, between, meanwhile = tf.config.optimizer, PairDistances.between, []
+
+    def watched(self, *blocks):
+        meanwhile.append(options.get_experimental_options()["disable_meta_optimizer"])
+        return between(self, *blocks)
+
+    monkeypatch.setattr(PairDistances, "between", watched)
+    original = options.get_experimental_options()
+    options.set_experimental_options({"disable_meta_optimizer": disabled})
+    try:
+        before = options.get_experimental_options()
+        dfprune.plan(dense_chain([6, 3]), sparsity=0.6, strategy=strategy)
+        assert options.get_experimental_options() == before
+    finally:
+        options.set_experimental_options(original)
+    assert meanwhile and all(meanwhile)
+    assert options.get_experimental_options() == original
 
 
 def test_the_callback_hands_it_on(monkeypatch, strategy):
@@ -98,7 +112,7 @@ def test_the_callback_hands_it_on(monkeypatch, strategy):
     assert callback.error is None and seen == [strategy]
 
 
-def test_what_can_not_be_shared_is_an_error(strategy):
+def test_methods_and_values_without_a_strategy_are_errors(strategy):
     model = dense_chain([8, 3])
     with pytest.raises(ValueError, match="method='moments' works on one device"):
         dfprune.plan(model, method="moments", sparsity=0.5, strategy=strategy)
@@ -110,21 +124,28 @@ def test_what_can_not_be_shared_is_an_error(strategy):
 
 @pytest.mark.slow
 def test_two_processes_make_the_plan_of_one():
-    with socket.socket() as one, socket.socket() as other:
+    with socket.socket() as first, socket.socket() as second:
         ports = []
-        for some in (one, other):
-            some.bind(("localhost", 0))
-            ports.append(str(some.getsockname()[1]))
+        for free in (first, second):
+            free.bind(("localhost", 0))
+            ports.append(str(free.getsockname()[1]))
     command = [sys.executable, "-m", "tests.support.two_workers", *ports]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     workers = [
-        subprocess.Popen([*command, str(task)], stdout=subprocess.PIPE, env=environment, text=True)
+        subprocess.Popen(
+            [*command, str(task)],
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=pathlib.Path(__file__).parents[3],
+            text=True,
+        )
         for task in range(2)
     ]
     try:
-        found = [json.loads(one.communicate(timeout=240)[0].splitlines()[-1]) for one in workers]
+        printed = [worker.communicate(timeout=240)[0] for worker in workers]
     finally:
-        for one in workers:
-            one.kill()
-    wanted = json.loads(json.dumps(planned()))
-    assert found == [[2, wanted], [2, wanted]]
+        for worker in workers:
+            worker.kill()
+    expected = json.loads(json.dumps(planned()))
+    plans = [json.loads(text.splitlines()[-1]) for text in printed]
+    assert plans == [[2, expected], [2, expected]]
