@@ -87,8 +87,7 @@ class GroupView:
         can_survive: Bool array, shape `(units,)`. False for units that some consumer gets
             multiplied by 0, which can't take over for others.
         batch_mean: Float array, shape `(units,)`: mean of the pre-activations over the training
-            data, from a BatchNormalization in front of the activation (its beta). None without
-            one.
+            data: beta of a BatchNormalization in front of the activation. None without one.
         batch_std: Float array, shape `(units,)`: their standard deviation (`abs(gamma)`), or None.
         parameters_per_unit: Parameters that the model loses with one unit, counted alone.
         feeds: Sources of the inputs. Nothing is known of columns that are in none.
@@ -155,11 +154,7 @@ class GroupView:
         return np.sqrt(np.add(*squares))
 
     def outgoing_matrix(self) -> np.ndarray:
-        """Put all outgoing weights side by side.
-
-        Returns:
-            Float64 array, shape `(units, sum of positions * outputs)`.
-        """
+        """Return all outgoing weights: float64, shape `(units, sum of positions * outputs)`."""
         flat = [block.reshape(self.units, -1) for block in self.outgoing]
         return np.concatenate(flat, axis=1, dtype=np.float64)
 
@@ -254,17 +249,11 @@ class Method(abc.ABC):
         ...             kept = np.setdiff1d(np.arange(group.units), order[:count])
         ...             nothing = np.zeros((len(kept), count))
         ...             return dfprune.LinearMerge(
-        ...                 kept=kept,
-        ...                 removed=order[:count],
-        ...                 offset=np.zeros(group.units),
-        ...                 coefficients=nothing,
+        ...                 kept, order[:count], offset=np.zeros(group.units), coefficients=nothing
         ...             )
         ...
         ...         return dfprune.Curve(order=order, costs=size[order], merge=merge)
-        >>> SmallestFirst().name
-        'smallestfirst'
-
-        `dfprune.apply(model, sparsity=0.5, method=SmallestFirst())` prunes with it.
+        >>> narrow = dfprune.apply(model, sparsity=0.5, method=SmallestFirst())
     """
 
     predicts_error: bool = False
@@ -278,10 +267,7 @@ class Method(abc.ABC):
 
     @property
     def refinement(self) -> Mapping[str, Any] | None:
-        """Settings of the refinement behind the merge, JSON-serialisable, or None for none.
-
-        The keys are `steps`, `seed`, `prior` and `prior_scale`.
-        """
+        """Settings of the refinement (`steps`, `seed`, `prior`, `prior_scale`), or None."""
         return None
 
     @abc.abstractmethod

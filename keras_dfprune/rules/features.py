@@ -6,17 +6,26 @@ Concatenate) is one index array.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import ClassVar, Protocol
 
+import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.rules.effects import Effect
+from keras_dfprune.rules.layer_state import LayerState
 
-if TYPE_CHECKING:  # rules are defined by means of streams
-    from keras_dfprune.rules.base import ElementwiseRule
-    from keras_dfprune.rules.kernels import ProducerRule
 
-    StageRule: TypeAlias = ElementwiseRule | ProducerRule
+class StageRule(Protocol):
+    """Rule of a layer that features go through one by one; see `ElementwiseRule`."""
+
+    spatial: ClassVar[bool]
+
+    def read(self, operation: keras.Operation) -> LayerState:
+        """Read config and arrays of a built layer."""
+
+    def effect(self, call: Call, state: LayerState) -> Effect:
+        """Describe what the layer does to each of its features."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +41,7 @@ class Stage:
             in by each of them. This stage is the first of the joined piece. Else empty.
     """
 
-    rule: "StageRule"
+    rule: StageRule
     call: Call
     features: np.ndarray
     padded: bool = False
@@ -80,7 +89,7 @@ class Piece:
         )
         return dataclasses.replace(self, columns=columns, units=self.units[features], stages=stages)
 
-    def through(self, rule: "StageRule", call: Call) -> "Piece":
+    def through(self, rule: StageRule, call: Call) -> "Piece":
         """Return this piece behind one more layer, whose features are the tensor's columns."""
         stage = Stage(rule, call, self.columns, self.padded)
         return dataclasses.replace(self, stages=(*self.stages, stage))
@@ -141,7 +150,7 @@ class Stream:
             pieces.append(piece.take(positions[columns], columns))
         return Stream(axis, len(source), tuple(pieces))
 
-    def through(self, rule: "StageRule", call: Call) -> "Stream":
+    def through(self, rule: StageRule, call: Call) -> "Stream":
         """Return this stream behind a layer that treats each feature by itself."""
         pieces = tuple(piece.through(rule, call) for piece in self.pieces)
         return dataclasses.replace(self, pieces=pieces)

@@ -1,4 +1,4 @@
-"""Every kind of lossless removal is found, and nothing that would change the outputs."""
+"""Lossless removals: every kind is found, and none changes the outputs."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from tests.support.models import (
 
 
 def pruned_exactly(model, **arguments):
-    """Removes what is lossless; checks the outputs; returns the plan."""
+    """Plan the lossless removals, check the outputs of the pruned model, and return the plan."""
     plan = dfprune.plan(model, tolerance=0, **arguments)
     x = inputs_of(model)
     assert relative_difference(outputs(plan.apply(model), x), outputs(model, x)) <= 1e-5
@@ -44,7 +44,7 @@ def test_scaled_copies_behind_homogeneous_activations(activation, scale):
     assert removed_units(pruned_exactly(model)) == {"fc1": {1}}
 
 
-def test_scaled_copies_behind_others_stay():
+def test_scaled_copies_behind_other_activations_stay():
     model = dense_chain([10, 3], "tanh")
     plant_copy(model.get_layer("fc1"), 1, 6, 2.0)
     plant_copy(model.get_layer("fc1"), 2, 7, -1.0)
@@ -65,7 +65,7 @@ def test_negative_multiples_and_near_copies_stay():
 @pytest.mark.parametrize("scaled", [1.0, 1e-25, 1e25])
 @pytest.mark.parametrize("inputs", [1, 3, 700])
 def test_all_multiples_are_found_at_any_scale(inputs, scaled):
-    """Float32 rounds each of them anew; classes of one to nine, in any order."""
+    """Float32 rounds each multiple. The units of about 60 classes come in any order."""
     random = np.random.default_rng(inputs)
     classes = random.integers(0, 60, size=300)
     factors = np.exp(random.normal(scale=4.0, size=(300, 1)))
@@ -82,14 +82,14 @@ def test_all_multiples_are_found_at_any_scale(inputs, scaled):
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-5, 3e-6, 1e-6])
 def test_weight_sets_that_nearly_agree_are_not_compared_pair_by_pair(monkeypatch, noise):
-    """300 around one direction make 44,850 pairs; only the two that are multiples are one class."""
+    """300 units around one direction make 44,850 pairs, of which three units are multiples."""
     random = np.random.default_rng(0)
     sets = random.normal(size=51) + noise * random.normal(size=(300, 51))
     sets[[10, 200]] = sets[[70, 70]] * [[3.7], [0.2]]
     group = group_view(sets.astype("float32"), (random.normal(size=(300, 1, 2)),))
     compared, multiple = [], lossless._are_multiples
     monkeypatch.setattr(
-        lossless, "_are_multiples", lambda *some: compared.append(1) or multiple(*some)
+        lossless, "_are_multiples", lambda *args: compared.append(1) or multiple(*args)
     )
     found = lossless.lossless_removals(group)
     assert [(removal.unit, removal.survivor) for removal in found] == [(10, 70), (70, 200)]
@@ -139,7 +139,7 @@ def test_one_weight_among_many_zeros_is_enough_to_stay():
     assert removed_units(pruned_exactly(model)) == {"fc1": {3, 8}}
 
 
-def test_a_constant_without_end_stays():
+def test_a_constant_unit_of_infinite_value_stays():
     model = dense_chain([6, 3], "exponential")
     kernel, bias = model.get_layer("fc1").get_weights()
     kernel[:, 2], bias[2] = 0.0, 1000.0
@@ -204,8 +204,8 @@ def test_without_surgery_copies_are_not_lossless():
     assert len(plan.groups[0].removed) == 0
 
 
-def test_a_copy_without_a_way_back_is_no_survivor():
-    """Behind a BatchNormalization with gamma 0 a unit can't take over for its copy."""
+def test_a_copy_that_is_multiplied_by_zero_is_no_survivor():
+    """A unit whose gamma is 0 in a BatchNormalization can't take over for its copy."""
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(5, "relu", name="fc1")(inputs)
     hidden = keras.layers.BatchNormalization(name="bn")(hidden)

@@ -1,4 +1,4 @@
-"""Unit merges against what they stand for: `h_removed = h_kept @ coefficients + offset`."""
+"""Unit merges against their definition: `h_removed = h_kept @ coefficients + offset`."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ def coefficients_of(merge):
 
 
 def rebuilt(merge, kept_values):
-    """The values of all units, the removed ones rebuilt; `kept_values` is `(rows, kept)`."""
+    """Return the values of all units from those of the kept ones, shape `(rows, kept)`."""
     values = np.zeros((len(kept_values), merge.units))
     values[:, merge.kept] = kept_values
     values[:, merge.removed] = kept_values @ coefficients_of(merge) + merge.offset[merge.removed]
@@ -52,7 +52,7 @@ def rebuilt(merge, kept_values):
 
 @pytest.mark.parametrize("make", [survivor_merge, linear_merge])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_absorbed_stands_for_the_removed_units(make, dtype):
+def test_absorbed_weights_compute_what_all_units_did(make, dtype):
     merge, random = make(), np.random.default_rng(1)
     kernel = random.normal(size=(UNITS, OUTPUTS)).astype(dtype)
     before = kernel.copy()
@@ -137,9 +137,9 @@ def test_one_unit_stays_and_values_are_frozen():
 
 
 def stepwise(units, removed, survivor, scale, offset, values):
-    """The values of all units when one after the other is replaced, in plain loops.
+    """Replace one unit after the other in plain loops, and return the values of all units.
 
-    Undone from the last removal to the first: by then the survivor has its final value.
+    It goes from the last removal to the first, so that each survivor has its final value.
     """
     values = values.copy()
     for step in reversed(range(len(removed))):
@@ -176,14 +176,14 @@ def test_a_chain_that_ends_in_a_constant():
 
 
 def test_surgery_step_by_step_is_the_merge_at_once():
-    """`a_i <- a_i + scale a_j`, one removal after the other, as the paper states it."""
+    """Surgery as in the paper: `a_i <- a_i + scale a_j`, one removal after the other."""
     random = np.random.default_rng(3)
     removed, survivor = np.array([4, 1, 0, 5]), np.array([1, 0, 2, 3])
     scale = random.uniform(0.5, 2, 4)
     kernel = random.normal(size=(6, OUTPUTS))
     wanted = kernel.copy()
-    for unit, heir, factor in zip(removed, survivor, scale, strict=True):
-        wanted[heir] += factor * wanted[unit]
+    for unit, takes_over, factor in zip(removed, survivor, scale, strict=True):
+        wanted[takes_over] += factor * wanted[unit]
     merge = follow_survivors(6, removed, survivor, scale, np.zeros(4))
     np.testing.assert_allclose(merge.absorb(kernel), wanted[merge.kept], rtol=1e-12)
 
@@ -216,6 +216,6 @@ def test_new_units_take_over_for_all_units():
         ({"shares": np.full((4, UNITS), np.nan)}, "`shares` must be finite"),
     ],
 )
-def test_what_is_no_centroid_merge(changes, message):
+def test_centroid_merges_that_do_not_fit(changes, message):
     with pytest.raises(ValueError, match=message):
         centroid_merge(**changes)

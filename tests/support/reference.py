@@ -56,9 +56,7 @@ def scaled(weight_sets, blocks, normalize, distance):
 def saliency(sets, blocks, i, j, distance="weights", aggregate="mean"):
     """Compute the cost of removing j if i survives; 0 if `<a_j^2>` is 0, even times infinity."""
     weight = importance(blocks, j, aggregate)
-    distance_of_pair = (squared_ratio if distance == "ratio" else squared_distance)(
-        sets[i], sets[j]
-    )
+    squared = squared_ratio if distance == "ratio" else squared_distance
     return 0.0 if weight == 0 else weight * squared(sets[i], sets[j])
 
 

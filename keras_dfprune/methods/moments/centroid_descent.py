@@ -90,17 +90,15 @@ class CentroidProblem:
         across = tf.matmul(self._across, coordinates, transpose_b=True)
         within = tf.matmul(tf.matmul(coordinates, self._within), coordinates, transpose_b=True)
         std = tf.sqrt(tf.maximum(tf.linalg.diag_part(within), 1e-300))
-        new = [
-            _activate(self._activation, tf.linalg.matvec(coordinates, mean) + bias, std)
-            for mean in self._means
-        ]
-        pairs = list(zip(self._old, new, strict=True))
-        cross = _average([old.cross_moments(units, across) for old, units in pairs])
-        second = _average([units.cross_moments(units, within) for units in new])
+        cross = second = old_mean = new_mean = tf.zeros((), tf.float64)
+        for old, mean in zip(self._old, self._means, strict=True):
+            new = _activate(self._activation, tf.linalg.matvec(coordinates, mean) + bias, std)
+            cross += old.cross_moments(new, across) / len(self._old)
+            second += new.cross_moments(new, within) / len(self._old)
+            new_mean += new.expected / len(self._old)
+            old_mean += old.expected / len(self._old)
         mean_square = tf.reduce_mean(tf.linalg.diag_part(second))
         if self._offset_allowed:
-            old_mean = _average([old.expected for old in self._old])
-            new_mean = _average([units.expected for units in new])
             cross -= old_mean[:, None] * new_mean[None]
             second -= new_mean[:, None] * new_mean[None]
         second += self._ridge * mean_square * tf.eye(std.shape[0], dtype=tf.float64)
@@ -131,28 +129,24 @@ def descend(
     adam = Adam(variables, new_square=0.01, epsilon=1e-300)
 
     @tf.function(autograph=False)
-    def gain_and_descent(values: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def gain_and_gradients(values: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             tape.watch(values)
             gain = problem.gain(*values)
-        return gain, [-slope for slope in tape.gradient(gain, values)]
+        return gain, tape.gradient(gain, values)
 
     best_gain, best = -math.inf, [tf.identity(variable) for variable in variables]
     for step in range(steps):
         values = [tf.identity(variable) for variable in variables]
-        gain, gradients = gain_and_descent(values)
+        gain, gradients = gain_and_gradients(values)
         if not math.isfinite(float(gain)):
             break
         if float(gain) > best_gain:
             best_gain, best = float(gain), values
         rate = 0.5 * RATE * (1.0 + math.cos(math.pi * step / steps))
-        adam.apply(gradients, rate * size)
+        adam.apply([-gradient for gradient in gradients], rate * size)  # up: it is a gain
     bias = best[1].numpy() if with_bias else np.zeros(len(shares))
     return problem.shares(best[0]), bias
-
-
-def _average(parts: list[tf.Tensor]) -> tf.Tensor:
-    return tf.add_n([part / len(parts) for part in parts])
 
 
 _Units = TypeVar("_Units", bound="_NormalUnits")

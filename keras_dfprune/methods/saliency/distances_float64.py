@@ -9,17 +9,19 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.saliency.distances import (
-    NEAR,
+from keras_dfprune.methods.saliency.blocks import (
     Block,
-    PairDistances,
     as_column,
-    centre_of,
-    distances_by_product,
-    exclude_same_unit,
     float64_vectors,
     squared_lengths,
     sums_of_squares,
+)
+from keras_dfprune.methods.saliency.distances import (
+    NEAR,
+    PairDistances,
+    centre_of,
+    distances_by_product,
+    exclude_same_unit,
 )
 
 # Units, and at first coordinates, of the sample that is searched for near pairs.

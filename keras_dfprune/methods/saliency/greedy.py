@@ -19,9 +19,9 @@ from keras_dfprune.methods.saliency.neighbours import Nearest, Neighbours
 class GreedyRemovals:
     """Removals of a group, made one after the other.
 
-    The cost of a unit whose nearest unit has been removed is out of date. The true cost can only be
-    larger, so it is looked up again only when the old one is the smallest of all. Most costs never
-    are. Beside the lists of neighbours this takes `O(units)` memory.
+    The cost of a unit is out of date when its nearest unit has been removed. The true cost can only
+    be larger, so it is updated only when the old cost is the smallest of all. Most costs are never
+    updated. Beside the lists of neighbours this takes `O(units)` memory.
 
     Args:
         group: The group.
@@ -81,9 +81,9 @@ class GreedyRemovals:
         return Removal(unit, survivor, float(alpha[unit] / alpha[survivor]), 0.0)
 
     def _update(self, unit: int, neighbours: Neighbours) -> None:
-        """Update the nearest unit and the cost of a unit, or a lower bound of its cost.
+        """Update the nearest unit and the cost of a unit from its list.
 
-        An exhausted list gives the lower bound. If that is no larger than the old cost, all
+        An exhausted list gives a lower bound of the cost. If that is not above the old cost, all
         exhausted lists are made anew together.
         """
         listed = neighbours.nearest_listed(unit, self._can_survive)

@@ -31,8 +31,8 @@ class Nearest(NamedTuple):
     Attributes:
         units: Int array: the nearest unit.
         distances: Float32 array: its squared distance, infinite if no unit is allowed.
-        certain: Bool array. False for a unit whose list is exhausted: its nearest allowed unit is
-            then another one, at this distance or farther.
+        certain: Bool array. False if the list of a unit is exhausted: `units` is then not allowed,
+            and the distance is a lower bound.
     """
 
     units: np.ndarray
@@ -46,7 +46,7 @@ class Neighbours:
     Args:
         distances: The distances between the units.
         allowed: Bool array, shape `(units,)`: the units that may be on a list.
-        context: Its seed is for the sample of pairs; the replicas of its strategy share the tiles.
+        context: Its seed is for the sample of pairs. The replicas of its strategy share the tiles.
 
     Attributes:
         sample: Float64 array, shape `(sampled, units)`: squared distances of some units, or of

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from keras_dfprune.methods.full_precision import full_precision
-from keras_dfprune.methods.saliency.distances import Block
+from keras_dfprune.methods.saliency.blocks import Block
 
 TileFunction = Callable[[Block, Block], tf.Tensor]
 

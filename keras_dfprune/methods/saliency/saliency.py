@@ -40,6 +40,7 @@ class Saliency(Method):
         ValueError: For any other value.
 
     Example:
+        >>> import keras_dfprune as dfprune
         >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
         False
     """
@@ -94,7 +95,7 @@ class Saliency(Method):
         if neighbours is not None:
             greedy.remove_all_but_one(neighbours)
         note = None
-        if group.taps:  # filters: docs/research/measurements.md
+        if group.taps:  # filters, for which it removes too much: docs/research/measurements.md
             cutoff, note = None, _NOTE_FOR_FILTERS
         # A curve lives longer than the weights: `merge` must not hold on to `greedy` or `group`.
         units, removals, costs = group.units, greedy.removals, np.array(greedy.costs)

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context
-from keras_dfprune.methods.saliency.distances import Block, PairDistances, concat_blocks
+from keras_dfprune.methods.saliency.blocks import Block, concat_blocks
+from keras_dfprune.methods.saliency.distances import PairDistances
 from keras_dfprune.methods.saliency.replicas import over_replicas
 
 # Tiles in a strip. Sorting eight tiles at once takes half the time of sorting them one by one:
@@ -52,10 +53,10 @@ class UnitBlocks:
         self._blocks = [distances.block(first, end) for first, end in itertools.pairwise(bounds)]
 
     def all_strips(self, context: Context) -> Iterator[Strip]:
-        """Yield the distances of all units from all: each unit's columns in ascending order.
+        """Yield all distances. The columns of each row come in ascending order.
 
         Args:
-            context: The replicas of its strategy share the tiles; its progress is told of each.
+            context: The replicas of its strategy share the tiles. Its progress counts them.
         """
         ranges = self._column_ranges(on_one_device=context.strategy is None)
         tiles = _with_transposes(self._tiles_above_diagonal(ranges, context))
@@ -78,16 +79,16 @@ class UnitBlocks:
         self, ranges: Sequence[range], context: Context
     ) -> Iterator[tuple[int, int, tf.Tensor]]:
         """Yield the row, the column and the closeness of each tile with `row <= column`."""
-        places = [
+        positions = [
             (row, column)
             for columns in ranges
             for row in range(columns[-1] + 1)
             for column in columns
             if row <= column
         ]
-        pairs = ((self._blocks[row], self._blocks[column]) for row, column in places)
+        pairs = ((self._blocks[row], self._blocks[column]) for row, column in positions)
         tiles = over_replicas(self._distances.between, pairs, context.strategy)
-        steps = context.progress.over("Comparing units", places, "tile")
+        steps = context.progress.over("Comparing units", positions, "tile")
         for (row, column), tile in zip(steps, tiles, strict=True):
             yield row, column, -tile
 
@@ -96,7 +97,7 @@ class UnitBlocks:
 
         Args:
             rows: Int array: the units, ascending.
-            remaining: Int array: the units that remain, ascending. Columns may hold others, too.
+            remaining: Int array: the units that remain, ascending. Columns may hold removed units.
         """
         self._drop_all_but(remaining)
         for units in _split(rows, self._size):
@@ -158,7 +159,7 @@ def _split(items: _Items, size: int) -> list[_Items]:
 def _with_transposes(
     tiles: Iterable[tuple[int, int, tf.Tensor]],
 ) -> Iterator[tuple[int, int, tf.Tensor]]:
-    """Yield each tile, then the one below the diagonal that is its transpose."""
+    """Yield each tile, followed by the transposed tile below the diagonal."""
     for row, column, closeness in tiles:
         yield row, column, closeness
         if row != column:

@@ -7,6 +7,7 @@ import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune.methods.saliency import distances, distances_float64
+from keras_dfprune.methods.saliency.blocks import concat_blocks
 from keras_dfprune.methods.saliency.distances import PairDistances
 from keras_dfprune.methods.saliency.distances_float64 import CentredDistances, weight_distances
 from tests.methods.saliency.test_saliency import assert_agrees, random_layer
@@ -48,7 +49,7 @@ def pair_by_pair(sets, normalize):
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(("name", "sets"), list(clustered()), ids=lambda value: str(value)[:15])
 def test_distances_are_those_of_differences(name, sets, normalize):
-    wanted, norms = pair_by_pair(sets, normalize)
+    expected, norms = pair_by_pair(sets, normalize)
     parts = (sets[:, :-1], sets[:, -1:])
     found = weight_distances(parts, norms, normalize)
     assert isinstance(found, CentredDistances)
@@ -57,15 +58,17 @@ def test_distances_are_those_of_differences(name, sets, normalize):
     others = ~np.eye(UNITS, dtype=bool)
     for kind in (found, PairDistances(parts, norms, normalize)):
         matrix = matrix_of(kind)
-        error = np.abs(np.where(others, matrix, 0.0) - np.where(others, wanted, 0.0))
-        assert np.all(error <= np.where(others, 1e-6 * wanted, 0.0) + 1e-13 * sums)
-        assert np.all(np.isinf(matrix) == ~others) and np.all(matrix[wanted == 0] == 0)
+        error = np.abs(np.where(others, matrix, 0.0) - np.where(others, expected, 0.0))
+        assert np.all(error <= np.where(others, 1e-6 * expected, 0.0) + 1e-13 * sums)
+        assert np.all(np.isinf(matrix) == ~others) and np.all(matrix[expected == 0] == 0)
 
 
 def test_a_single_cluster_loses_no_digits():
     sets = clusters(1, 1e-6)
-    wanted, norms = pair_by_pair(sets, True)
-    np.testing.assert_allclose(matrix_of(weight_distances((sets,), norms, True)), wanted, rtol=1e-6)
+    expected, norms = pair_by_pair(sets, True)
+    np.testing.assert_allclose(
+        matrix_of(weight_distances((sets,), norms, True)), expected, rtol=1e-6
+    )
 
 
 def test_tiles_and_parts_of_them_are_the_same():
@@ -75,7 +78,7 @@ def test_tiles_and_parts_of_them_are_the_same():
     first, second = found.block(0, 25), found.block(25, UNITS)
     np.testing.assert_allclose(found.between(first, second), whole[:25, 25:], rtol=1e-6)
     positions = np.array([1, 4, 9])
-    some = found.between(first.subset(positions), distances.concat_blocks([first, second]))
+    some = found.between(first.subset(positions), concat_blocks([first, second]))
     np.testing.assert_allclose(some, whole[positions], rtol=1e-6)
 
 
@@ -121,15 +124,15 @@ def test_the_whole_path_is_that_of_plain_loops(normalize):
 
 
 def test_no_tile_of_clusters_is_computed_twice(monkeypatch):
-    def again(*_):
+    def again(*args, **options):
         raise AssertionError("computed again in float64")
 
     sets = clusters(3, 1e-3).astype("float32")
     group = group_view(sets, (np.ones((UNITS, 1, 2), "float32") * np.arange(1, 41)[:, None, None],))
-    wanted = dfprune.Saliency().curve(group, dfprune.Context())
+    expected = dfprune.Saliency().curve(group, dfprune.Context())
     monkeypatch.setattr(distances, "_with_near_pairs_in_float64", again)
     found = dfprune.Saliency().curve(group, dfprune.Context())
-    np.testing.assert_array_equal(found.order, wanted.order)
+    np.testing.assert_array_equal(found.order, expected.order)
     monkeypatch.setattr(distances_float64, "_NEAR_SHARE", 1.0)
     with pytest.raises(AssertionError, match="computed again"):
         dfprune.Saliency().curve(group, dfprune.Context())
