@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_dfprune.api.open_composites import Opener
-from keras_dfprune.graph.keras_private import compile_arguments
 from keras_dfprune.rebuild.compile_state import carry_compile_state
+from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
 from keras_dfprune.report.warning import warn
 
 
@@ -67,8 +67,8 @@ def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
             for error in opener.whole.values()
         )
         warn(f"Layers left whole by functionalize: {reasons}")
-    if compile_arguments(model):
-        carry_compile_state(model, result.model, result.pairs)
+    carry_compile_state(model, result.model, result.pairs)
+    warn_of_lost_overrides(model)
     return result.model
 
 

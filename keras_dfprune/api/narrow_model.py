@@ -9,6 +9,7 @@ from keras_dfprune.graph.read_graph import read_graph
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.rebuild.compile_state import carry_compile_state
+from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.chains import refine_chains
 from keras_dfprune.refine.distill import Refinement
@@ -65,4 +66,5 @@ def narrow_model(
         if progress.verbose:
             print("\n".join(refined_sentences(refined)))  # noqa: T201 - the caller asked for it
     carry_compile_state(located.model, rebuilt.model, rebuilt.variables)
+    warn_of_lost_overrides(located.model)
     return NarrowModel(rebuilt.model, refined)

@@ -1,9 +1,11 @@
 """Build a new model that calls new operations as the original calls its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from keras_dfprune.graph.keras_private import (
     Node,
@@ -13,6 +15,7 @@ from keras_dfprune.graph.keras_private import (
     stacked_layers,
     structures,
 )
+from keras_dfprune.graph.ownership import is_variable, variable_key
 
 Recreate = Callable[[keras.Operation], keras.Operation]
 EditArguments = Callable[[keras.Operation, tuple, dict], tuple[tuple, dict]]
@@ -63,6 +66,8 @@ class Copier:
         self._edit_arguments = edit_arguments
         self._identify = identify
         self._pairs: dict[int, tuple[keras.Operation, keras.Operation]] = {}
+        self._owners: dict[int, tuple[keras.Layer, int]] = {}
+        self._loose_variables: dict[int, keras.Variable] = {}
 
     def pairs(self) -> Pairs:
         """Return each old operation with its new one, models before the operations inside them."""
@@ -79,8 +84,33 @@ class Copier:
             self._pairs[id(operation)] = operation, new
         return self._pairs[id(operation)][1]
 
+    def own(self, operations: Iterable[keras.Operation]) -> None:
+        """Note which variables these operations own, for calls that take one as an argument."""
+        for operation in operations:
+            if isinstance(operation, keras.Layer):
+                for index, variable in enumerate(operation.variables):
+                    self._owners.setdefault(variable_key(variable), (operation, index))
+
+    def _new_variable(self, old: keras.Variable | tf.Variable) -> keras.Variable:
+        """Return the new variable for one that is an argument of a call."""
+        key = variable_key(old)
+        if key in self._owners:
+            owner, index = self._owners[key]
+            layer = self.new_operation(owner)
+            if not layer.built:
+                layer.build_from_config(owner.get_build_config())
+            return layer.variables[index]
+        if key not in self._loose_variables:  # no layer owns it
+            self._loose_variables[key] = keras.Variable(
+                np.array(old),
+                dtype=keras.backend.standardize_dtype(old.dtype),
+                trainable=old.trainable,
+            )
+        return self._loose_variables[key]
+
     def copy(self, model: keras.Model) -> keras.Model:
         """Build a new model that calls new operations as `model` calls its own."""
+        self.own(_leaf_operations(model))
         if isinstance(model, keras.Sequential):
             layers = [self.new_operation(layer) for layer in stacked_layers(model)]
             return keras.Sequential(layers, name=model.name)
@@ -103,9 +133,23 @@ class Copier:
             args, kwargs = self._edit_arguments(node.operation, args, kwargs)
 
         def fill(value: Any) -> Any:
-            symbolic = isinstance(value, keras.KerasTensor)
-            return symbols[self._identify(value)] if symbolic else value
+            if isinstance(value, keras.KerasTensor):
+                return symbols[self._identify(value)]
+            return self._new_variable(value) if is_variable(value) else value
 
         args, kwargs = keras.tree.map_structure(fill, (args, kwargs))
         outputs = keras.tree.flatten(operation(*args, **kwargs))
         symbols.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
+
+
+def _leaf_operations(model: keras.Model) -> Iterator[keras.Operation]:
+    """Yield the operations of a model, those of the models inside it in their place."""
+    if isinstance(model, keras.Sequential):
+        operations = stacked_layers(model)
+    else:
+        operations = [node.operation for node in ordered_nodes(model)]
+    for operation in operations:
+        if functional_core(operation) is None:
+            yield operation
+        else:
+            yield from _leaf_operations(operation)

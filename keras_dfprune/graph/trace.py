@@ -167,6 +167,7 @@ def model_of_trace(
         inside them.
     """
     copier = Copier(recreate, identify=traced.identify)
+    copier.own(traced.operations)
     symbols: Symbols = {}
     for symbol in keras.tree.flatten(traced.inputs):
         symbols[id(symbol)] = copier.new_operation(operation_behind(symbol)).output

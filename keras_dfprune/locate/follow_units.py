@@ -5,11 +5,10 @@ A producer whose units reach anything that can't be followed stays whole: defaul
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Graph, Tensor
-from keras_dfprune.graph.keras_private import all_layers
+from keras_dfprune.graph.ownership import Ownership, read_ownership
 from keras_dfprune.locate.groups import LayerFeatures, ProducerFeatures
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
@@ -41,6 +40,7 @@ class FollowedUnits:
     """Units of a graph and everything that they pass.
 
     Attributes:
+        ownership: The operations that hold variables together with others.
         streams: The units in each tensor that holds any.
         effects: What an operation does to each unit, by its path.
         arrivals: The calls of consumers that units reach.
@@ -48,13 +48,13 @@ class FollowedUnits:
         producers: The first call of each layer that has units, by its path.
         reasons: Why a producer stays whole, or a layer with a kernel that no rule covers, by path.
         ties: The producers whose units stay or go together with a producer's, by its path.
-        shared_weights: Why an operation is tied to others by its weights, by its `id`.
         origins: For a tensor that holds the values of a model input, the input's name.
         normalized: For a tensor behind a LayerNormalization, the scale and shift of its features.
         users: The calls that take a tensor in.
         outputs: The tensors that the model returns.
     """
 
+    ownership: Ownership
     streams: dict[Tensor, Stream] = dataclasses.field(default_factory=dict)
     effects: dict[str, Effect] = dataclasses.field(default_factory=dict)
     arrivals: list[Arrival] = dataclasses.field(default_factory=list)
@@ -62,7 +62,6 @@ class FollowedUnits:
     producers: dict[str, Call] = dataclasses.field(default_factory=dict)
     reasons: dict[str, str] = dataclasses.field(default_factory=dict)
     ties: dict[str, set[str]] = dataclasses.field(default_factory=dict)
-    shared_weights: dict[int, str] = dataclasses.field(default_factory=dict)
     origins: dict[Tensor, str] = dataclasses.field(default_factory=dict)
     normalized: dict[Tensor, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
         default_factory=dict
@@ -119,7 +118,7 @@ class _Follower:
         self.units = FollowedUnits(
             origins={tensor: tensor.name for tensor in graph.inputs},
             outputs=frozenset(graph.outputs),
-            shared_weights=_shared_weights(graph),
+            ownership=read_ownership(graph),
         )
         self._barred: set[str] = set()  # layers that can neither produce nor consume units
         for call in graph.calls:
@@ -148,8 +147,9 @@ class _Follower:
     def _carry(self, call: Call, rule: Rule | None, arriving: list[Stream | None]) -> Stream | None:
         """Carry arriving units through a call, or leave their producers whole."""
         try:
-            if id(call.operation) in self.units.shared_weights:
-                raise Barrier(self.units.shared_weights[id(call.operation)])
+            shared = self.units.ownership.reasons.get(id(call.operation))
+            if shared:
+                raise Barrier(shared)
             if rule is None:
                 raise Barrier(explain(call.operation))
             check_registered(rule, call, arriving[0] if arriving else None)
@@ -194,7 +194,7 @@ class _Follower:
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""
         operation = call.operation
-        shared = self.units.shared_weights.get(id(operation))
+        shared = self.units.ownership.reasons.get(id(operation))
         return shared or why_registered_unfit(rule, operation) or rule.barrier(operation)
 
     def _arrive(self, call: Call, rule: ConsumerRule, stream: Stream | None) -> None:
@@ -260,19 +260,3 @@ class _Follower:
                 pairs = zip(first.inputs.pieces, other.inputs.pieces, strict=True)
                 for one, other_piece in pairs:
                     self._tie({one.source, other_piece.source})
-
-
-def _shared_weights(graph: Graph) -> dict[int, str]:
-    """Return why operations are tied, by `id`: another operation of the graph holds a variable."""
-    owners: dict[int, dict[int, str]] = {}
-    for call in graph.calls:
-        if isinstance(call.operation, keras.Layer):
-            for layer in all_layers(call.operation):
-                for variable in layer.variables:
-                    owners.setdefault(id(variable), {})[id(call.operation)] = call.path
-    reasons = {}
-    for holders in owners.values():
-        for holder in holders if len(holders) > 1 else ():
-            others = sorted(path for other, path in holders.items() if other != holder)
-            reasons[holder] = f"shares its weights with {' and '.join(others)}"
-    return reasons

@@ -12,6 +12,7 @@ import keras
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.check_model import check_model
 from keras_dfprune.graph.read_graph import read_graph
+from keras_dfprune.locate.constraints import check_constraints, has_constraint
 from keras_dfprune.locate.follow_units import FollowedUnits, follow_units
 from keras_dfprune.locate.groups import (
     LayerFeatures,
@@ -89,7 +90,9 @@ def locate(graph: Graph) -> Layout:
             if call.inputs[0] in followed.normalized
         },
         tied=frozenset(
-            call.path for call in graph.calls if id(call.operation) in followed.shared_weights
+            call.path
+            for call in graph.calls
+            if id(call.operation) in followed.ownership.sharing_layers
         ),
     )
 
@@ -127,6 +130,7 @@ def _close_group(followed: FollowedUnits, members: Sequence[str]) -> UnitGroup:
     if not arrivals:
         raise Barrier("its units reach no layer that could take them over")
     inlets = [find_inlet(followed, arrival, units) for arrival in arrivals]
+    check_constraints(followed, members, inlets)
     seams, numbers = find_seams(followed.effects, inlets)
     if len(seams) > 1:  # One merge serves all seams, so each sees all selected layers folded in.
         inlets = [find_inlet(followed, arrival, units, select_all=True) for arrival in arrivals]
@@ -140,6 +144,8 @@ def _with_averages(followed: FollowedUnits, group: UnitGroup) -> UnitGroup:
     if others or len(group.seams) > 1 or not producer.rule.linear:
         return group
     if not producer.call.operation.trainable:  # Frozen layers are cut, but not changed.
+        return group
+    if has_constraint(producer):  # A weighted sum might break it.
         return group
     selected = group.seams[0].selected
     if (

@@ -22,6 +22,7 @@ def notes(graph: Graph, layout: Layout, states: LayerStates) -> tuple[str, ...]:
             for path in new_biases(layout, states)
         ),
         *_folded_adapters(layout, states),
+        *_changed_losses(layout, states),
         *_shared_layers(graph, layout),
     )
 
@@ -58,6 +59,20 @@ def _folded_adapters(layout: Layout, states: LayerStates) -> list[str]:
         if getattr(record.call.operation, "lora_enabled", False)
         and _is_rewritten(path, layout, states)
     ]
+
+
+def _changed_losses(layout: Layout, states: LayerStates) -> list[str]:
+    """Name layers whose regularization loss changes with their weights."""
+    paths = [
+        path
+        for path, record in layout.layers.items()
+        if _is_rewritten(path, layout, states)
+        and any(
+            getattr(variable, "regularizer", None) is not None
+            for variable in record.rule.variables(record.call.operation).values()
+        )
+    ]
+    return [f"the regularization loss changes: {', '.join(paths)}"] if paths else []
 
 
 def _shared_layers(graph: Graph, layout: Layout) -> list[str]:

@@ -7,7 +7,6 @@ the widths of both groups. Parameters are therefore counted for all groups toget
 import math
 from collections.abc import Collection, Mapping
 
-
 from keras_dfprune.locate.groups import LayerFeatures, Layout
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.kernels import ConsumerRule

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_dfprune.graph.keras_private import compile_arguments, is_decayed, optimizer_slots
 from keras_dfprune.graph.recreate import VariablePair
+from keras_dfprune.rebuild.overrides import has_own_training
 from keras_dfprune.report.warning import warn
 
 # Optimizers whose slots hold one number for each weight, so that they can be cut along with it.
@@ -22,7 +23,6 @@ _ELEMENTWISE = (
     keras.optimizers.RMSprop,
     keras.optimizers.Lion,
 )
-_OWN_TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
 def carry_compile_state(
@@ -30,7 +30,8 @@ def carry_compile_state(
 ) -> None:
     """Compile `narrow` as `model` was compiled.
 
-    Warns once of what can't be made again.
+    A model whose class has training logic of its own is not compiled. Warns once of what can't be
+    made again.
 
     Args:
         model: The original. It doesn't change, nor do the states of its metrics and optimizer.
@@ -38,13 +39,7 @@ def carry_compile_state(
         variables: Each variable of the original with its counterpart.
     """
     arguments = compile_arguments(model)
-    if not arguments:
-        return
-    if any(getattr(type(model), name) is not getattr(keras.Model, name) for name in _OWN_TRAINING):
-        warn(
-            f"The pruned model is not compiled: {type(model).__name__} has training logic of its "
-            "own, which a plain Keras model can't take over. Its weights are right."
-        )
+    if not arguments or has_own_training(model):
         return
     lost: list[str] = []
     for name in ("metrics", "weighted_metrics"):

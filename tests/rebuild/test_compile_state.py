@@ -192,11 +192,42 @@ class OwnTraining(keras.Model):
         return {"loss": 0.0}
 
 
+class OwnMethods(keras.Model):
+    temperature = 2.0
+
+    def predict_step(self, data):
+        return keras.ops.softmax(super().predict_step(data))
+
+    def explain(self, x):
+        return self(x)
+
+    @property
+    def classes(self):
+        return ["a", "b", "c"]
+
+    @classmethod
+    def small(cls):
+        return dense_chain([2, 3])
+
+    def get_config(self):
+        return super().get_config()
+
+
+def test_a_warning_names_all_that_a_plain_model_lacks():
+    chain = dense_chain([8, 3])
+    model = OwnMethods(chain.inputs, chain.outputs)
+    model.compile("adam", "mse")
+    names = "OwnMethods defines: predict_step, explain, classes, small"
+    with pytest.warns(UserWarning, match=rf"lacks what the class {names}\.") as seen:
+        pruned = dfprune.apply(model, sparsity=0.5)
+    assert len(seen) == 1 and pruned.compiled
+
+
 def test_a_custom_train_step_is_left_out_with_a_warning():
     chain = dense_chain([8, 3])
     model = OwnTraining(chain.inputs, chain.outputs)
     model.compile("adam", "mse")
-    with pytest.warns(UserWarning, match="OwnTraining has training logic of its own") as seen:
+    with pytest.warns(UserWarning, match="OwnTraining defines: train_step.*It is not compiled") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
     assert len(seen) == 1 and not pruned.compiled
     pruned.compile("adam", "mse")

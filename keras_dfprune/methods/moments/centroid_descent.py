@@ -240,8 +240,7 @@ class _SmoothUnits(_NormalUnits):
         r = tf.clip_by_value(covariance / (self.std[:, None] * other.std[None]), -1.0, 1.0)
         total = self.left_out[:, None] * other.left_out[None]
         for k in range(_TERMS - 1, -1, -1):
-            left, right = self.coefficients[:, k], other.coefficients[:, k]
-            total = total * r + left[:, None] * right[None]
+            total = total * r + self.coefficients[:, k][:, None] * other.coefficients[:, k][None]
         return total
 
 

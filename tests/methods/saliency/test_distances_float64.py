@@ -41,9 +41,9 @@ def pair_by_pair(sets, normalize):
     norms = np.linalg.norm(sets, axis=1)
     if normalize:
         sets = sets / np.where(norms > 0, norms, 1.0)[:, None]
-    found = np.sum(np.square(sets[:, None] - sets), axis=2)
-    np.fill_diagonal(found, np.inf)
-    return found, norms
+    matrix = np.sum(np.square(sets[:, None] - sets), axis=2)
+    np.fill_diagonal(matrix, np.inf)
+    return matrix, norms
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -66,9 +66,8 @@ def test_distances_are_those_of_differences(name, sets, normalize):
 def test_a_single_cluster_loses_no_digits():
     sets = clusters(1, 1e-6)
     expected, norms = pair_by_pair(sets, True)
-    np.testing.assert_allclose(
-        matrix_of(weight_distances((sets,), norms, True)), expected, rtol=1e-6
-    )
+    matrix = matrix_of(weight_distances((sets,), norms, True))
+    np.testing.assert_allclose(matrix, expected, rtol=1e-6)
 
 
 def test_tiles_and_parts_of_them_are_the_same():
