@@ -1,4 +1,4 @@
-"""The structure of the package: which way imports run, and which file touches private attributes."""
+"""Structure of the package: which way imports run, and which file touches private attributes."""
 
 import ast
 import configparser

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import inspect
+import itertools
+import types
 
 import keras
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune.planning.request import Request
+from keras_dfprune.report import progress
 from tests.support.models import dense_chain
 
 STEPS = {
@@ -94,8 +97,8 @@ def test_names_may_come_from_a_generator():
 
 def test_progress_is_shown_with_calibration_data(capsys, monkeypatch):
     """The bar of the removals comes from the method, which gets it in its context."""
-    progress = importlib.import_module("keras_dfprune.report.progress")
-    monkeypatch.setattr(progress, "_PATIENCE", -1.0)
+    hours = types.SimpleNamespace(monotonic=itertools.count(step=3600.0).__next__)
+    monkeypatch.setattr(progress, "time", hours)  # a bar appears after a second
     model = dense_chain([40, 3])
     rows = np.random.default_rng(0).standard_normal((32, model.input_shape[1]))
     dfprune.plan(model, method=dfprune.Moments(calibration_data=rows), sparsity=0.5, verbose=1)
