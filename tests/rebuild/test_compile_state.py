@@ -227,7 +227,8 @@ def test_a_custom_train_step_is_left_out_with_a_warning():
     chain = dense_chain([8, 3])
     model = OwnTraining(chain.inputs, chain.outputs)
     model.compile("adam", "mse")
-    with pytest.warns(UserWarning, match="OwnTraining defines: train_step.*It is not compiled") as seen:
+    message = "OwnTraining defines: train_step.*It is not compiled"
+    with pytest.warns(UserWarning, match=message) as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
     assert len(seen) == 1 and not pruned.compiled
     pruned.compile("adam", "mse")
