@@ -140,26 +140,28 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
         The plan and the narrow model.
     """
     located, progress = locate_model(model), Progress(request.verbose)
-    made, states = _plan(located, request, progress)
-    made.check_scope()
-    narrow = narrow_model(located, made, states, verify=made.verify, progress=progress)
-    made.refined.update(narrow.refined)
-    return made, narrow.model
+    pruning_plan, states = _plan(located, request, progress)
+    pruning_plan.check_scope()
+    narrow = narrow_model(
+        located, pruning_plan, states, verify=pruning_plan.verify, progress=progress
+    )
+    pruning_plan.refined.update(narrow.refined)
+    return pruning_plan, narrow.model
 
 
 def _plan(
     located: LocatedModel, request: Request, progress: Progress
 ) -> tuple[PruningPlan, LayerStates]:
     planned = make_plan(located, request, progress)
-    made = PruningPlan(**vars(planned.plan), verify=request.verify, verbose=request.verbose)
-    _warn_of_refusals(made, located.layout, request)
-    _warn_of_nothing_removed(made, request)
+    pruning_plan = PruningPlan(**vars(planned.plan), verify=request.verify, verbose=request.verbose)
+    _warn_of_refusals(pruning_plan, located.layout, request)
+    _warn_of_nothing_removed(pruning_plan, request)
     if request.verbose:
-        print(made)  # noqa: T201 - the caller asked for it
-    return made, planned.states
+        print(pruning_plan)  # noqa: T201 - the caller asked for it
+    return pruning_plan, planned.states
 
 
-def _warn_of_refusals(made: PruningPlan, layout: Layout, request: Request) -> None:
+def _warn_of_refusals(pruning_plan: PruningPlan, layout: Layout, request: Request) -> None:
     """Warn once where the caller might think that more was pruned."""
     named = set(request.named_layers)
     refused = [r for r in layout.refusals if {r.layer, r.layer.rsplit("/")[-1]} & named]
@@ -169,20 +171,20 @@ def _warn_of_refusals(made: PruningPlan, layout: Layout, request: Request) -> No
     elif not layout.groups:
         reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
         reasons = reasons or "It has no Dense layer"
-        warn(f"Model '{made.model_name}' has nothing to prune. {reasons}")
+        warn(f"Model '{pruning_plan.model_name}' has nothing to prune. {reasons}")
 
 
-def _warn_of_nothing_removed(made: PruningPlan, request: Request) -> None:
+def _warn_of_nothing_removed(pruning_plan: PruningPlan, request: Request) -> None:
     """Warn where units can go and were asked for, but none does."""
     if request.max_params is not None or request.tolerance is not None:
         return
-    if not (made.groups and request.asks_for_units):
+    if not (pruning_plan.groups and request.asks_for_units):
         return
-    if any(len(group.removed) for group in made.groups):
+    if any(len(group.removed) for group in pruning_plan.groups):
         return
-    reasons = list(dict.fromkeys(group.note for group in made.groups if group.note))
+    reasons = list(dict.fromkeys(group.note for group in pruning_plan.groups if group.note))
     if not reasons and request.sparsity is None:
         reasons = ["no unit costs little enough for the automatic cut-off; give `sparsity`"]
     elif not reasons:
         reasons = ["`sparsity` of their units is less than half a unit in each layer"]
-    warn(f"Nothing is removed from model '{made.model_name}': {'; '.join(reasons)}")
+    warn(f"Nothing is removed from model '{pruning_plan.model_name}': {'; '.join(reasons)}")
