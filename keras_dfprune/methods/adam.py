@@ -39,5 +39,5 @@ class Adam:
         slots = zip(self._variables, gradients, self._means, self._squares, strict=True)
         for variable, gradient, mean, square in slots:
             mean.assign(old_gradient * mean + _NEW_GRADIENT * gradient)
-            square.assign(old_square * square + self._new_square * gradient**2)
+            square.assign(old_square * square + self._new_square * tf.square(gradient))
             variable.assign_sub(rate * correction * mean / (tf.sqrt(square) + self._epsilon))

@@ -48,7 +48,8 @@ def test_layers_keep_their_settings():
     assert float(first.kernel_regularizer.l2) == pytest.approx(0.01)
     assert first.bias_constraint.max_value == 3.0
     assert float(first.activity_regularizer.l1) == pytest.approx(0.01)
-    assert isinstance(last.kernel_constraint, keras.constraints.MaxNorm)
+    assert isinstance(first.kernel_constraint, keras.constraints.NonNeg)
+    assert isinstance(last.kernel_regularizer, keras.regularizers.L1)
     _, pruned = pruned_by_half("mixed_float16_of_one_layer")
     policies = [layer.dtype_policy.name for layer in pruned.layers]
     assert policies == ["mixed_float16", "mixed_bfloat16", "float32"]

@@ -141,13 +141,16 @@ def test_settings_of_the_layers_stay():
         kernel_regularizer=keras.regularizers.L2(0.01),
         bias_regularizer="l1",
         activity_regularizer=keras.regularizers.L1(0.5),
+    )
+    # A merge might break the constraints of a consumer, which would then be refused.
+    constraints = dict(
         kernel_constraint=keras.constraints.MaxNorm(2.0),
         bias_constraint="non_neg",
     )
     model = keras.Sequential(
         [
             keras.Input((6,)),
-            layers.Dense(8, "gelu", name="fc1", **settings),
+            layers.Dense(8, "gelu", name="fc1", **settings, **constraints),
             layers.Dense(3, name="fc2", **settings),
         ]
     )

@@ -157,9 +157,9 @@ def frozen_layers():
 def regularizers_and_constraints():
     return sequential(
         Dense(8, "relu", name="scaled1", kernel_regularizer=keras.regularizers.L2(0.01),
-              bias_constraint=keras.constraints.MaxNorm(3.0),
+              bias_constraint=keras.constraints.MaxNorm(3.0), kernel_constraint="non_neg",
               activity_regularizer=keras.regularizers.L1(0.01)),
-        Dense(3, kernel_constraint="max_norm"),
+        Dense(3, kernel_regularizer="l1"),
     )  # fmt: skip
 
 
