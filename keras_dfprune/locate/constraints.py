@@ -82,9 +82,11 @@ def _survives_cut(constraint: keras.constraints.Constraint, value: np.ndarray, a
     """Return whether a constraint gives the same values with every other feature cut off."""
     half = np.arange(0, value.shape[axis], 2)
     cut = np.take(value, half, axis)
-    return _agree(
-        _constrained(constraint, cut), np.take(_constrained(constraint, value), half, axis)
-    )
+    try:
+        constrained = _constrained(constraint, cut)
+    except Exception:  # A constraint of the user's own may be made for the full shape.
+        return False
+    return _agree(constrained, np.take(_constrained(constraint, value), half, axis))
 
 
 def _constrained(constraint: keras.constraints.Constraint, value: np.ndarray) -> np.ndarray:

@@ -164,7 +164,7 @@ def _lossless_curve(group: GroupView, exact: list[Removal], scale: float) -> Cur
         scale=scale,
         lossless=len(exact),
         automatic=len(exact),
-        note=f"exact removals only: the slope of {group.activation.name} has no bound",
+        note=f"lossless removals only: the slope of {group.activation.name} has no bound",
     )
 
 

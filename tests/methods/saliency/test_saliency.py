@@ -154,4 +154,4 @@ def test_unbounded_slope_means_exact_removals_only():
     plant_copy(model.get_layer("fc1"), 0, 5)
     plan = dfprune.plan(model, sparsity=0.5)
     assert plan.groups[0].removed.tolist() == [0]
-    assert "exact removals only: the slope of exponential has no bound" in str(plan)
+    assert "lossless removals only: the slope of exponential has no bound" in str(plan)
