@@ -85,7 +85,11 @@ def one_layer(layer, shape=(4,)):
     ("model", "sparsity", "message"),
     [
         (lambda: one_layer(layers.Conv1D(6, 2), (5, 3)), None, "for dense layers; give `sparsity`"),
-        (lambda: one_layer(layers.Dense(6, "exponential")), 0.5, "lossless removals only: the slope"),
+        (
+            lambda: one_layer(layers.Dense(6, "exponential")),
+            0.5,
+            "lossless removals only: the",
+        ),
         (lambda: one_layer(layers.Dense(6, "relu")), 0.05, "less than half a unit in each layer"),
     ],
 )
