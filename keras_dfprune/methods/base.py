@@ -237,23 +237,23 @@ class Method(abc.ABC):
         calibration_data: Unlabelled inputs of the model, on which `Context.values` are computed;
             or None (default).
 
-    Example:
+    Example: remove the units with the smallest incoming weights, without surgery.
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> layers = [keras.layers.Dense(units) for units in (8, 3)]
+        >>> model = keras.Sequential([keras.Input((4,)), *layers])
         >>> class SmallestFirst(dfprune.Method):
-        ...     '''Removal of the units with the smallest incoming weights, without surgery.'''
-        ...
         ...     def curve(self, group, context):
         ...         size = np.linalg.norm(group.weight_sets, axis=1)
         ...         order = np.argsort(size)[:-1]
         ...
         ...         def merge(count):
         ...             kept = np.setdiff1d(np.arange(group.units), order[:count])
-        ...             nothing = np.zeros((len(kept), count))
-        ...             return dfprune.LinearMerge(
-        ...                 kept, order[:count], offset=np.zeros(group.units), coefficients=nothing
-        ...             )
+        ...             offset, coefficients = np.zeros(group.units), np.zeros((len(kept), count))
+        ...             return dfprune.LinearMerge(kept, order[:count], offset, coefficients)
         ...
         ...         return dfprune.Curve(order=order, costs=size[order], merge=merge)
-        >>> narrow = dfprune.apply(model, sparsity=0.5, method=SmallestFirst())
+        >>> dfprune.apply(model, sparsity=0.5, method=SmallestFirst()).layers[0].units
+        4
     """
 
     predicts_error: bool = False
