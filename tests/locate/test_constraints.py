@@ -81,8 +81,9 @@ def step_at_rate_0(model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("where", ["producer kernel", "consumer kernel"])
-@pytest.mark.parametrize("method", ["saliency", "moments"])
+@pytest.mark.parametrize(
+    ("where", "method"), [("producer kernel", "moments"), ("consumer kernel", "saliency")]
+)
 @pytest.mark.filterwarnings("ignore:.*has nothing to prune")
 def test_a_step_at_rate_0_changes_nothing(where, kind, method):
     pruned = dfprune.apply(net(where, KINDS[kind]), method=method, sparsity=0.5)
@@ -93,10 +94,9 @@ def test_a_step_at_rate_0_changes_nothing(where, kind, method):
 
 
 @pytest.mark.parametrize("where", ["producer bias", "consumer bias", "gamma"])
-@pytest.mark.parametrize("method", ["saliency", "moments"])
 @pytest.mark.filterwarnings("ignore:.*has nothing to prune")
-def test_biases_and_scales_stay_as_constrained(where, method):
-    pruned = dfprune.apply(net(where, constraints.NonNeg()), method=method, sparsity=0.5)
+def test_biases_and_scales_stay_as_constrained(where):
+    pruned = dfprune.apply(net(where, constraints.NonNeg()), method="moments", sparsity=0.5)
     for variable in pruned.trainable_variables:
         if variable.constraint is not None:
             assert np.array(variable).min() >= 0

@@ -97,11 +97,10 @@ def sample(model):
 
 
 @pytest.mark.parametrize("build", MODELS)
-@pytest.mark.parametrize("method", ["saliency", "moments"])
-def test_nothing_is_shared_and_the_rest_is_pruned(build, method):
+def test_nothing_is_shared_and_the_rest_is_pruned(build):
     keras.utils.set_random_seed(0)
     model = build()
-    pruned = dfprune.apply(model, method=method, sparsity=0.5)
+    pruned = dfprune.apply(model, sparsity=0.5)
     assert pruned.get_layer("units").units == 6
     assert not reachable_variables(model) & reachable_variables(pruned)
     x = sample(model)
