@@ -223,3 +223,16 @@ def test_a_loaded_plan_still_knows_what_is_lossless(tmp_path):
     dfprune.plan(model, sparsity=0.5).save(tmp_path / "plan.npz")
     loaded = dfprune.PruningPlan.load(tmp_path / "plan.npz")
     assert [group.lossless for group in loaded.groups] == [1, 0]
+
+
+def test_an_output_of_strings_is_compared():
+    """Strings can't be subtracted: they are equal or not."""
+    inputs = keras.Input((6,))
+    words = keras.layers.StringLookup(vocabulary=["a", "b", "c"], invert=True)
+    hidden = keras.layers.Dense(8, "relu", name="units")(inputs)
+    classes = keras.ops.cast(keras.ops.argmax(keras.layers.Dense(4)(inputs), axis=-1), "int64")
+    model = keras.Model(inputs, [words(classes), keras.layers.Dense(2)(hidden)])
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert pruned.get_layer("units").units == 4
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    np.testing.assert_array_equal(pruned(x)[0], model(x)[0])
