@@ -70,6 +70,18 @@ def test_no_file_is_long():
         assert len(file.read_text(encoding="utf-8").splitlines()) <= LONGEST, file
 
 
+QUESTIONS = ("What", "Whether", "How", "The", "A", "An", "Why", "Where", "Which", "That")
+
+
+def test_docstrings_say_what_a_thing_does():
+    """ruff's D401 wants a verb of functions; this is for modules, classes and properties too."""
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                first, *_ = (ast.get_docstring(node) or "None").split()
+                assert first not in QUESTIONS, (file, node)
+
+
 def test_every_package_is_installed():
     setup = configparser.ConfigParser()
     setup.read(PACKAGE.parent / "setup.cfg")

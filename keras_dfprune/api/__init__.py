@@ -1,1 +1,1 @@
-"""The public functions and classes: apply, plan, PruningPlan, PostTrainPrune, functionalize."""
+"""Provide the public names: apply, plan, PruningPlan, PostTrainPrune and functionalize."""

@@ -21,7 +21,7 @@ from keras_dfprune.verify.verify import verify_narrow
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NarrowModel:
-    """A finished narrow model.
+    """Finished narrow model.
 
     Attributes:
         model: The model, compiled as the original is.

@@ -21,7 +21,7 @@ from keras_dfprune.graph.keras_private import (
 
 
 class TraceError(Exception):
-    """A layer's `call` doesn't run on symbolic tensors.
+    """Error for a layer whose `call` doesn't run on symbolic tensors.
 
     Attributes:
         layer: The layer.

@@ -56,7 +56,7 @@ class ProducerFeatures(LayerFeatures):
 
     @property
     def has_bias(self) -> bool:
-        """Whether the layer has a bias."""
+        """True if the layer has a bias."""
         return self.rule.has_bias(self.call.operation)
 
 
@@ -148,18 +148,18 @@ class UnitGroup:
 
     @property
     def levels(self) -> bool:
-        """Whether a constant can be added to the units in front of their activation."""
+        """True if a constant can be added to the units in front of their activation."""
         return self.averages and (self.producers[0].has_bias or self.normalization is not None)
 
     @property
     def offset_allowed(self) -> bool:
-        """Whether every consumer can take a constant, if only approximately beside padding."""
+        """True if every consumer can take a constant, if only approximately beside padding."""
         taken = all(not inlet.padded or inlet.normalization for inlet in self.inlets)
         return taken and len(self.seams) == 1  # At another seam the constant is another one.
 
     @property
     def offset_exact(self) -> bool:
-        """Whether a unit without incoming weights is the same constant at every position."""
+        """True if a unit without incoming weights is the same constant at every position."""
         stages = [stage for inlet in self.inlets for stage in inlet.piece.history()]
         uneven = any(stage.rule.spatial or stage.branches for stage in stages)
         padded = any(inlet.padded for inlet in self.inlets)

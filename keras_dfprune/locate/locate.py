@@ -30,7 +30,7 @@ from keras_dfprune.rules.registry import find_rule
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LocatedModel:
-    """A model with its graph and its groups.
+    """Model with its graph and its groups.
 
     Attributes:
         model: The model.

@@ -32,7 +32,7 @@ from keras_dfprune.surgery.weights import LayerStates, without_bias
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan, and the model's weights with all its merges carried out.
+    """Plan, and the model's weights with all its merges carried out.
 
     Attributes:
         plan: The plan.

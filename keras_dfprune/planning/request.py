@@ -50,7 +50,7 @@ class Request:
 
     @property
     def asks_for_units(self) -> bool:
-        """Whether units are to go at all: not where every sparsity is 0."""
+        """True unless every sparsity is 0."""
         values = self.sparsity.values() if isinstance(self.sparsity, dict) else [self.sparsity]
         return any(value is None or value > 0 for value in values)
 

@@ -26,7 +26,7 @@ from keras_dfprune.surgery.weights import LayerStates
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rebuilt:
-    """A narrow model with its variables beside the original's.
+    """Narrow model with its variables beside the original's.
 
     Attributes:
         model: The narrow model, not compiled.

@@ -1,1 +1,1 @@
-"""The moment method: remove the unit with the smallest expected cost, rebuild by least squares."""
+"""Provide the moment method: the smallest expected cost first, least-squares surgery."""
