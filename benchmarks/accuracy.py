@@ -45,7 +45,7 @@ Prune = Callable[[keras.Model, Sparsity, np.ndarray, int], keras.Model]
 
 
 class Cell(typing.NamedTuple):
-    """One cell of a table: a trained network, a method and the fraction of the units to remove."""
+    """Cell of a table: a trained network, a method and the fraction of the units to remove."""
 
     net: str
     dataset: str

@@ -32,7 +32,7 @@ METHODS: dict[str, Callable[[int], dfprune.Method]] = {  # from a seed
 
 
 class Cell(typing.NamedTuple):
-    """One cell of a table."""
+    """Cell of a table."""
 
     filters: str  # INSIDE or ALL
     method: str

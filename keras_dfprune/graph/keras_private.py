@@ -26,7 +26,7 @@ class Arguments(Protocol):
 
 
 class Node(Protocol):
-    """One call of an operation, as Keras records it.
+    """Call of an operation, as Keras records it.
 
     Attributes:
         operation: The operation called.

@@ -77,7 +77,7 @@ class SeamFeatures:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Inlet:
-    """One call of a consumer, as the units of a group reach it.
+    """Call of a consumer, as the units of a group reach it.
 
     Attributes:
         call: The call of the consumer.

@@ -67,7 +67,7 @@ def make_plan(located: LocatedModel, request: Request, progress: Progress) -> Pl
 
 
 class _Planner:
-    """One model, one request: the two passes and what they share."""
+    """Planner of one request for one model: the two passes and the data that they share."""
 
     def __init__(self, located: LocatedModel, request: Request, progress: Progress):
         self._located, self._layout, self._request = located, located.layout, request
@@ -191,7 +191,7 @@ class _Planner:
 
 
 class _ScoringPass:
-    """One pass over the groups, from input to output.
+    """Pass over the groups, from input to output.
 
     Attributes:
         states: The states of the layers as the groups so far have left them.

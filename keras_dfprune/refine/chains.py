@@ -52,8 +52,8 @@ def refine_chains(
 ) -> dict[str, Refinement]:
     """Refine the layers of a narrow model in place.
 
-    Frozen layers stay as they are. So do chains behind other pruned layers or behind convolutions,
-    and chains on sequences.
+    Frozen layers and variables with a constraint stay as they are. So do chains behind other pruned
+    layers or behind convolutions, and chains on sequences.
 
     Args:
         located: The original with its groups.
@@ -204,11 +204,11 @@ def _without_activation(call: Call) -> keras.Operation:
 def _trainable_variables(
     layout: Layout, chain: Chain, counterparts: Mapping[Call, Call]
 ) -> list[keras.Variable]:
-    """Return the kernels and biases of a chain's narrow layers, without frozen ones."""
+    """Return the kernels and biases of a chain's narrow layers that are free to change."""
     variables = {}
     for call in (*(_producer(group) for group in chain.groups), *chain.ends):
         rule = layout.layers[call.path].rule
         for variable in rule.variables(counterparts[call].operation).values():
-            if variable.trainable:
+            if variable.trainable and variable.constraint is None:
                 variables[id(variable)] = variable
     return list(variables.values())

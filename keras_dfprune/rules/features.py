@@ -30,7 +30,7 @@ class StageRule(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-    """One layer that features went through one by one, with parameters for each.
+    """Layer that features went through one by one, with parameters for each.
 
     Attributes:
         rule: The layer's rule, whose `effect` describes what happens to the features.

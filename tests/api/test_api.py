@@ -1,4 +1,4 @@
-"""The arguments of `apply` and `plan` select what is removed, and the result is a Keras model."""
+"""Arguments of `apply` and `plan` select the units to remove; the result is a Keras model."""
 
 import keras
 import numpy as np

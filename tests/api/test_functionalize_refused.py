@@ -16,7 +16,7 @@ Dense = layers.Dense
 
 
 def test_training_fixed_in_the_code_is_refused():
-    """A functional model passes its own `training` to all its layers."""
+    """Functional models pass their own `training` to all their layers."""
     model = Wrapped(lambda self, x: self.block(x, training=False), block=FeedForward(3))
     with pytest.raises(ValueError, match="it computes something else in training"):
         dfprune.functionalize(built(model, (6,)), keras.Input((6,)))
