@@ -21,7 +21,8 @@ FLOORS = [
     {"locate", "methods"},
     {"inputs"},
     {"surgery"},
-    {"planning", "rebuild", "verify", "refine", "exporting"},
+    {"rebuild", "verify", "refine", "exporting"},
+    {"planning"},
     {"api"},
     {"cli"},
 ]

@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.pruning_plan import PruningPlan
+from keras_dfprune.locate.depth import why_untied
 from keras_dfprune.locate.groups import Layout
 from keras_dfprune.locate.locate import LocatedModel, locate_model
 from keras_dfprune.methods.base import Method
-from keras_dfprune.planning.planner import make_plan
+from keras_dfprune.planning.measure import NOTICEABLE, largest_change
+from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.warning import warn
-from keras_dfprune.surgery.weights import LayerStates
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -25,10 +26,12 @@ _Result = TypeVar("_Result")
 def apply(
     model: keras.Model,
     *,
-    method: str | Method = "saliency",
+    method: str | Method = "moments",
+    max_params: float | int | None = None,
     sparsity: float | Mapping[str, float] | None = None,
-    max_params: int | None = None,
     tolerance: float | None = None,
+    data: Any = None,
+    refine_steps: int = 0,
     layers: Iterable[str] | None = None,
     verify: bool = True,
     seed: int = 0,
@@ -39,24 +42,34 @@ def apply(
 
     Args:
         model: A built Sequential or Functional `keras.Model`. It is not changed.
-        method: `"saliency"` (default; Srinivas & Babu 2015), `"moments"`, or a `Method`.
+        method: `"moments"` (default), `"saliency"` (Srinivas & Babu 2015), or a `Method`.
+        max_params: Size of the whole model, biases included: a float in (0, 1) is the fraction of
+            its parameters that may remain, an integer their number. Units go where a saved
+            parameter costs least.
         sparsity: Fraction of the units to remove, in [0, 1): of every prunable layer, or by
             layer name. Layers that aren't named stay whole.
-        max_params: Largest number of parameters that the whole model may have, biases included.
-        tolerance: Largest predicted error at each group's consumers: expected squared change
-            over variance. 0: lossless removals only, with any method. Above 0: `"moments"` only.
+        tolerance: Largest change of an output, at least 0: squared change over the variance, in
+            front of the last activation, as in `PruningPlan.measured`. 0: lossless removals only.
+        data: Unlabelled rows, from which the method learns what the units do: an array; a dict of
+            arrays by input name; a list of arrays, one for each input; a `tf.data.Dataset` or a
+            generator, whose labels are ignored. A few dozen rows help much, and some hundreds are
+            plenty. A quarter is held out to measure the change. None (default): assumptions.
+        refine_steps: Steps of recovery, 0 or more (default 0): the narrow model learns to follow
+            the original's outputs on `data`, or on drawn inputs.
         layers: Names of the layers to consider. None (default): all.
         verify: Whether to compare the result with the wide twin, a copy of the original whose
             removed units are cut off, on two random inputs.
         seed: Seed for whatever a method draws at random.
-        strategy: A `tf.distribute.Strategy` whose replicas share the distances of each layer. The
-            plan is the same. Every worker of a `MultiWorkerMirroredStrategy` makes the plan, from
-            the same model. None (default): TensorFlow places the work. `"saliency"` only.
+        strategy: A `tf.distribute.Strategy` whose replicas share the distances of each layer, which
+            `"saliency"` computes. The plan is the same. Every worker of a
+            `MultiWorkerMirroredStrategy` makes the plan, from the same model. None (default):
+            TensorFlow places the work.
         verbose: 1 for progress bars and the plan's table; 0 (default) for silence.
 
     Returns:
         A new Keras model of the same kind, compiled as `model` was, optimizer state included.
-        Without a budget the method decides how many units go.
+        Without a budget `"moments"` removes as many units as change the outputs by next to
+        nothing, and `"saliency"` those below the paper's cut-off.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
@@ -65,19 +78,21 @@ def apply(
         VerificationError: If the result doesn't compute what was planned.
 
     Example:
-    >>> import keras, keras_dfprune as dfprune
+    >>> import keras, numpy as np, keras_dfprune as dfprune
     >>> model = keras.Sequential(
     ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
     ... )
-    >>> pruned = dfprune.apply(model, sparsity=0.5)
+    >>> pruned = dfprune.apply(model, sparsity=0.5, data=np.random.normal(size=(200, 8)))
     >>> pruned.layers[0].units
     10
     """
     request = read_request(
         method=method,
-        sparsity=sparsity,
         max_params=max_params,
+        sparsity=sparsity,
         tolerance=tolerance,
+        data=data,
+        refine_steps=refine_steps,
         layers=layers,
         verify=verify,
         seed=seed,
@@ -140,10 +155,10 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
         The plan and the narrow model.
     """
     located, progress = locate_model(model), Progress(request.verbose)
-    pruning_plan, states = _plan(located, request, progress)
+    pruning_plan, planned = _plan(located, request, progress)
     pruning_plan.check_scope()
     narrow = narrow_model(
-        located, pruning_plan, states, verify=pruning_plan.verify, progress=progress
+        located, pruning_plan, planned.rebuilt, verify=pruning_plan.verify, progress=progress
     )
     pruning_plan.refined.update(narrow.refined)
     return pruning_plan, narrow.model
@@ -151,14 +166,15 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
 
 def _plan(
     located: LocatedModel, request: Request, progress: Progress
-) -> tuple[PruningPlan, LayerStates]:
+) -> tuple[PruningPlan, Planned]:
     planned = make_plan(located, request, progress)
     pruning_plan = PruningPlan(**vars(planned.plan), verify=request.verify, verbose=request.verbose)
     _warn_of_refusals(pruning_plan, located.layout, request)
-    _warn_of_nothing_removed(pruning_plan, request)
+    _warn_of_nothing_removed(pruning_plan, located, request)
+    _warn_of_change(pruning_plan, request)
     if request.verbose:
         print(pruning_plan)  # noqa: T201 - the caller asked for it
-    return pruning_plan, planned.states
+    return pruning_plan, planned
 
 
 def _warn_of_refusals(pruning_plan: PruningPlan, layout: Layout, request: Request) -> None:
@@ -174,7 +190,9 @@ def _warn_of_refusals(pruning_plan: PruningPlan, layout: Layout, request: Reques
         warn(f"Model '{pruning_plan.model_name}' has nothing to prune. {reasons}")
 
 
-def _warn_of_nothing_removed(pruning_plan: PruningPlan, request: Request) -> None:
+def _warn_of_nothing_removed(
+    pruning_plan: PruningPlan, located: LocatedModel, request: Request
+) -> None:
     """Warn where units can go and were asked for, but none does."""
     if request.max_params is not None or request.tolerance is not None:
         return
@@ -183,8 +201,40 @@ def _warn_of_nothing_removed(pruning_plan: PruningPlan, request: Request) -> Non
     if any(len(group.removed) for group in pruning_plan.groups):
         return
     reasons = list(dict.fromkeys(group.note for group in pruning_plan.groups if group.note))
-    if not reasons and request.sparsity is None:
+    if not reasons and request.sparsity is None and request.method.has_cutoff:
         reasons = ["no unit costs little enough for the automatic cut-off; give `sparsity`"]
+    elif not reasons and request.sparsity is None:
+        reasons = [_why_so_careful(located, request)]
     elif not reasons:
         reasons = ["`sparsity` of their units is less than half a unit in each layer"]
     warn(f"Nothing is removed from model '{pruning_plan.model_name}': {'; '.join(reasons)}")
+
+
+def _warn_of_change(pruning_plan: PruningPlan, request: Request) -> None:
+    """Warn where the outputs change by more than a default budget would allow."""
+    change = largest_change(pruning_plan.measured)
+    if change <= max(NOTICEABLE, request.tolerance or 0.0):
+        return
+    worst = max(pruning_plan.measured, key=lambda output: output.change)
+    remedies = ["remove less"]
+    if not request.has_data:
+        remedies.append("give a few dozen unlabelled rows (`data`)")
+    if not request.refine_steps:
+        remedies.append("let the model recover (`refine_steps=1000`)")
+    also = " This is before recovery." if request.refine_steps else ""
+    warn(
+        f"The outputs of model '{pruning_plan.model_name}' change by {change:.2g} times their "
+        f"variance ({worst.output}, measured on {worst.source}).{also} To change them less, "
+        f"{', or '.join(remedies)}."
+    )
+
+
+def _why_so_careful(located: LocatedModel, request: Request) -> str:
+    """Explain why nothing is removed without a budget."""
+    untied = why_untied(located.graph)
+    if request.has_data:
+        return "any removal changes the outputs on `data`; give `max_params` to remove units anyway"
+    remedy = "Give a few dozen unlabelled rows (`data`), or `max_params` to remove units anyway"
+    if untied is None:
+        return f"any removal might change the outputs. {remedy}"
+    return f"any removal might change the outputs, and {untied}. {remedy}"

@@ -1,4 +1,4 @@
-"""Build the narrow model of a plan, check it, refine it and compile it."""
+"""Check the narrow model of a plan, refine it and compile it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,12 +10,11 @@ from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.rebuild.compile_state import carry_compile_state
 from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
-from keras_dfprune.rebuild.rebuild import rebuild
+from keras_dfprune.rebuild.rebuild import Rebuilt
 from keras_dfprune.refine.chains import refine_chains
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.table import refined_sentences
-from keras_dfprune.surgery.weights import LayerStates
 from keras_dfprune.verify.verify import verify_narrow
 
 
@@ -35,33 +34,32 @@ class NarrowModel:
 def narrow_model(
     located: LocatedModel,
     plan: PlanData,
-    states: LayerStates,
+    rebuilt: Rebuilt,
     *,
     verify: bool,
     progress: Progress,
 ) -> NarrowModel:
-    """Build the narrow model of a plan whose merges have been carried out.
+    """Check, refine and compile the narrow model of a plan.
 
     Args:
         located: The original with its groups.
         plan: The plan.
-        states: The states of the original's layers after all merges of the plan.
+        rebuilt: The narrow model after all merges of the plan, which becomes the result.
         verify: Whether to compare the narrow model with the wide twin.
         progress: Shows how many layers, or steps of the refinement, are done.
 
     Raises:
         VerificationError: If the narrow model doesn't compute what the plan says.
     """
-    rebuilt = rebuild(located, states, progress)
     merges = {group.layer: group.merge for group in plan.groups}
     if verify:
         lossless = all(len(group.removed) <= group.lossless for group in plan.groups)
         verify_narrow(located, rebuilt.model, merges, lossless=lossless, progress=progress)
     refined: Mapping[str, Refinement] = {}
-    if plan.refinement is not None:
-        bar = progress.bar("Refining", plan.refinement["steps"], "step")
+    if plan.refine_steps:
+        bar = progress.bar("Refining", plan.refine_steps, "step")
         refined = refine_chains(
-            located, read_graph(rebuilt.model), merges, plan.refinement, progress=bar.update
+            located, read_graph(rebuilt.model), merges, plan.refine_steps, progress=bar.update
         )
         if progress.verbose:
             print("\n".join(refined_sentences(refined)))  # noqa: T201 - the caller asked for it

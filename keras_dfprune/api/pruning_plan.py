@@ -12,6 +12,7 @@ from keras_dfprune.locate.groups import Layout
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
+from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.plot import plot_plan
 from keras_dfprune.report.progress import Progress
@@ -32,7 +33,9 @@ class PruningPlan(PlanData):
         model_name: Name of the model.
         fingerprint: Digests of the model's weights, by layer.
         notes: Further sentences for the report.
-        refinement: Settings of the refinement after the merge, or None for none.
+        measured: What the cut changes: an `OutputChange` for each output, before recovery. Empty
+            where nothing changes.
+        refine_steps: Steps of recovery after the cut, 0 for none.
         verify: Whether `apply` compares its result with the wide twin. Not saved.
         verbose: Whether `apply` shows its progress. Not saved.
         refined: What the refinement reached when the plan was last applied, by the first layer of
@@ -81,7 +84,8 @@ class PruningPlan(PlanData):
         for group in progress.over("Merging", self.groups):
             carry_out(located.layout.groups[group.layer], group.merge, states)
         wanted = self.verify if verify is None else verify
-        made = narrow_model(located, self, states, verify=wanted, progress=progress)
+        rebuilt = rebuild(located, states, progress)
+        made = narrow_model(located, self, rebuilt, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
 
@@ -91,7 +95,7 @@ class PruningPlan(PlanData):
         Raises:
             ValueError: If it is.
         """
-        if self.refinement is not None and tf.distribute.has_strategy():
+        if self.refine_steps and tf.distribute.has_strategy():
             raise ValueError(
                 "`refine_steps` trains the narrow layers on one device. Call this outside "
                 "`strategy.scope()`, or plan without `refine_steps`."

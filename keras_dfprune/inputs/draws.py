@@ -60,7 +60,7 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
         unknown[feed.columns] = False
     if np.any(unknown):
         biases = group.biases
-        assumed = assume_inputs(weights[:, unknown], biases, prior)
+        assumed = assume_inputs(weights[:, unknown], prior)
         if group.batch_mean is not None and group.batch_std is not None and np.all(unknown):
             mean, assumed = measured_inputs(
                 assumed, weights, group.batch_mean - biases, group.batch_std

@@ -7,21 +7,21 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Tensor, run_calls
-from keras_dfprune.inputs.user_rows import read_rows
+from keras_dfprune.inputs.model_inputs import Samples
 from keras_dfprune.locate.groups import Inlet, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 
-# Rows of unit values kept for each group: four for each unit of a group of 4,096 units.
-_MOST_ROWS = 16_384
-_BATCH = 256
+# Samples of unit values kept for each group: four for each unit of a group of 4,096 units.
+_MOST_VALUES = 16_384
+_BATCH = 64
 
 
-def unit_values(located: LocatedModel, data: Any, seed: int = 0) -> dict[str, np.ndarray]:
+def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str, np.ndarray]:
     """Run a model on rows and collect the values of its units at their seams.
 
     Args:
         located: The model with its groups.
-        data: Unlabelled rows, as `read_rows` takes them: the argument `calibration_data`.
+        rows: Rows of every input, by input name.
         seed: For the choice of positions where a group has many.
 
     Returns:
@@ -29,13 +29,12 @@ def unit_values(located: LocatedModel, data: Any, seed: int = 0) -> dict[str, np
         a Dense layer on sequences gives a sample for each position.
 
     Raises:
-        ValueError: If the data doesn't fit the model's inputs.
+        ValueError: If the model fails on the rows.
     """
-    rows = read_rows(located.model, data, "calibration_data", _MOST_ROWS)
     generator = np.random.default_rng(seed)
     collected: dict[str, list[np.ndarray]] = {name: [] for name in located.layout.groups}
     total = len(next(iter(rows.values())))
-    share = max(1, _MOST_ROWS * _BATCH // max(total, _BATCH))
+    share = max(1, _MOST_VALUES * _BATCH // max(total, _BATCH))
     for start in range(0, total, _BATCH):
         given = {
             tensor: keras.ops.convert_to_tensor(rows[tensor.name][start : start + _BATCH])

@@ -31,14 +31,35 @@ def read_rows(
         The rows by input name: spread evenly over arrays, the first ones of iterables.
 
     Raises:
-        ValueError: If there is no data, or it doesn't fit the model's inputs.
+        ValueError: If there is no data, it doesn't fit the model's inputs, or it has values that
+            are not finite.
     """
     reader = _Reader(read_inputs(model), argument)
     if callable(data) and not isinstance(data, tf.data.Dataset):
         data = data()
     if isinstance(data, tf.data.Dataset | Iterator):
-        return reader.read_batches(data, most)
-    return reader.read_arrays(data, most)
+        rows = reader.read_batches(data, most)
+    else:
+        rows = reader.read_arrays(data, most)
+    for name, array in rows.items():
+        _check_finite(name, array, argument)
+    return rows
+
+
+def _check_finite(name: str, array: np.ndarray, argument: str) -> None:
+    if array.dtype.kind not in "fV" or array.size == 0:
+        return
+    finite = np.isfinite(array.astype(np.float32) if array.dtype.kind == "V" else array)
+    if np.all(finite):
+        return
+    row, *place = np.argwhere(~finite)[0]
+    value = "NaN" if np.isnan(array[(row, *place)]) else "an infinity"
+    where = f"column {place[0]}" if len(place) == 1 else f"position {tuple(map(int, place))}"
+    raise ValueError(
+        f"`{argument}` has {value} in {where} of input '{name}'. Leave such rows out, or fill the "
+        f"gaps as for training. Received: {int(np.sum(~finite)):,} of {array.size:,} values that "
+        "are not finite"
+    )
 
 
 class _Reader:
@@ -120,9 +141,21 @@ class _Reader:
             )
         return [element[key] for key in keys]
 
+    def _cast(self, spec: InputSpec, array: np.ndarray) -> np.ndarray:
+        """Return an array in the input's dtype: numbers for numbers, strings for strings."""
+        if spec.dtype != "string" and array.dtype.kind in "OSU":
+            try:
+                return array.astype(numpy_dtype(spec.dtype))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"`{self._argument}` must hold numbers for input '{spec.name}', which takes "
+                    f"{spec.dtype}. Received: dtype={array.dtype}, {str(error)}"
+                ) from error
+        return array.astype(numpy_dtype(spec.dtype))
+
     def _fit(self, spec: InputSpec, value: Any) -> np.ndarray:
         """Return an array of the input's dtype; a single sample gets a batch axis."""
-        array = np.asarray(value).astype(numpy_dtype(spec.dtype))
+        array = self._cast(spec, np.asarray(value))
         if array.ndim == len(spec.shape) - 1:
             array = array[None]
         if array.ndim != len(spec.shape) or any(

@@ -170,9 +170,10 @@ class Context:
     Attributes:
         seed: Seed of everything that a method draws at random.
         moments: Results of `Curve.moments` for the earlier groups, by group name.
-        values: Units' values (behind the activation) in the original model on calibration data,
-            by group name: float arrays, shape `(samples, units)`. Positions count as samples.
-            Empty without calibration data.
+        values: Units' values (behind the activation) in the original model on rows of inputs, by
+            group name: float arrays, shape `(samples, units)`. Positions count as samples. Empty
+            without rows.
+        rows: Number of those rows: the independent ones among the samples.
         strategy: A `tf.distribute.Strategy` whose replicas share the work of a layer, or None.
         progress: Progress bars, or silence. `progress.over(stage, steps, unit)` yields the steps
             of a long search.
@@ -181,6 +182,7 @@ class Context:
     seed: int = 0
     moments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    rows: int = 0
     strategy: tf.distribute.Strategy | None = None
     progress: Progress = SILENT
 
@@ -197,8 +199,7 @@ class Curve:
             first that many.
         scale: Positive number that the costs are divided by when groups are compared.
         lossless: Number of removals at the beginning that change nothing.
-        automatic: Number of removals that the method makes if no budget is given. None for a
-            method that needs a budget.
+        automatic: Number of removals that a method with `has_cutoff` makes without a budget.
         cutoff: The cost at which `automatic` stops, or None.
         moments: Function from a number of removals to an object that later groups get in
             `Context.moments`, or None.
@@ -230,12 +231,9 @@ class Method(abc.ABC):
 
     Attributes:
         predicts_error: Whether costs are expected squared changes of the consumers' outputs, so
-            that `sum(costs) / scale` is a relative error. Default: False, and then a positive
-            `tolerance` is an error.
-        shares_work: Whether `curve` makes use of `Context.strategy`. Default: False, and then
-            `strategy=` is an error.
-        calibration_data: Unlabelled inputs of the model, on which `Context.values` are computed;
-            or None (default).
+            that `sum(costs) / scale` is a relative error. Default: False.
+        has_cutoff: Whether `Curve.automatic` says how many units go without a budget. Default:
+            False, and then as many go as change the model's outputs little.
 
     Example: remove the units with the smallest incoming weights, without surgery.
         >>> import keras, numpy as np, keras_dfprune as dfprune
@@ -257,18 +255,12 @@ class Method(abc.ABC):
     """
 
     predicts_error: bool = False
-    shares_work: bool = False
-    calibration_data: Any = None
+    has_cutoff: bool = False
 
     @property
     def name(self) -> str:
         """Name of the method in plans and reports."""
         return type(self).__name__.lower()
-
-    @property
-    def refinement(self) -> Mapping[str, Any] | None:
-        """Settings of the refinement (`steps`, `seed`, `prior`, `prior_scale`), or None."""
-        return None
 
     @abc.abstractmethod
     def curve(self, group: GroupView, context: Context) -> Curve:

@@ -1,6 +1,6 @@
 """Turn a budget into a number of removals for each group.
 
-`share_out` spends a budget for the whole model where a saved parameter costs least.
+`SharedRemovals` removes units where a saved parameter costs least.
 """
 
 import math
@@ -27,58 +27,95 @@ def count_for_sparsity(sparsity: float, units: int) -> int:
     return min(round_half_away(round(float(sparsity) * units, 9)), units - 1)
 
 
-def count_for_tolerance(curve: Curve, tolerance: float) -> int:
-    """Return the largest number of removals whose predicted error stays within `tolerance`."""
-    if tolerance == 0:
-        return curve.lossless
-    total = np.cumsum(curve.costs) / curve.scale
-    return max(curve.lossless, int(np.searchsorted(total, tolerance, side="right")))
+class SharedRemovals:
+    """Removals of all groups in one order: units that cost least per saved parameter go first.
 
-
-def share_out(
-    curves: Mapping[str, Curve], units: Mapping[str, int], count: ParameterCount, max_params: int
-) -> dict[str, int]:
-    """Share a budget out over the groups: units that cost least per saved parameter go first.
-
-    Each group keeps `FLOOR` of its units as long as another group has more than that, because the
-    costs of the last few units are the least reliable. Lossless removals are exempt.
+    The lossless removals go first of all. Each group keeps `FLOOR` of its units as long as another
+    group has more than that, because the costs of the last few units are the least reliable.
+    Lossless removals are exempt.
 
     Args:
         curves: Each group's curve on the original weights.
         units: Each group's number of units.
         count: Counts the parameters at given widths.
-        max_params: Largest number of parameters of the whole model.
 
-    Returns:
-        The number of units to remove from each group.
-
-    Raises:
-        ValueError: If the budget can't be reached. The message says the minimum.
+    Attributes:
+        steps: Name of the group that loses a unit, for each removal.
+        parameters: Int array, shape `(removals + 1,)`: parameters of the whole model before the
+            first removal and after each.
+        lossless: Number of the first removals that change nothing.
     """
-    costs = {
-        name: np.maximum.accumulate(curve.costs) / curve.scale for name, curve in curves.items()
-    }
-    longest = {name: len(path) for name, path in costs.items()}
-    minimum = count.total({name: units[name] - longest[name] for name in curves})
-    if minimum > max_params:
-        raise ValueError(
-            f"`max_params={max_params}` can't be reached: with every layer at its narrowest the "
-            f"model still has {minimum} parameters. Allow at least that many."
-        )
-    to_floor = {
-        name: min(longest[name], max(curve.lossless, units[name] - math.ceil(FLOOR * units[name])))
-        for name, curve in curves.items()
-    }
-    removed, kept = dict.fromkeys(curves, 0), dict(units)
-    while count.total(kept) > max_params:
-        open_groups = [name for name in curves if removed[name] < to_floor[name]]
-        if not open_groups:
-            open_groups = [name for name in curves if removed[name] < longest[name]]
-        price = {
-            name: costs[name][removed[name]] / max(1, count.saved_by_one(name, kept))
-            for name in open_groups
+
+    def __init__(
+        self, curves: Mapping[str, Curve], units: Mapping[str, int], count: ParameterCount
+    ):
+        self._curves, self._units, self._count = curves, units, count
+        self._removed = dict.fromkeys(curves, 0)
+        self._kept = dict(units)
+        self._costs = {
+            name: np.maximum.accumulate(curve.costs) / curve.scale for name, curve in curves.items()
         }
-        cheapest = min(price, key=price.__getitem__)
-        removed[cheapest] += 1
-        kept[cheapest] -= 1
-    return removed
+        self.steps: list[str] = []
+        parameters = [count.total(self._kept)]
+        for name, curve in curves.items():
+            for _ in range(curve.lossless):
+                parameters.append(parameters[-1] - self._remove(name))
+        self.lossless = len(self.steps)
+        longest = {name: len(curve.order) for name, curve in curves.items()}
+        to_floor = {
+            name: min(
+                longest[name], max(curve.lossless, units[name] - math.ceil(FLOOR * units[name]))
+            )
+            for name, curve in curves.items()
+        }
+        for limits in (to_floor, longest):
+            prices = {name: self._price(name) for name in curves if self._open(name, limits)}
+            while prices:
+                cheapest = min(prices, key=prices.__getitem__)
+                parameters.append(parameters[-1] - self._remove(cheapest))
+                for name in count.neighbours(cheapest) & prices.keys():
+                    prices[name] = self._price(name) if self._open(name, limits) else math.inf
+                prices = {name: price for name, price in prices.items() if price < math.inf}
+        self.parameters = np.array(parameters)
+
+    def _open(self, name: str, limits: Mapping[str, int]) -> bool:
+        return self._removed[name] < limits[name]
+
+    def _price(self, name: str) -> float:
+        saved = max(1, self._count.saved_by_one(name, self._kept))
+        price = float(self._costs[name][self._removed[name]] / saved)
+        return price if price < math.inf else np.finfo(np.float64).max
+
+    def _remove(self, name: str) -> int:
+        """Remove one more unit of a group, and return the number of parameters saved."""
+        saved = self._count.saved_by_one(name, self._kept)
+        self._removed[name] += 1
+        self._kept[name] -= 1
+        self.steps.append(name)
+        return saved
+
+    def counts(self, steps: int) -> dict[str, int]:
+        """Return how many units each group has lost after some of the removals."""
+        counts = dict.fromkeys(self._curves, 0)
+        for name in self.steps[:steps]:
+            counts[name] += 1
+        return counts
+
+    def steps_to(self, max_params: int, asked: object) -> int:
+        """Return the smallest number of removals that leaves at most `max_params` parameters.
+
+        Args:
+            max_params: The budget.
+            asked: The budget as the caller gave it, for the message.
+
+        Raises:
+            ValueError: If the budget can't be reached. The message says the minimum.
+        """
+        enough = np.flatnonzero(self.parameters <= max_params)
+        if not len(enough):
+            minimum = int(self.parameters[-1])
+            raise ValueError(
+                f"`max_params={asked}` can't be reached: with every layer at its narrowest the "
+                f"model still has {minimum} parameters. Allow at least that many."
+            )
+        return int(enough[0])

@@ -46,6 +46,11 @@ class ParameterCount:
         touching = self._touching[name]
         return sum(self._of(record, widths) - self._of(record, fewer) for record in touching)
 
+    def neighbours(self, name: str) -> set[str]:
+        """Return the groups whose saving depends on the width of a group, itself included."""
+        near = {other for record in self._touching[name] for other in self._sources(record)}
+        return near | {name}
+
     def of_layers(self, paths: Collection[str], kept: Mapping[str, int]) -> int:
         """Return the number of parameters of some layers at the given widths."""
         widths = {**self._widths, **kept}

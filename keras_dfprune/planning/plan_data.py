@@ -1,12 +1,12 @@
 """Hold what a plan says. `api/pruning_plan.py` adds the verbs."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from keras_dfprune.graph.fingerprint import LayerDigests
 from keras_dfprune.locate.groups import Refusal
 from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.planning.measure import OutputChange
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +21,9 @@ class PlanData:
         model_name: Name of the model.
         fingerprint: Digests of the model's weights, by layer.
         notes: Further sentences for the report.
-        refinement: Settings of the refinement after the merge, or None for none.
+        measured: Change of each output by the cut, before recovery. Empty where the cut changes
+            nothing.
+        refine_steps: Steps of recovery after the cut, 0 for none.
     """
 
     groups: tuple[GroupPlan, ...]
@@ -31,4 +33,5 @@ class PlanData:
     model_name: str
     fingerprint: LayerDigests
     notes: tuple[str, ...] = ()
-    refinement: Mapping[str, Any] | None = None
+    measured: tuple[OutputChange, ...] = ()
+    refine_steps: int = 0

@@ -15,16 +15,17 @@ import numpy as np
 from keras_dfprune.locate.groups import Refusal
 from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
 from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.planning.measure import OutputChange
 from keras_dfprune.planning.plan_data import PlanData
 
 _FORMAT = "keras_dfprune plan"
-_VERSION = 1
+_VERSION = 2
 _MERGES: dict[str, type[UnitMerge]] = {
     "survivor": SurvivorMerge,
     "linear": LinearMerge,
     "centroid": CentroidMerge,
 }
-_PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refinement")
+_PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refine_steps")
 
 
 def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
@@ -39,6 +40,7 @@ def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
         "format": _FORMAT,
         "version": _VERSION,
         "groups": [_pack(group, f"group{k}", arrays) for k, group in enumerate(plan.groups)],
+        "measured": [dataclasses.asdict(output) for output in plan.measured],
         "refusals": [dataclasses.asdict(refusal) for refusal in plan.refusals],
         **{name: getattr(plan, name) for name in (*_PLAIN_FIELDS, "parameters", "notes")},
     }
@@ -94,10 +96,11 @@ def _read(file: BinaryIO) -> PlanData:
         header = json.loads(bytes(arrays["header"]))
         if header["format"] != _FORMAT:
             raise ValueError("it has another header")
-        if header["version"] > _VERSION:
-            raise ValueError(f"it has version {header['version']}, newer than {_VERSION}")
+        if header["version"] != _VERSION:
+            raise ValueError(f"it has version {header['version']} and not {_VERSION}; plan again")
         return PlanData(
             groups=tuple(_unpack(entry, arrays) for entry in header["groups"]),
+            measured=tuple(OutputChange(**entry) for entry in header["measured"]),
             refusals=tuple(Refusal(**entry) for entry in header["refusals"]),
             parameters=tuple(header["parameters"]),
             notes=tuple(header["notes"]),

@@ -1,46 +1,56 @@
 """Score and cut the groups of a model from input to output, and write down what was decided.
 
-Two passes where a budget is shared out over the model: the first scores every group on the original
-weights, to share out the budget; the second scores each group on the weights that the groups before
-it left, and cuts it. Without such a budget there is only the second pass.
+A budget for the whole model is shared out over the groups by their curves on the original weights,
+and the merges are those curves' too. A sparsity, or a method's own cut-off, needs no such overview:
+each group is scored on the weights that the groups before it left, and cut. The result is rebuilt
+and measured.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_dfprune.graph.fingerprint import LayerDigests, start_layer_digests
+from keras_dfprune.inputs.rows import Rows, rows_of_data
 from keras_dfprune.inputs.unit_values import unit_values
 from keras_dfprune.locate.groups import UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.methods.merge import UnitMerge
-from keras_dfprune.planning.budget import count_for_sparsity, count_for_tolerance, share_out
+from keras_dfprune.planning.budget import SharedRemovals, count_for_sparsity
 from keras_dfprune.planning.chosen_groups import choose_groups
 from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.planning.measure import OutputChange, Yardstick, default_change, largest_change
 from keras_dfprune.planning.notes import folded_parameters, new_biases, notes
 from keras_dfprune.planning.parameter_count import ParameterCount
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.request import Request
+from keras_dfprune.rebuild.rebuild import Rebuilt, rebuild
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.group_view import view_group
 from keras_dfprune.surgery.weights import LayerStates, without_bias
 
+# Trial cuts of the search for the largest budget that a change of the outputs allows.
+_TRIALS = 7
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Planned:
-    """Plan, and the model's weights with all its merges carried out.
+    """Plan, and the narrow model on which its change was measured.
 
     Attributes:
         plan: The plan.
-        states: The states of the layers after the last merge: what the narrow model is built from.
+        rebuilt: The narrow model after the last merge, not refined and not compiled.
+        rows: The rows of inputs that were used, or None without any.
     """
 
     plan: PlanData
-    states: LayerStates
+    rebuilt: Rebuilt
+    rows: Rows | None
 
 
 def make_plan(located: LocatedModel, request: Request, progress: Progress) -> Planned:
@@ -56,96 +66,162 @@ def make_plan(located: LocatedModel, request: Request, progress: Progress) -> Pl
             reached, and for a method that breaks its contract.
     """
     chosen = choose_groups(located, request)
+    rows = rows_of_data(located.model, request.data, request.seed) if request.has_data else None
     digests = start_layer_digests(located.graph)  # in a thread, while the groups are scored
-    planner = _Planner(located, request, progress)
-    counts: Mapping[str, int | None] = dict.fromkeys(chosen)
-    if request.max_params is not None:
-        counts = planner.share_out(set(chosen), request.max_params)
-    groups, states = planner.cut(counts, chosen)
-    plan = planner.write_down(groups, states, digests.result())
-    return Planned(plan, states)
+    planner = _Planner(located, request, rows, progress)
+    cut = planner.cut_to_budget(chosen)
+    plan = planner.write_down(cut, digests.result())
+    return Planned(plan, planner.rebuilt(cut), rows)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Cut:
+    """Groups that have been cut, and the states of the layers after their merges."""
+
+    groups: list[GroupPlan]
+    states: LayerStates
 
 
 class _Planner:
-    """Planner of one request for one model: the two passes and the data that they share."""
+    """Planner of one request for one model: the passes over the groups and what they share."""
 
-    def __init__(self, located: LocatedModel, request: Request, progress: Progress):
+    def __init__(
+        self, located: LocatedModel, request: Request, rows: Rows | None, progress: Progress
+    ):
         self._located, self._layout, self._request = located, located.layout, request
-        self._method, self._progress = request.method, progress
+        self._method, self._progress, self._rows = request.method, progress, rows
         self._count = ParameterCount(self._layout, located.model.count_params())
-        data, values = request.method.calibration_data, {}
-        if data is not None:
-            values = unit_values(located, data, request.seed)
+        values = {} if rows is None else unit_values(located, rows.fit, request.seed)
         self._context = Context(
-            request.seed, values=values, strategy=request.strategy, progress=progress
+            request.seed,
+            values=values,
+            rows=0 if rows is None else rows.count,
+            strategy=request.strategy,
+            progress=progress,
         )
+        self._rebuilt: tuple[_Cut, Rebuilt] | None = None
 
-    def share_out(self, chosen: set[str], max_params: int) -> dict[str, int]:
-        """Score every group on the original weights and share the budget out over the chosen."""
+    @functools.cached_property
+    def _yardstick(self) -> Yardstick:
+        return Yardstick(self._located, self._rows, self._request.seed)
+
+    def cut_to_budget(self, chosen: Mapping[str, float | None]) -> _Cut:
+        """Cut the chosen groups as the budget says, or the method without one.
+
+        Args:
+            chosen: Sparsity of each group, None where it isn't given.
+        """
+        request, limit = self._request, self._largest_change()
+        if request.max_params is None and limit is None:
+            return self._cut_one_by_one(chosen)
+        curves = self._curves(chosen)
+        removals = self._share_out(curves)
+        if request.max_params is not None:
+            budget = request.max_params_of(self._located.model.count_params())
+            return self._cut_by_curves(
+                curves, removals.counts(removals.steps_to(budget, request.max_params))
+            )
+        return self._largest_within(curves, removals, limit)
+
+    def _largest_change(self) -> float | None:
+        """Return the largest change that the request allows, or None where it isn't about that."""
+        request = self._request
+        if request.tolerance is not None:
+            return request.tolerance or None
+        given = request.sparsity is not None or request.max_params is not None
+        if given or self._method.has_cutoff:
+            return None
+        return default_change(self._located, self._rows)
+
+    def _curves(self, chosen: Collection[str]) -> dict[str, Curve]:
+        """Score every group on the original weights, and return the curves of the chosen."""
         scoring, curves = self._start_pass(), {}
-        for name in self._progress.over("Allocating", self._layout.groups):
+        names = self._layout.groups if self._method.predicts_error else chosen
+        for name in self._progress.over("Scoring", list(names)):
             curve = scoring.curve(name)
             scoring.leave_whole(name, curve)
             if name in chosen:
                 curves[name] = curve
+        return curves
+
+    def _share_out(self, curves: Mapping[str, Curve]) -> SharedRemovals:
+        """Put the removals of all groups in one order."""
         units = {name: self._layout.groups[name].units for name in curves}
         # The biases that some consumers may get are paid for in advance.
         reserve = sum(self._count.outputs(path, {}) for path in without_bias(self._layout))
         total = self._located.model.count_params() + reserve
-        return share_out(curves, units, ParameterCount(self._layout, total), max_params)
+        return SharedRemovals(curves, units, ParameterCount(self._layout, total))
 
-    def cut(
-        self, counts: Mapping[str, int | None], sparsity: Mapping[str, float | None]
-    ) -> tuple[list[GroupPlan], LayerStates]:
-        """Score and cut each group on the weights that the groups before it left.
+    def _largest_within(
+        self, curves: Mapping[str, Curve], removals: SharedRemovals, limit: float
+    ) -> _Cut:
+        """Return the largest shared-out cut whose measured change stays within a limit."""
+        fewest, most = removals.lossless, len(removals.steps) + 1
+        best = self._cut_by_curves(curves, removals.counts(fewest))
+        for _ in self._progress.over("Searching the budget", range(_TRIALS), "trial"):
+            # Halves the parameters, not the removals: narrow layers have many removals of few.
+            middle = 0.5 * (removals.parameters[fewest] + removals.parameters[most - 1])
+            steps = int(np.searchsorted(-removals.parameters, -middle))
+            steps = min(max(steps, fewest + 1), most - 1)
+            if not fewest < steps < most:
+                break
+            cut = self._cut_by_curves(curves, removals.counts(steps))
+            if largest_change(self._measure(cut)) <= limit:
+                fewest, best = steps, cut
+            else:
+                most = steps
+        return best
 
-        Args:
-            counts: How many units go, by group; None where that follows from the sparsity, the
-                tolerance or the method's automatic cut-off.
-            sparsity: Sparsity of each of these groups, None where it isn't given.
-        """
+    def _cut_by_curves(self, curves: Mapping[str, Curve], counts: Mapping[str, int]) -> _Cut:
+        """Cut groups at given counts by curves that were computed on the original weights."""
+        states, groups = LayerStates(self._layout), []
+        for name, group in self._layout.groups.items():
+            if name in curves:
+                merge = curves[name].merge(counts[name])
+                _check_merge(self._method, group, merge, counts[name])
+                carry_out(group, merge, states)
+                groups.append(self._group_plan(group, curves[name], merge, asked=True))
+            else:
+                states.kept[name] = np.arange(group.units)
+        return _Cut(groups, states)
+
+    def _cut_one_by_one(self, chosen: Mapping[str, float | None]) -> _Cut:
+        """Score and cut each group on the weights that the groups before it left."""
         scoring, groups = self._start_pass(), []
         # Groups that stay whole are scored only for the moments that they hand on.
-        names = self._layout.groups if self._method.predicts_error else counts
+        names = self._layout.groups if self._method.predicts_error else chosen
         for name in self._progress.over("Pruning", list(names)):
             curve = scoring.curve(name)
-            if name in counts:
-                asked = self._asked(name, curve, counts[name], sparsity[name])
-                groups.append(self._cut_group(scoring, name, curve, asked))
+            if name in chosen:
+                groups.append(self._cut_group(scoring, name, curve, chosen[name]))
             else:
                 scoring.leave_whole(name, curve)
             del curve  # It may hold large matrices: none stays while the next group is scored.
-        return groups, scoring.states
+        return _Cut(groups, scoring.states)
 
     def _start_pass(self) -> "_ScoringPass":
         return _ScoringPass(self._located, self._method, self._context, self._count)
 
-    def _asked(
-        self, name: str, curve: Curve, count: int | None, sparsity: float | None
-    ) -> int | None:
-        """Return how many units are to go, or None where that is left to the method."""
-        if count is not None:
-            return count
-        if sparsity is not None:
-            return count_for_sparsity(sparsity, self._layout.groups[name].units)
-        if self._request.tolerance is not None:
-            return count_for_tolerance(curve, self._request.tolerance)
-        return None
-
     def _cut_group(
-        self, scoring: "_ScoringPass", name: str, curve: Curve, asked: int | None
+        self, scoring: "_ScoringPass", name: str, curve: Curve, sparsity: float | None
     ) -> GroupPlan:
-        group, wanted = self._layout.groups[name], curve.automatic if asked is None else asked
-        if wanted is None:
-            raise ValueError(
-                f"method='{self._method.name}' has no automatic cut-off. Give `sparsity` or "
-                "`max_params`."
-            )
-        count = min(wanted, len(curve.order), group.units - 1)
-        merge = scoring.cut(name, curve, count)
+        group = self._layout.groups[name]
+        asked: int | None = None
+        if sparsity is not None:
+            asked = count_for_sparsity(sparsity, group.units)
+        elif self._request.tolerance is not None:
+            asked = curve.lossless
+        wanted = curve.automatic if asked is None else asked
+        count = min(wanted or 0, len(curve.order), group.units - 1)
+        return self._group_plan(group, curve, scoring.cut(name, curve, count), asked is not None)
+
+    def _group_plan(
+        self, group: UnitGroup, curve: Curve, merge: UnitMerge, asked: bool
+    ) -> GroupPlan:
+        count = len(merge.removed)
         order_ends_early = count == len(curve.order) < group.units - 1
         return GroupPlan(
-            layer=name,
+            layer=group.name,
             layers=group.layers,
             units=group.units,
             merge=merge,
@@ -154,9 +230,21 @@ class _Planner:
             cutoff=curve.cutoff,
             predicted_error=self._predicted_error(curve, count),
             histogram=curve.histogram,
-            note=curve.note if asked is None or order_ends_early else None,
+            note=curve.note if not asked or order_ends_early else None,
             lossless=curve.lossless,
         )
+
+    def rebuilt(self, cut: _Cut) -> Rebuilt:
+        """Return the narrow model of a cut."""
+        if self._rebuilt is None or self._rebuilt[0] is not cut:
+            self._rebuilt = cut, rebuild(self._located, cut.states, self._progress)
+        return self._rebuilt[1]
+
+    def _measure(self, cut: _Cut) -> tuple[OutputChange, ...]:
+        """Measure what a cut changes; empty where it changes nothing, or nothing can be run."""
+        if all(len(group.removed) <= group.lossless for group in cut.groups):
+            return ()
+        return self._yardstick.measure(self.rebuilt(cut).model)
 
     def _predicted_error(self, curve: Curve, count: int) -> float | None:
         if not self._method.predicts_error:
@@ -164,11 +252,10 @@ class _Planner:
         expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
         return float(expected / curve.scale)
 
-    def write_down(
-        self, groups: list[GroupPlan], states: LayerStates, fingerprint: LayerDigests
-    ) -> PlanData:
-        """Return the plan of groups that have been cut, with their parameters counted."""
+    def write_down(self, cut: _Cut, fingerprint: LayerDigests) -> PlanData:
+        """Return the plan of a cut, with its parameters counted and its change measured."""
         graph, layout, model = self._located.graph, self._layout, self._located.model
+        groups, states = cut.groups, cut.states
         kept = {group.layer: len(group.kept) for group in groups}
         biases = {path: self._count.outputs(path, kept) for path in new_biases(layout, states)}
         counted = []
@@ -186,7 +273,8 @@ class _Planner:
             model_name=model.name,
             fingerprint=fingerprint,
             notes=notes(graph, layout, states),
-            refinement=self._method.refinement,
+            measured=self._measure(cut),
+            refine_steps=self._request.refine_steps,
         )
 
 

@@ -23,9 +23,11 @@ class Request:
 
     Attributes:
         method: The pruning method.
+        max_params: Largest number of parameters of the whole model, or their fraction, or None.
         sparsity: Fraction of the units to remove, for all layers or by layer name, or None.
-        max_params: Largest number of parameters of the whole model, or None.
-        tolerance: Largest predicted error of each group, or None.
+        tolerance: Largest measured change of an output, or None.
+        data: Unlabelled rows of the model's inputs, or None.
+        refine_steps: Steps of recovery after the cut.
         layers: Names of the layers to consider; None for all.
         verify: Whether the result is compared with the wide twin.
         seed: Seed for random draws.
@@ -33,10 +35,12 @@ class Request:
         verbose: 1 for progress bars and the plan's table.
     """
 
-    method: Method = dataclasses.field(default_factory=Saliency)
+    method: Method = dataclasses.field(default_factory=Moments)
+    max_params: float | int | None = None
     sparsity: float | dict[str, float] | None = None
-    max_params: int | None = None
     tolerance: float | None = None
+    data: Any = None
+    refine_steps: int = 0
     layers: tuple[str, ...] | None = None
     verify: bool = True
     seed: int = 0
@@ -47,6 +51,17 @@ class Request:
     def named_layers(self) -> tuple[str, ...]:
         """Layer names that the caller gave, in `layers` or as keys of `sparsity`."""
         return tuple(self.sparsity) if isinstance(self.sparsity, dict) else self.layers or ()
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the caller gave rows."""
+        return self.data is not None
+
+    def max_params_of(self, parameters: int) -> int:
+        """Return the budget `max_params` of a model as a number of parameters."""
+        if isinstance(self.max_params, float):
+            return math.floor(self.max_params * parameters)
+        return self.max_params or 0
 
     @property
     def asks_for_units(self) -> bool:
@@ -69,14 +84,15 @@ def read_request(**arguments: Any) -> Request:
         ValueError: For any other argument that makes no sense.
     """
     _check_names(arguments)
-    arguments["method"] = find_method(arguments.get("method", "saliency"))
+    arguments["method"] = find_method(arguments.get("method", "moments"))
     arguments["layers"] = _read_layers(arguments.get("layers"))
     _check_at_most_one_budget(arguments)
     arguments["sparsity"] = _read_sparsity(arguments.get("sparsity"))
     arguments["max_params"] = _read_max_params(arguments.get("max_params"))
+    _check_steps(arguments.get("refine_steps", 0))
     request = Request(**arguments)
-    _check_tolerance(request.method, request.tolerance)
-    _check_strategy(request.method, request.strategy)
+    _check_tolerance(request.tolerance)
+    _check_strategy(request.strategy)
     if isinstance(request.sparsity, dict) and request.layers is not None:
         raise ValueError("Give layer names in `sparsity` or in `layers`, not in both.")
     return request
@@ -146,39 +162,38 @@ def _fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def _read_max_params(max_params: Any) -> int | None:
+def _read_max_params(max_params: Any) -> float | int | None:
     if max_params is None:
         return None
-    if not (_is_number(max_params) and 1 <= max_params < math.inf):
-        raise ValueError(
-            f"`max_params` must be a positive number of parameters. Received: {max_params!r}"
-        )
-    return int(max_params)
+    if _is_number(max_params):
+        if isinstance(max_params, numbers.Integral) and max_params >= 1:
+            return int(max_params)
+        if not isinstance(max_params, numbers.Integral) and 0.0 < max_params < 1.0:
+            return float(max_params)
+    raise ValueError(
+        "`max_params` must be a fraction of the model's parameters, a float in (0, 1) such as "
+        f"0.5, or a number of parameters, an integer of at least 1. Received: {max_params!r}"
+    )
 
 
-def _check_tolerance(method: Method, tolerance: Any) -> None:
+def _check_steps(steps: Any) -> None:
+    if not (_is_number(steps) and isinstance(steps, numbers.Integral) and steps >= 0):
+        raise ValueError(f"`refine_steps` must be an integer, 0 or more. Received: {steps!r}")
+
+
+def _check_tolerance(tolerance: Any) -> None:
     if tolerance is None:
         return
     if not (_is_number(tolerance) and 0 <= tolerance < math.inf):
         raise ValueError(f"`tolerance` must be a number of at least 0. Received: {tolerance!r}")
-    if tolerance > 0 and not method.predicts_error:
-        raise ValueError(
-            f"method='{method.name}' predicts no error, so it can't keep to a `tolerance` above 0. "
-            f'Use method="moments", or `sparsity` or `max_params`. Received: tolerance={tolerance}'
-        )
 
 
-def _check_strategy(method: Method, strategy: Any) -> None:
+def _check_strategy(strategy: Any) -> None:
     if strategy is None:
         return
     if not isinstance(strategy, tf.distribute.Strategy):
         raise TypeError(
             f"`strategy` must be a `tf.distribute.Strategy`. Received: strategy={strategy!r}"
-        )
-    if not method.shares_work:
-        raise ValueError(
-            f"method='{method.name}' works on one device: its matrices can't be cut into tiles. "
-            'Leave `strategy` out, or use method="saliency".'
         )
 
 

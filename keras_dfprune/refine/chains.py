@@ -6,7 +6,6 @@ compute what the wide layers compute of the same random inputs. No data, no labe
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -47,7 +46,8 @@ def refine_chains(
     located: LocatedModel,
     narrow: Graph,
     merges: Mapping[str, UnitMerge],
-    settings: Mapping[str, Any],
+    steps: int,
+    seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> dict[str, Refinement]:
     """Refine the layers of a narrow model in place.
@@ -59,13 +59,14 @@ def refine_chains(
         located: The original with its groups.
         narrow: The graph of the model rebuilt from it.
         merges: The merge of each pruned group.
-        settings: `steps`, `seed`, `prior` and `prior_scale`, as `Moments` takes them.
+        steps: Int: steps of Adam for each chain.
+        seed: Int: seed of the draws.
         progress: Called now and then with the step and the difference on held-out draws.
 
     Returns:
         What was reached, by the name of each chain's first group.
     """
-    prior = read_prior(settings["prior"], settings["prior_scale"])
+    prior = read_prior("weights", "auto")
     counterparts = _counterparts(located.graph, narrow)
     reached = {}
     for chain in find_chains(located, merges):
@@ -83,8 +84,8 @@ def refine_chains(
             _runner(narrow_start, narrow_calls, narrow_ends),
             variables,
             input_sampler(view, prior),
-            steps=settings["steps"],
-            seed=settings["seed"],
+            steps=steps,
+            seed=seed,
             progress=progress,
         )
     return reached

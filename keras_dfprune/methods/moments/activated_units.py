@@ -7,6 +7,7 @@ sampled.
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -83,31 +84,64 @@ class ActivatedUnits:
         return block(rows, columns)
 
 
-def activate(activation: Activation, means: np.ndarray, variance: np.ndarray) -> ActivatedUnits:
-    """Describe the units `phi(z)` with normal `z`.
+class Components(NamedTuple):
+    """Components of a mixture of normal distributions whose covariances differ in scale only.
+
+    Attributes:
+        means: Float64 array, shape `(components, units)`.
+        scales: Float64 array, shape `(components,)`: factors of the standard deviations.
+        shares: Float64 array, shape `(components,)`: probabilities, with a sum of 1.
+    """
+
+    means: np.ndarray
+    scales: np.ndarray
+    shares: np.ndarray
+
+    def with_means(self, means: np.ndarray) -> "Components":
+        """Return the components of other units."""
+        return Components(means, self.scales, self.shares)
+
+
+def equal_components(means: np.ndarray) -> Components:
+    """Return equally likely components of scale 1 with the given means."""
+    ones = np.ones(len(means))
+    return Components(np.asarray(means, np.float64), ones, ones / len(means))
+
+
+def activate(
+    activation: Activation, components: Components, variance: np.ndarray
+) -> ActivatedUnits:
+    """Describe the units `phi(z)` where `z` is a mixture of normal distributions.
 
     Args:
         activation: An element-wise activation.
-        means: Float array, shape `(means, units)`: equally likely means of `z`.
-        variance: Float array, shape `(units,)`: variance of `z` around each of them.
+        components: The components of `z`.
+        variance: Float array, shape `(units,)`: variance of `z` in a component of scale 1.
 
     Returns:
         The `ActivatedUnits`.
     """
-    means = np.asarray(means, np.float64)
+    means, scales, shares = components
     std = np.sqrt(np.maximum(variance, 0.0))
     # A unit that never varies: any small deviation gives the same moments without a division by 0.
     std = np.maximum(std, 1e-12 * (1.0 + np.max(np.abs(means), axis=0)))
-    if is_piecewise_linear(activation):
-        powers, kinks, jumps = _piecewise_linear(activation, means, std)
-    else:
-        powers, kinks, jumps = _smooth(activation, means, std)
-    coefficients = (std, powers / math.sqrt(len(means)), kinks)
+    expand = _piecewise_linear if is_piecewise_linear(activation) else _smooth
+    powers, kinks, jumps = expand(activation, means, scales[:, None] * std)
+    coefficients = (std, powers * np.sqrt(shares), kinks, shares * scales**2)
     return ActivatedUnits(
-        np.mean(powers[0], axis=1),
+        powers[0] @ shares,
         HermiteCoefficients(*(tf.constant(part) for part in coefficients)),
         jumps,
     )
+
+
+def mean_squares(
+    activation: Activation, components: Components, variance: np.ndarray
+) -> np.ndarray:
+    """Return the mean square of the units in each component: float64, shape `(components,)`."""
+    units = activate(activation, components, variance)
+    squares = tf.reduce_mean(tf.reduce_sum(tf.square(units.coefficients.powers), axis=0), axis=0)
+    return np.asarray(squares) / components.shares
 
 
 def is_piecewise_linear(activation: Activation) -> bool:
@@ -128,17 +162,17 @@ def _piecewise_linear(
     the kinks count beyond the first two powers.
     """
     slopes, intercepts = np.array(activation.linear_pieces, np.float64).T
-    kinks = (np.array(activation.kinks, np.float64) - means[..., None]) / std[:, None]
+    kinks = (np.array(activation.kinks, np.float64) - means[..., None]) / std[..., None]
     edge = np.full((*means.shape, 1), np.inf)
-    bounds = np.concatenate([-edge, kinks, edge], axis=-1)  # (means, units, pieces + 1)
+    bounds = np.concatenate([-edge, kinks, edge], axis=-1)  # (components, units, pieces + 1)
     mass = np.diff(0.5 * tf.math.erfc(-bounds / math.sqrt(2.0)).numpy())
     density = np.exp(-0.5 * bounds**2) / math.sqrt(2.0 * math.pi)
-    partial_mean = means[..., None] * mass - std[:, None] * np.diff(density)
+    partial_mean = means[..., None] * mass - std[..., None] * np.diff(density)
     terms = _TERMS if len(activation.kinks) else 2
-    powers = np.zeros((terms, len(std), len(means)))
+    powers = np.zeros((terms, *means.T.shape))
     powers[0] = (partial_mean @ slopes + mass @ intercepts).T
     powers[1] = (std * (mass @ slopes)).T
-    bent = std[:, None] * density[..., 1:-1] * np.diff(slopes)
+    bent = std[..., None] * density[..., 1:-1] * np.diff(slopes)
     hermite = _hermite(np.clip(kinks, -_NO_DENSITY, _NO_DENSITY), terms - 2)
     for k, values in enumerate(hermite, 2):
         powers[k] = np.sum(bent * values, axis=-1).T / math.sqrt(k * (k - 1))
@@ -154,8 +188,10 @@ def _smooth(
     then exact, and the matrix is still positive semidefinite (a sum of Schur products).
     """
     powers = []
-    for mean in means:
-        coefficients, square = _hermite_coefficients(activation.values, activation.kinks, mean, std)
+    for mean, deviation in zip(means, std, strict=True):
+        coefficients, square = _hermite_coefficients(
+            activation.values, activation.kinks, mean, deviation
+        )
         left_out = np.sqrt(np.maximum(square - np.sum(coefficients**2, axis=0), 0.0))
         powers.append(np.concatenate([coefficients, left_out[None]]))
     return np.stack(powers, axis=-1), np.zeros((0, *means.T.shape)), np.zeros(0)

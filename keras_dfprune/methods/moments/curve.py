@@ -19,10 +19,6 @@ from keras_dfprune.methods.moments.remaining_units import (
 from keras_dfprune.methods.moments.unit_moments import UnitMoments
 from keras_dfprune.report.progress import SILENT, Progress
 
-# Predicted squared change, over the variance of a group's outputs, up to which units are removed
-# without a budget. Measured: docs/research/measurements.md.
-DEFAULT_TOLERANCE = 0.002
-
 
 def lossless_curve(group: GroupView, removals: list[Removal], note: str) -> Curve:
     """Return a curve of the lossless removals alone.
@@ -38,20 +34,18 @@ def lossless_curve(group: GroupView, removals: list[Removal], note: str) -> Curv
         costs=np.zeros(count),
         merge=lambda first: merge_of(group.units, removals[:first]),
         lossless=count,
-        automatic=count,
         note=note,
     )
 
 
 def moment_curve(
-    known: GroupMoments, removals: list[Removal], *, steps: int = 0, progress: Progress = SILENT
+    known: GroupMoments, removals: list[Removal], progress: Progress = SILENT
 ) -> Curve:
     """Return the whole curve of a group, down to one unit.
 
     Args:
         known: The group and its moments, which must be finite.
         removals: The lossless removals.
-        steps: Int: steps of descent for the kept units' new weight-sets.
         progress: Shows the removals.
     """
     remaining, lossless = remaining_units(known, removals), len(removals)
@@ -60,15 +54,13 @@ def moment_curve(
     costs = np.concatenate([np.zeros(lossless), order.costs])
     variance = outgoing.expected_square(spread, np.arange(len(remaining.units)))
     scale = variance if variance > 0.0 else 1.0
-    affordable = int(np.sum(np.cumsum(costs) <= DEFAULT_TOLERANCE * scale))
-    merges = MomentMerges(known.moments, removals, remaining, order.units, steps)
+    merges = MomentMerges(known.moments, removals, remaining, order.units)
     return Curve(
         order=np.concatenate([remaining.lossless_merge.removed, remaining.units[order.units]]),
         costs=costs,
         merge=merges.merge,
         scale=scale,
         lossless=lossless,
-        automatic=max(lossless, affordable),
         moments=merges.moments,
         error=merges.error,
     )
@@ -82,7 +74,6 @@ class MomentMerges:
         removals: The lossless removals.
         remaining: The units that they leave.
         order: Int array: positions among the remaining units, in the order of their removal.
-        steps: Int: steps of descent for the kept units' new weight-sets.
     """
 
     def __init__(
@@ -91,10 +82,9 @@ class MomentMerges:
         removals: list[Removal],
         remaining: RemainingUnits,
         order: np.ndarray,
-        steps: int,
     ) -> None:
         self._moments, self._removals = moments, removals
-        self._remaining, self._order, self._steps = remaining, order, steps
+        self._remaining, self._order = remaining, order
         # Only the latest, by its number of removals: it is needed several times in a row.
         self._latest: dict[int, Reconstruction] = {}
 
@@ -106,16 +96,16 @@ class MomentMerges:
         removed = remaining.units[self._order[: count - len(self._removals)]]
         removed = np.concatenate([remaining.lossless_merge.removed, removed])
         kept, offset = remaining.units[rebuilt.kept], self._offset(rebuilt)
-        if rebuilt.centroids is None and not self._removals:
+        if rebuilt.shares is None and not self._removals:
             return LinearMerge(kept, removed, offset, rebuilt.target_coefficients)
         coefficients = self._for_group(rebuilt.coefficients(len(remaining.units)))
-        if rebuilt.centroids is None:
+        if rebuilt.shares is None:
             return LinearMerge(kept, removed, offset, coefficients[:, removed])
-        shares = rebuilt.centroids.shares
+        shares, level = rebuilt.shares, np.zeros(len(kept))
         if self._removals:
             shares = np.zeros_like(coefficients)
-            shares[:, remaining.units] = rebuilt.centroids.shares
-        return CentroidMerge(kept, removed, offset, coefficients, shares, rebuilt.centroids.bias)
+            shares[:, remaining.units] = rebuilt.shares
+        return CentroidMerge(kept, removed, offset, coefficients, shares, level)
 
     def error(self, count: int) -> float:
         """Return the expected squared change of the outputs by `merge(count)`, without ridge."""
@@ -134,7 +124,7 @@ class MomentMerges:
         if count not in self._latest:
             removed = self._order[: count - len(self._removals)]
             kept = np.setdiff1d(np.arange(len(self._remaining.units)), removed)
-            rebuilt = best_reconstruction(self._remaining, kept, removed, self._steps)
+            rebuilt = best_reconstruction(self._remaining, kept, removed)
             self._latest = {count: rebuilt}
         return self._latest[count]
 

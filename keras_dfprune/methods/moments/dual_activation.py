@@ -26,20 +26,24 @@ class HermiteCoefficients(NamedTuple):
 
     Attributes:
         std: Float64 tensor, shape `(units,)`: standard deviation of `z`, positive.
-        powers: Float64 tensor, shape `(powers, units, means)`: normalised Hermite coefficients
-            `c_k` of `phi(m + s t)` at each of several equally likely means, divided by the root of
-            their number. Summed over the means, the products are their average.
-        kinks: Float64 tensor, shape `(kinks, units, means)`: standardised kinks `(kink - m) / s`.
-            There are none where only `powers` are known.
+        powers: Float64 tensor, shape `(powers, units, components)`: normalised Hermite coefficients
+            `c_k` of `phi(m + s t)` for each component of a mixture, times the root of its share.
+            Summed over the components, the products are their average.
+        kinks: Float64 tensor, shape `(kinks, units, components)`: standardised kinks
+            `(kink - m) / s`. There are none where only `powers` are known.
+        factors: Float64 tensor, shape `(components,)`: share of each component times its squared
+            scale. A component's standard deviations are `std` times its scale.
     """
 
     std: tf.Tensor
     powers: tf.Tensor
     kinks: tf.Tensor
+    factors: tf.Tensor
 
     def take_units(self, units: slice) -> "HermiteCoefficients":
         """Take the coefficients of some of the units."""
-        return HermiteCoefficients(self.std[units], self.powers[:, units], self.kinks[:, units])
+        powers, kinks = self.powers[:, units], self.kinks[:, units]
+        return HermiteCoefficients(self.std[units], powers, kinks, self.factors)
 
 
 def series_reach(powers: int) -> float:
@@ -51,7 +55,9 @@ def _spec(*shape: int | None) -> tf.TensorSpec:
     return tf.TensorSpec(shape, tf.float64)
 
 
-_COEFFICIENTS = HermiteCoefficients(_spec(None), _spec(None, None, None), _spec(None, None, None))
+_COEFFICIENTS = HermiteCoefficients(
+    _spec(None), _spec(None, None, None), _spec(None, None, None), _spec(None)
+)
 
 
 @tf.function(
@@ -142,7 +148,7 @@ def _angle_integral(
     rows, columns = pairs[:, 0], pairs[:, 1]
     linear = tf.gather(left.powers[:2], rows, axis=1) * tf.gather(right.powers[:2], columns, axis=1)
     constant, linear = tf.unstack(tf.reduce_sum(linear, axis=-1), num=2)
-    x = tf.gather(left.kinks, rows, axis=1)[:, None]  # (kinks, 1, pairs, means)
+    x = tf.gather(left.kinks, rows, axis=1)[:, None]  # (kinks, 1, pairs, components)
     y = tf.gather(right.kinks, columns, axis=1)[None]
     squares, product = 0.5 * (x * x + y * y), x * y
     weights = (jumps[:, None] * jumps)[:, :, None, None]
@@ -153,10 +159,9 @@ def _angle_integral(
         sine = tf.sin(half * (nodes[k] + 1.0))
         cosine2 = tf.maximum(1.0 - sine * sine, 1e-300)
         density = tf.exp((product * sine[:, None] - squares) / cosine2[:, None])
-        density = tf.reduce_sum(weights * density, axis=(0, 1, 3))
+        density = tf.linalg.matvec(tf.reduce_sum(weights * density, axis=(0, 1)), left.factors)
         return k + 1, total + shares[k] * (r - sine) * density
 
     total = tf.while_loop(lambda k, _: k < _ANGLES, add, (0, tf.zeros_like(r)))[1]
-    means = tf.cast(tf.shape(left.kinks)[2], tf.float64)
     width = tf.gather(left.std, rows) * tf.gather(right.std, columns)
-    return constant + linear * r + width * half * total / (2.0 * math.pi * means)
+    return constant + linear * r + width * half * total / (2.0 * math.pi)

@@ -28,17 +28,19 @@ def joined_moments(
     Returns:
         The `UnitMoments` of the joined units.
     """
+    scale_known = all(part.scale_known for part in parts)
     if kind == "sum":
         scale = np.array(factors, np.float64)
         mean = np.sum(scale[:, None] * [part.mean for part in parts], axis=0)
         covariance = tf.add_n(
             [factor**2 * part.covariance for factor, part in zip(scale, parts, strict=True)]
         )
-        return UnitMoments(mean, covariance + mean[:, None] * mean)
+        return UnitMoments(mean, covariance + mean[:, None] * mean, scale_known)
     if kind == "product":
         return UnitMoments(
             np.prod([part.mean for part in parts], axis=0),
             functools.reduce(tf.multiply, [part.second for part in parts]),
+            scale_known,
         )
     return mixture_moments(parts)
 
@@ -60,4 +62,5 @@ def pooled_moments(seams: Sequence[UnitMoments], weights: Sequence[float]) -> Un
     return UnitMoments(
         np.sum(shares[:, None] * [seam.mean for seam in seams], axis=0),
         tf.add_n([share * seam.second for share, seam in zip(shares, seams, strict=True)]),
+        all(seam.scale_known for seam in seams),
     )

@@ -4,8 +4,7 @@ The paper bounds the error of a pair of units. `Moments` computes the expected e
 `C = E[h h^T]` in closed form, then Optimal Brain Surgeon for units (`removal_order.py`).
 """
 
-import numbers
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +20,16 @@ from keras_dfprune.methods.moments.remaining_units import GroupMoments
 from keras_dfprune.methods.moments.symmetric_matrices import is_finite
 from keras_dfprune.methods.moments.unit_moments import (
     UnitMoments,
+    mixed_moments,
     normal_moments,
     sample_moments,
 )
 from keras_dfprune.report.warning import warn
 from keras_dfprune.rules.activations import LINEAR
 
-# Steps of the descent in closed form, which has converged by then. Both constants were measured:
+# The prior counts as much as this many rows for each unit. Measured on networks of several kinds:
 # docs/research/measurements.md.
-MOST_STEPS = 300
+_PRIOR_ROWS = 0.5
 # Float64 matrices of units by units that are held at the peak, with as many inputs and outputs as
 # units. With few outputs there are fewer.
 _MATRICES = 16
@@ -50,13 +50,9 @@ class Moments(Method):
             dict `{input name: (mean, std)}` for inputs that are known: numbers, or arrays with one
             value for each feature (a covariance matrix may replace `std`). Arrays are worth giving;
             a single number for all features is no gain.
-        prior_scale: Mean variance of unknown inputs. `"auto"` (default): the standard deviation of
-            the pre-activations is ten times their biases, and 0.5 at least (both root mean squares
-            over the units).
-        refine_steps: Int, 0 or more (default 0): steps of distillation without data after the
-            units are removed.
-        calibration_data: Optional unlabelled inputs: sample moments replace the prior's.
-        seed: Int (default 0): seed of the draws for the distillation.
+        prior_scale: Mean variance of unknown inputs. `"auto"` (default): not known. The second
+            moments are averaged over standard deviations of the pre-activations of 0.7 to 14 times
+            their biases, and 0.5 at least (both root mean squares over the units).
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -72,15 +68,9 @@ class Moments(Method):
         self,
         prior: PriorArgument = "weights",
         prior_scale: float | str = "auto",
-        refine_steps: int = 0,
-        calibration_data: Any = None,
-        seed: int = 0,
     ) -> None:
         self._prior = read_prior(prior, prior_scale)
         self.prior, self.prior_scale = prior, prior_scale
-        self.refine_steps = _whole_number("refine_steps", refine_steps)
-        self.seed = _whole_number("seed", seed)
-        self.calibration_data = calibration_data
 
     def check_inputs(self, names: Sequence[str], taken: Collection[str]) -> None:
         """Check that the prior names inputs of the model, and warn of a prior that is not used.
@@ -98,7 +88,7 @@ class Moments(Method):
         if unused:
             warn(
                 f"The prior of input {', '.join(map(repr, unused))} is not used: no layer that can "
-                "be pruned takes it as it is. Give `calibration_data` instead."
+                "be pruned takes it as it is. Give `data` instead."
             )
 
     def curve(self, group: GroupView, context: Context) -> Curve:
@@ -122,14 +112,19 @@ class Moments(Method):
         if not is_finite(known.moments.second):
             note = f"lossless removals only: the moments of {group.activation.name} are not finite"
             return lossless_curve(group, removals, note)
-        steps = min(self.refine_steps, MOST_STEPS)
-        return moment_curve(known, removals, steps=steps, progress=context.progress)
+        return moment_curve(known, removals, context.progress)
 
     def _group_moments(self, group: GroupView, context: Context) -> GroupMoments:
-        """Compute a group's moments, from samples if there are any, else from the prior."""
-        values = context.values.get(group.name)
-        if values is not None:
-            return GroupMoments(group, sample_moments(values))
+        """Compute a group's moments: the prior's, mixed with those of samples if there are any."""
+        known, values = self._prior_moments(group, context), context.values.get(group.name)
+        if values is None:
+            return known
+        prior_share = _PRIOR_ROWS * group.units / (_PRIOR_ROWS * group.units + context.rows)
+        samples = sample_moments(values)
+        return GroupMoments(group, mixed_moments(samples, known.moments, prior_share))
+
+    def _prior_moments(self, group: GroupView, context: Context) -> GroupMoments:
+        """Compute a group's moments from the prior alone."""
         if not group.seams:
             preactivations = group_preactivations(group, self._prior, context)
             moments = preactivations.moments(group.activation)
@@ -148,19 +143,10 @@ class Moments(Method):
         joined = joined_moments(view.joined.kind, parts, view.joined.factors)
         if view.activation.linear_pieces == LINEAR.linear_pieces:
             return joined
-        return normal_moments(view.activation, joined.mean, joined.covariance)
-
-    @property
-    def refinement(self) -> Mapping[str, Any] | None:
-        """Settings of the distillation, or None if it has no steps."""
-        if not self.refine_steps:
-            return None
-        config = self.get_config()
-        shared = {name: config[name] for name in ("seed", "prior", "prior_scale")}
-        return {"steps": self.refine_steps, **shared}
+        return normal_moments(view.activation, joined)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments but `calibration_data`, JSON-serialisable."""
+        """Return the constructor's arguments, JSON-serialisable."""
         prior: object = self.prior
         if self._prior.inputs:
             prior = {
@@ -171,12 +157,4 @@ class Moments(Method):
         return {
             "prior": prior,
             "prior_scale": scale if isinstance(scale, str) else float(scale),
-            "refine_steps": self.refine_steps,
-            "seed": self.seed,
         }
-
-
-def _whole_number(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
-        raise ValueError(f"`{name}` must be an integer, 0 or more. Received: {name}={value!r}")
-    return int(value)

@@ -10,12 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Feed, GroupView
+from keras_dfprune.methods.moments.activated_units import Components, equal_components
 from keras_dfprune.methods.moments.prior import (
     MEAN_NODES,
     KnownInput,
     Prior,
     assume_inputs,
+    assumed_stds,
     known_input,
+    root_mean,
     unit_columns,
 )
 from keras_dfprune.methods.moments.symmetric_matrices import gram, submatrix, symmetric_product
@@ -35,19 +38,23 @@ class _Contribution(NamedTuple):
     Attributes:
         mean: Float64 array, shape `(units,)`.
         covariance: Float64 tensor, shape `(units, units)`.
+        scale_known: Whether the scale is known; else only the shape is.
     """
 
     mean: np.ndarray
     covariance: tf.Tensor
+    scale_known: bool
 
 
 def group_preactivations(group: GroupView, prior: Prior, context: Context) -> Preactivations:
     """Derive the means and covariance of a group's pre-activations.
 
-    Inputs of different origin are taken as independent. The mean of unknown inputs is uncertain:
-    several equally likely means are returned, for a mixture. If a BatchNormalization has measured
-    the pre-activations, its mean and deviation replace the prior's, and the prior gives the
-    correlations only.
+    Inputs of different origin are taken as independent. Mean and scale of unknown inputs are
+    uncertain: a mixture is returned. Moments that earlier groups hand on tell the correlations,
+    but their scale only where something ties it to the network: assumptions about the scale grow
+    from layer to layer (docs/research/measurements.md). If a BatchNormalization has measured the
+    pre-activations, its mean and deviation replace the prior's, which then gives the correlations
+    only.
 
     Args:
         group: The group.
@@ -61,30 +68,55 @@ def group_preactivations(group: GroupView, prior: Prior, context: Context) -> Pr
         ValueError: If the prior of a model input does not fit its features, or is a matrix that
             is not symmetric.
     """
-    mean = np.array(group.biases, np.float64)
-    covariances, unknown = [], np.ones(group.inputs, bool)
+    contributions, unknown = [], np.ones(group.inputs, bool)
     for feed in group.feeds:
         known = _from_earlier_group(group, feed, context)
         if known is None:
             known = _from_known_input(group, feed, prior)
         if known is not None:
-            mean = mean + known.mean
-            covariances.append(known.covariance)
+            contributions.append(known)
             unknown[feed.columns] = False
-    means = mean[None]
-    if np.any(unknown) or not covariances:  # a layer may have no inputs at all
+    shift = np.zeros((1, group.units))
+    if np.any(unknown) or not contributions:  # a layer may have no inputs at all
         weights = group.weights if np.all(unknown) else group.weights[:, unknown]
-        assumed = assume_inputs(weights, group.biases, prior)
-        covariances.append(assumed.covariance)
+        assumed = assume_inputs(weights, prior)
+        fixed = not isinstance(prior.scale, str)
+        contributions.append(_Contribution(np.zeros(group.units), assumed.covariance, fixed))
         # Convolutions hand on moments in which the uncertainty of the mean is lost: they have none
         # (docs/research/measurements.md).
         if np.any(assumed.shift) and not group.taps:
-            means = mean + MEAN_NODES[:, None] * (assumed.weights @ assumed.shift)
-    covariance = tf.add_n(covariances)
+            shift = MEAN_NODES[:, None] * (assumed.weights @ assumed.shift)
+    covariance = tf.add_n([part.covariance for part in contributions])
+    moved = sum(part.mean for part in contributions) + shift
     if group.batch_mean is not None and group.batch_std is not None:
         means = np.array(group.batch_mean, np.float64)[None]
         covariance = _with_deviations(covariance, group.batch_std)
-    return Preactivations(means, covariance)
+        return Preactivations(equal_components(means), covariance, scale_known=True)
+    if any(part.scale_known for part in contributions):
+        scale_known = all(part.scale_known for part in contributions)
+        return Preactivations(equal_components(group.biases + moved), covariance, scale_known)
+    return _with_uncertain_scale(group, moved, covariance)
+
+
+def _with_uncertain_scale(
+    group: GroupView, moved: np.ndarray, covariance: tf.Tensor
+) -> Preactivations:
+    """Return pre-activations of which only the shape is known, at each scale they may have.
+
+    Each scale counts with one over the units' mean square there: what matters is the change of the
+    outputs relative to their size.
+
+    Args:
+        group: The group.
+        moved: Float64 array, shape `(means, units)`: equally likely means without the bias.
+        covariance: Float64 tensor, shape `(units, units)`.
+    """
+    std = root_mean(tf.linalg.diag_part(covariance))
+    stds, shares = assumed_stds(group.biases)
+    scales = np.repeat(stds / std if std > 0.0 else np.ones_like(stds), len(moved))
+    means = group.biases + scales[:, None] * np.tile(moved, (len(stds), 1))
+    components = Components(means, scales, np.repeat(shares / len(moved), len(moved)))
+    return Preactivations(components, covariance).balanced(group.activation)
 
 
 def _with_deviations(covariance: tf.Tensor, std: np.ndarray) -> tf.Tensor:
@@ -119,7 +151,7 @@ def _from_earlier_group(group: GroupView, feed: Feed, context: Context) -> _Cont
         std = np.sqrt(np.maximum(tf.linalg.diag_part(inputs), 0.0))[feed.units]
         across = _correlated_by_weights(weights, scaled * std)
         covariance = (1.0 - POSITIONS_SHARE) * covariance + POSITIONS_SHARE * across
-    return _Contribution(mean, covariance)
+    return _Contribution(mean, covariance, moments.scale_known)
 
 
 def _split_by_position(units: np.ndarray) -> list[np.ndarray]:
@@ -146,7 +178,7 @@ def _from_known_input(group: GroupView, feed: Feed, prior: Prior) -> _Contributi
         correlated = _correlated_by_weights(weights, scaled * spread)
         share = prior.known_share
         covariance = (1.0 - share) * independent + share * correlated
-    return _Contribution(weights @ feed.shift + scaled @ mean, covariance)
+    return _Contribution(weights @ feed.shift + scaled @ mean, covariance, True)
 
 
 def _for_features(known: KnownInput, feed: Feed) -> KnownInput:

@@ -27,10 +27,11 @@ PriorArgument = str | Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 # and those below, were measured: docs/research/measurements.md.
 WEIGHTS_SHARE = 0.5
 KNOWN_SHARE = 0.8
-# The automatic scale sets the pre-activations' standard deviation, root mean square over the units,
-# to this multiple of their biases but to PREACTIVATION_STD at least: a network works where its
-# activations bend and its biases matter. So the inputs' unit of measure does not matter.
-STD_OVER_BIAS = 10.0
+# The scale of unknown inputs is not known. Second moments are averaged over standard deviations of
+# the pre-activations (root mean square over the units) of these multiples of their biases, but of
+# PREACTIVATION_STD at least: a network works where its activations bend and its biases matter. So
+# the inputs' unit of measure does not matter.
+STD_OVER_BIAS = (0.7, 1.5, 3.0, 7.0, 14.0)
 PREACTIVATION_STD = 0.5
 # The inputs' mean is t times a vector read off the weights (`assume_inputs`). That vector moves the
 # pre-activations by one standard deviation, root mean square, and t is uniform on this interval.
@@ -68,8 +69,8 @@ class Prior:
     Attributes:
         kind: `"weights"`: `Sigma ~ I/2 + R/2` with the correlations R of the weights, around an
             uncertain mean. `"isotropic"`: `Sigma ~ I` and zero mean.
-        scale: Mean variance of the inputs. With `"auto"` the root mean square deviation of the
-            pre-activations is 10 times that of their biases, and 0.5 at least.
+        scale: Mean variance of the inputs. With `"auto"` it is one of several, which follow from
+            the biases (`assumed_stds`).
         inputs: Model inputs that the user describes, by name.
     """
 
@@ -186,8 +187,25 @@ class AssumedInputs:
         )
 
 
-def assume_inputs(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> AssumedInputs:
+def assumed_stds(biases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard deviations that pre-activations of unknown scale may have.
+
+    Args:
+        biases: Float array, shape `(units,)`.
+
+    Returns:
+        Distinct root mean squares over the units, ascending, and their shares, whose sum is 1.
+    """
+    stds = np.maximum(PREACTIVATION_STD, np.array(STD_OVER_BIAS) * _root_mean_square(biases))
+    distinct, counts = np.unique(stds, return_counts=True)
+    return distinct, counts / len(stds)
+
+
+def assume_inputs(weights: np.ndarray, prior: Prior) -> AssumedInputs:
     """Estimate the distribution of unknown inputs from the weights that receive them.
+
+    With the scale `"auto"` the pre-activations have a standard deviation of 1, root mean square
+    over the units, for others to scale.
 
     The features are correlated as their weights: `R = V^T V` with `V` the weights at unit norm for
     each feature. The mean is the same for all features but smaller where the weights are large,
@@ -195,7 +213,6 @@ def assume_inputs(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assu
 
     Args:
         weights: Float array, shape `(units, features)`.
-        biases: Float array, shape `(units,)`.
         prior: The prior.
 
     Returns:
@@ -212,13 +229,11 @@ def assume_inputs(weights: np.ndarray, biases: np.ndarray, prior: Prior) -> Assu
         loading_scale = np.sqrt(share / np.where(energy > 0.0, energy, 1.0))
         shift = 1.0 / (energy + np.mean(energy))
     covariance = _covariance(tensor, independent_std, loading_scale)
-    std = _root_mean(tf.linalg.diag_part(covariance))
+    std = root_mean(tf.linalg.diag_part(covariance))
     if not isinstance(prior.scale, str):
         scale = math.sqrt(prior.scale)
-    elif std > 0.0:
-        scale = max(PREACTIVATION_STD, STD_OVER_BIAS * _root_mean_square(biases)) / std
     else:
-        scale = 1.0
+        scale = 1.0 / std if std > 0.0 else 1.0
     moved = _root_mean_square(tf.linalg.matvec(tensor, shift).numpy())
     shift = shift * (scale * std / moved) if moved > 0.0 else shift
     assumed = AssumedInputs(shift, independent_std, weights, loading_scale, covariance)
@@ -260,12 +275,13 @@ def unit_columns(weights: np.ndarray) -> np.ndarray:
     return weights / np.where(norms > 0.0, norms, 1.0)
 
 
-def _root_mean(squares: np.ndarray) -> float:
+def root_mean(squares: np.ndarray) -> float:
+    """Return the root of the mean of squares, 0 without any."""
     return math.sqrt(np.mean(np.asarray(squares, np.float64))) if len(squares) else 0.0
 
 
 def _root_mean_square(values: np.ndarray) -> float:
-    return _root_mean(np.asarray(values, np.float64) ** 2)
+    return root_mean(np.asarray(values, np.float64) ** 2)
 
 
 def _covariance(weights: tf.Tensor, independent_std: float, loading_scale: np.ndarray) -> tf.Tensor:

@@ -2,17 +2,15 @@
 
 The coefficients are least squares on the units' moments. The kept units either stay as they are or
 become centroids, whichever has the smaller predicted error. A centroid is the mean of the units
-nearest to a kept unit (one step of k-means), and may be moved further (`centroid_descent.py`).
+nearest to a kept unit (one step of k-means).
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.full_precision import full_precision
-from keras_dfprune.methods.moments.centroid_descent import CentroidProblem, descend
 from keras_dfprune.methods.moments.least_squares import LeastSquares, ridge_of
 from keras_dfprune.methods.moments.remaining_units import RIDGE, RemainingUnits
 from keras_dfprune.methods.moments.symmetric_matrices import submatrix
@@ -22,19 +20,6 @@ from keras_dfprune.methods.weighted_sums import members_of
 # A sum of weight-sets is divided by its norm, but at least by this share of the survivor's norm:
 # opposite weight-sets cancel.
 _SMALLEST_SUM = 1e-3
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Centroids:
-    """New weight-sets of the kept units: weighted sums of the remaining units'.
-
-    Attributes:
-        shares: Float64 array, shape `(kept, remaining)`: weights of the sums.
-        bias: Float64 array, shape `(kept,)`: constants added to the new pre-activations.
-    """
-
-    shares: np.ndarray
-    bias: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,7 +35,8 @@ class Reconstruction:
         least_squares: Targets from survivors.
         error: Expected squared change of the outputs; the ridge does not count.
         moments: Moments of the kept units.
-        centroids: New weight-sets of the kept units, or None if they stay as they are.
+        shares: Float64 array, shape `(kept, remaining)`: the weighted sums of weight-sets that the
+            kept units get, or None if they stay as they are.
     """
 
     kept: np.ndarray
@@ -59,7 +45,7 @@ class Reconstruction:
     least_squares: LeastSquares
     error: float
     moments: UnitMoments
-    centroids: Centroids | None = None
+    shares: np.ndarray | None = None
 
     @property
     def target_coefficients(self) -> np.ndarray:
@@ -120,7 +106,7 @@ class _Split:
 
 
 def best_reconstruction(
-    remaining: RemainingUnits, kept: np.ndarray, removed: np.ndarray, steps: int
+    remaining: RemainingUnits, kept: np.ndarray, removed: np.ndarray
 ) -> Reconstruction:
     """Rebuild the remaining units in several ways and return the result of least error.
 
@@ -128,7 +114,6 @@ def best_reconstruction(
         remaining: The remaining units.
         kept: Int array, shape `(kept,)`: positions among them, ascending.
         removed: Int array, shape `(removed,)`: the other positions.
-        steps: Int: steps of descent for the centroids.
 
     Returns:
         The `Reconstruction` with the smallest predicted error.
@@ -137,10 +122,7 @@ def best_reconstruction(
     candidates = [_from_kept_units(remaining, split)]
     preactivations = remaining.preactivations
     if preactivations is not None and len(split.survivors):
-        candidates += [
-            _from_centroids(remaining, split, preactivations, centroids)
-            for centroids in _centroids(remaining, split, preactivations, steps)
-        ]
+        candidates.append(_from_centroids(remaining, split, preactivations))
     return min(candidates, key=lambda candidate: candidate.error)
 
 
@@ -169,13 +151,11 @@ def _from_centroids(
     remaining: RemainingUnits,
     split: _Split,
     preactivations: Preactivations,
-    centroids: Centroids,
 ) -> Reconstruction:
     """Rebuild all units from centroids, except kept units that may not take over."""
     kept, survivors = split.kept, split.survivor_positions
-    new, across = preactivations.moments_of_sums(
-        remaining.group.activation, centroids.shares, centroids.bias
-    )
+    shares = _cluster_shares(remaining, split)
+    new, across = preactivations.moments_of_sums(remaining.group.activation, shares)
     within = new.second
     if remaining.group.offset_allowed:
         within = new.covariance
@@ -200,25 +180,8 @@ def _from_centroids(
         least_squares=least_squares,
         error=least_squares.error(square, remaining.outgoing, targets),
         moments=new,
-        centroids=centroids,
+        shares=shares,
     )
-
-
-def _centroids(
-    remaining: RemainingUnits, split: _Split, preactivations: Preactivations, steps: int
-) -> Iterator[Centroids]:
-    """Yield the means of the clusters, and then, if there are steps, the means after descent."""
-    group, shares = remaining.group, _cluster_shares(remaining, split)
-    yield Centroids(shares, np.zeros(len(split.kept)))
-    if steps and len(split.survivors) == len(split.kept):
-        problem = CentroidProblem(
-            preactivations,
-            group.activation,
-            remaining.outgoing.weights,
-            offset_allowed=group.offset_allowed,
-            ridge=RIDGE,
-        )
-        yield Centroids(*descend(problem, shares, with_bias=group.levels, steps=steps))
 
 
 def _cluster_shares(remaining: RemainingUnits, split: _Split) -> np.ndarray:

@@ -45,7 +45,7 @@ class Saliency(Method):
         False
     """
 
-    shares_work = True
+    has_cutoff = True
 
     def __init__(
         self,

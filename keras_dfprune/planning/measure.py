@@ -1,0 +1,177 @@
+"""Measure how much a narrow model's outputs differ from the original's.
+
+The change of an output is the squared difference over the variance, in front of the last
+activation. The largest output is compared too: how often it is the same.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_dfprune.graph.before_activation import before_activation
+from keras_dfprune.graph.compare_outputs import is_number
+from keras_dfprune.inputs.guard_draws import guard_draws, stacked
+from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
+from keras_dfprune.inputs.rows import Rows
+from keras_dfprune.locate.depth import why_untied
+from keras_dfprune.locate.locate import LocatedModel
+
+# Largest change up to which units are removed without a budget, measured on rows and on draws.
+# These constants were measured on networks of several kinds: docs/research/measurements.md.
+WITH_ROWS = 0.01
+WITH_DRAWS = 0.02
+# The same on draws where nothing ties the assumptions to the network: there the change on real
+# inputs was up to a hundred times that on draws.
+UNTIED = 0.0002
+# Change above which the caller is warned.
+NOTICEABLE = 0.05
+# Rows of each kind of draws.
+DRAWS = 64
+DRAWN = "draws of several kinds, the largest change"
+_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputChange:
+    """Change of one output of a model by pruning.
+
+    Attributes:
+        output: Name of the output.
+        change: Squared change over the variance, in front of the last activation. Without rows
+            the largest over several kinds of draws. Infinite where an output is not finite.
+        smallest: The smallest over these kinds; the same as `change` with rows.
+        agreement: Fraction of the rows, in [0, 1], in which the largest entry is the same; None
+            for outputs of a single entry. Without rows the smallest over the kinds.
+        source: What it was measured on.
+    """
+
+    output: str
+    change: float
+    smallest: float
+    agreement: float | None
+    source: str
+
+
+class Yardstick:
+    """Inputs with the original's outputs, against which narrow models are measured.
+
+    Args:
+        located: The original.
+        rows: Rows to measure on, or None for draws.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the model fails on the inputs.
+    """
+
+    def __init__(self, located: LocatedModel, rows: Rows | None, seed: int):
+        self._model = located.model
+        if rows is None:
+            sets = guard_draws(located, DRAWS, seed)
+            self._source = DRAWN
+        else:
+            sets = {rows.source: rows.held_out}
+            self._source = f"held-out part of {rows.source}"
+        self._inputs = stacked(sets)
+        lengths = [len(next(iter(samples.values()))) for samples in sets.values()]
+        ends = np.cumsum(lengths)
+        self._parts = [slice(end - count, end) for end, count in zip(ends, lengths, strict=True)]
+        self._wide = _outputs(located.model, self._inputs)
+        reference = self._wide if rows is None else _outputs(located.model, _first(rows.fit))
+        everything = slice(None)
+        self._variances = {
+            name: [
+                _variance(reference[name][part if rows is None else everything])
+                for part in self._parts
+            ]
+            for name in self._wide
+        }
+
+    def measure(self, narrow: keras.Model) -> tuple[OutputChange, ...]:
+        """Return the change of each output.
+
+        Args:
+            narrow: A model with the original's inputs and outputs.
+        """
+        received = _outputs(narrow, adapt_samples(self._inputs, narrow))
+        pairs = zip(self._wide, received.values(), strict=True)
+        return tuple(self._compare(name, values) for name, values in pairs)
+
+    def _compare(self, name: str, received: np.ndarray) -> OutputChange:
+        wide = self._wide[name]
+        changes = [
+            _change(wide[part], received[part], variance)
+            for part, variance in zip(self._parts, self._variances[name], strict=True)
+        ]
+        changes = [change for change in changes if change is not None]
+        agreements = [_agreement(wide[part], received[part]) for part in self._parts]
+        known = [agreement for agreement in agreements if agreement is not None]
+        return OutputChange(
+            output=name,
+            change=max(changes, default=0.0),
+            smallest=min(changes, default=0.0),
+            agreement=min(known) if known else None,
+            source=self._source,
+        )
+
+
+def default_change(located: LocatedModel, rows: Rows | None) -> float:
+    """Return the largest change up to which units are removed without a budget.
+
+    Args:
+        located: The original.
+        rows: Rows to measure on, or None for draws.
+    """
+    if rows is not None:
+        return WITH_ROWS
+    return WITH_DRAWS if why_untied(located.graph) is None else UNTIED
+
+
+def largest_change(measured: Sequence[OutputChange]) -> float:
+    """Return the change of the output that changes most, 0 without outputs."""
+    return max((output.change for output in measured), default=0.0)
+
+
+def _first(samples: Samples, count: int = 512) -> Samples:
+    return {name: array[:count] for name, array in samples.items()}
+
+
+def _outputs(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
+    """Return a model's numeric outputs in front of its last activations, float64."""
+    front = before_activation(model).model
+    count = len(next(iter(samples.values())))
+    parts = [
+        run_model(front, adapt_samples({n: a[k : k + _BATCH] for n, a in samples.items()}, front))
+        for k in range(0, count, _BATCH)
+    ]
+    names = [name for name, output in parts[0].items() if is_number(output)]
+    return {name: np.concatenate([p[name] for p in parts]).astype(np.float64) for name in names}
+
+
+def _variance(outputs: np.ndarray) -> float:
+    """Return the variance over rows and positions, summed over the entries of an output."""
+    flat = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs[:, None]
+    return float(np.sum(np.var(flat, axis=0)))
+
+
+def _change(wide: np.ndarray, narrow: np.ndarray, variance: float) -> float | None:
+    """Return the squared change over the variance; None where the original is not finite."""
+    if not np.all(np.isfinite(wide)):
+        return None
+    if not np.all(np.isfinite(narrow)):
+        return math.inf
+    flat = np.square(wide - narrow)
+    entries = flat.shape[-1] if flat.ndim > 1 else 1
+    change = float(np.mean(flat)) * entries
+    if variance > 0.0:
+        return change / variance
+    return 0.0 if change == 0.0 else math.inf
+
+
+def _agreement(wide: np.ndarray, narrow: np.ndarray) -> float | None:
+    if wide.ndim < 2 or wide.shape[-1] < 2 or not np.all(np.isfinite(wide)):
+        return None
+    return float(np.mean(np.argmax(wide, axis=-1) == np.argmax(narrow, axis=-1)))
