@@ -5,13 +5,14 @@ and no model. A type without a rule is a barrier: the units that reach it are no
 """
 
 import abc
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
-from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.rules.effects import Effect
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
@@ -71,6 +72,17 @@ class Rule(abc.ABC):
         """
         values = {name: getattr(operation, name, None) for name in self.axes}
         return {name: value for name, value in values.items() if value is not None}
+
+    def applications(self, call: Call) -> dict[str, int]:
+        """Return how often each kernel is applied to one row, by the kernel's name in `axes`.
+
+        Each entry of a kernel then costs as many multiply-adds. A Dense layer applies its kernel
+        once for each vector, a convolution once for each position of its output.
+
+        Raises:
+            ValueError: If the number of positions is unknown.
+        """
+        return {}
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
         """Return the config from which a layer like `operation` can be made."""
@@ -169,3 +181,22 @@ def single(call: Call, streams: list[Stream | None]) -> Stream | None:
     if len(streams) > 1 and not (masked and streams[1] is None):
         raise Barrier("is called with several tensors")
     return streams[0]
+
+
+def positions(tensor: Tensor, *axes: int) -> int:
+    """Return the number of positions of a tensor in one row.
+
+    Args:
+        tensor: The tensor.
+        axes: The axes of its features. All others but the batch axis count positions.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    lengths = [length for i, length in enumerate(tensor.shape) if i not in (0, *axes)]
+    if None in lengths:
+        raise ValueError(
+            "Expected axes of known length. Give the model's Input a fixed shape. "
+            f"Received: a tensor '{tensor.name}' of shape {tensor.shape}."
+        )
+    return math.prod(lengths)

@@ -3,12 +3,15 @@
 Unit j: `h_j = activation(kernel[:, j] . x + bias_j)`; also `TimeDistributed(Dense)`.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_dfprune.graph.calls import Call
+from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
 from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
@@ -114,6 +117,15 @@ class EinsumDenseRule(DenseRule):
             difference = several if heads else "in another way than Dense"
             return f"multiplies by a kernel {difference} ({operation.equation})"
         return super().barrier(operation)
+
+    def applications(self, call: Call) -> dict[str, int]:
+        letters, kernel, _ = re.split(",|->", call.operation.equation.replace(" ", ""))
+        front, _, back = letters.partition("...")  # letters behind "..." count from the last axis
+        rank = len(call.inputs[0].shape)
+        axes = {letter: axis for axis, letter in enumerate(front)}
+        axes |= {letter: rank - len(back) + i for i, letter in enumerate(back)}
+        contracted = [axes[letter] for letter in kernel if letter in axes]
+        return {"kernel": positions(call.inputs[0], *contracted)}
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(operation.kernel.shape[-1])

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.activations import describe
-from keras_dfprune.rules.base import Barrier, Rule, single
+from keras_dfprune.rules.base import Barrier, Rule, positions, single
 from keras_dfprune.rules.effects import Nonlinear
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
@@ -31,6 +31,16 @@ class KernelRule(Rule):
 
         A BatchNormalization behind such a layer can take an offset in place of the bias.
         """
+
+    def applications(self, call: Call) -> dict[str, int]:
+        kernels = [name for name in self.variables(call.operation) if "kernel" in name]
+        if not kernels:  # an Embedding looks its values up
+            return {}
+        return dict.fromkeys(kernels, positions(call.outputs[0], self.output_axis(call)))
+
+    def output_axis(self, call: Call) -> int:
+        """Return the feature axis of the output; by default the last one."""
+        return len(call.outputs[0].shape) - 1
 
     def has_bias(self, operation: keras.Operation) -> bool:
         """Return whether the layer has a bias that an offset can be added to."""
@@ -62,10 +72,6 @@ class ProducerRule(KernelRule):
     @abc.abstractmethod
     def unit_count(self, operation: keras.Operation) -> int:
         """Return the number of units of a built layer."""
-
-    def output_axis(self, call: Call) -> int:
-        """Return the feature axis of the output; by default the last one."""
-        return len(call.outputs[0].shape) - 1
 
     @abc.abstractmethod
     def activation(self, operation: keras.Operation) -> Callable[[Any], Any] | None:

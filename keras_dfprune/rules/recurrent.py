@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_dfprune.graph.calls import Call
-from keras_dfprune.rules.base import Barrier
+from keras_dfprune.rules.base import Barrier, positions
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.several_kernels import SeveralKernelsRule
@@ -40,6 +40,10 @@ class RecurrentRule(SeveralKernelsRule):
         if len({bool(layer.use_bias) for layer in directions}) > 1:
             return "has a bias in one direction only"
         return super().barrier(operation)
+
+    def applications(self, call: Call) -> dict[str, int]:
+        kernels = [name for name in self.variables(call.operation) if "kernel" in name]
+        return dict.fromkeys(kernels, positions(call.inputs[0], self.input_axis(call)))
 
     def has_bias(self, operation: keras.Operation) -> bool:
         return all(layer.use_bias for layer in _directions(operation).values())

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.activations import Activation, describe
-from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, single
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, positions, single
 from keras_dfprune.rules.convolution import channel_axis, pads_with_zeros
 from keras_dfprune.rules.effects import Nonlinear
 from keras_dfprune.rules.features import Stream
@@ -109,6 +109,10 @@ class DepthwiseConvolutionRule(ElementwiseRule):
         features = np.repeat(np.arange(stream.width), call.operation.depth_multiplier)
         stream = stream.take(features, stream.axis).through(self, call)
         return stream.beside_zeros() if pads_with_zeros(call.operation) else stream
+
+    def applications(self, call: Call) -> dict[str, int]:
+        output = call.outputs[0]
+        return {"kernel": positions(output, channel_axis(call.operation, len(output.shape)))}
 
     def effect(self, call: Call, state: LayerState) -> Nonlinear:
         kernel = state.variables["kernel"]
