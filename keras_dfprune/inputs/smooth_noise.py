@@ -1,5 +1,7 @@
 """Draw noise that varies slowly over the positions of an image or a sequence."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -8,9 +10,7 @@ import tensorflow as tf
 _SPACING = 4
 
 
-def smooth_noise(
-    shape: tuple[int, ...], rows: int, generator: np.random.Generator
-) -> np.ndarray:
+def smooth_noise(shape: Sequence[int], rows: int, generator: np.random.Generator) -> np.ndarray:
     """Draw noise of mean 0 and variance 1.
 
     Args:

@@ -26,6 +26,11 @@ class Adam:
         self._squares = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
         self._steps = tf.Variable(0.0, dtype=variables[0].dtype)
 
+    def reset(self) -> None:
+        """Forget all steps taken."""
+        for state in (*self._means, *self._squares, self._steps):
+            state.assign(tf.zeros_like(state))
+
     def apply(self, gradients: Sequence[tf.Tensor], rate: tf.Tensor | float) -> None:
         """Take one step.
 

@@ -193,10 +193,11 @@ def positions(tensor: Tensor, *axes: int) -> int:
     Raises:
         ValueError: If it is unknown.
     """
-    lengths = [length for i, length in enumerate(tensor.shape) if i not in (0, *axes)]
-    if None in lengths:
+    lengths = [tensor.shape[i] for i in range(1, len(tensor.shape)) if i not in axes]
+    known = [length for length in lengths if length is not None]
+    if len(known) < len(lengths):
         raise ValueError(
             "Expected axes of known length. Give the model's Input a fixed shape. "
             f"Received: a tensor '{tensor.name}' of shape {tensor.shape}."
         )
-    return math.prod(lengths)
+    return math.prod(known)

@@ -1,10 +1,11 @@
 """Count the multiply-adds of a model: how much arithmetic one row costs at inference."""
 
 import math
+from collections.abc import Iterable
 
 import keras
 
-from keras_dfprune.graph.calls import Call, Graph
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.convolution import channel_axis
 from keras_dfprune.rules.registry import find_rule
@@ -16,20 +17,21 @@ _TRANSPOSED = (
 )
 
 
-def multiply_adds(graph: Graph) -> int:
+def multiply_adds(calls: Iterable[Call]) -> int:
     """Return the multiply-adds of all kernels for one row of the inputs.
 
-    The count is exact for layers that have a rule. For others it is an estimate: every matrix
+    The count is exact for layers that have a rule, except attention between sequences of different
+    lengths and wrappers around layers without a rule. For others it is an estimate: every matrix
     among their weights is applied at each position of the output. Products of two activations (in
     attention) and elementwise arithmetic don't count.
 
     Args:
-        graph: The calls of a model.
+        calls: The calls of a model.
 
     Raises:
         ValueError: If a layer works at an unknown number of positions.
     """
-    return sum(_of_call(call) for call in graph.calls)
+    return sum(_of_call(call) for call in calls)
 
 
 def _of_call(call: Call) -> int:

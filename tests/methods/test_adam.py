@@ -22,3 +22,15 @@ def test_steps_are_those_of_keras(dtype):
         optimizer.apply(gradients, keras_variables)
     for variable, expected in zip(ours, keras_variables, strict=True):
         np.testing.assert_allclose(variable.numpy(), expected.numpy(), rtol=1e-5)
+
+
+def test_steps_after_a_reset_are_those_of_a_new_one():
+    used, fresh = tf.Variable([1.0, 2.0]), tf.Variable([3.0, 3.0])
+    adam = Adam([used])
+    adam.apply([tf.constant([0.5, -4.0])], 0.1)
+    adam.reset()
+    used.assign(fresh)
+    for optimizer in (adam, Adam([fresh])):
+        for gradient in ([2.0, 1.0], [-1.0, 3.0]):
+            optimizer.apply([tf.constant(gradient)], 0.1)
+    np.testing.assert_array_equal(used.numpy(), fresh.numpy())
