@@ -15,6 +15,7 @@ from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.inputs.draws import input_sampler
 from keras_dfprune.inputs.model_inputs import InputSpec, Samples, numpy_dtype, read_inputs
 from keras_dfprune.inputs.sample_inputs import draw_samples
+from keras_dfprune.inputs.smooth_noise import smooth_noise
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.moments.prior import Prior, read_prior
 from keras_dfprune.surgery.group_view import view_group
@@ -26,8 +27,6 @@ _UNKNOWN_SCALES = (0.1, 1.0, 10.0, 100.0)
 _KNOWN_SCALES = (0.5, 1.0, 2.0)
 # Share of the features that are not 0 in a sparse draw.
 _NONZERO = 0.1
-# Images are smooth: noise at this share of their height and width, enlarged.
-_COARSE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +48,8 @@ class _Range:
 def guard_draws(located: LocatedModel, rows: int, seed: int = 0) -> dict[str, Samples]:
     """Draw sets of inputs of every kind that suits the model.
 
-    Normal draws at several scales, sparse positive ones, smooth ones for images, and draws from
-    the prior. Token ids are drawn from the range of the embedding that takes them.
+    Normal draws at several scales, sparse positive ones, smooth ones for images and sequences, and
+    draws from the prior. Token ids are drawn from the range of the embedding that takes them.
 
     Args:
         located: The model with its groups.
@@ -90,7 +89,7 @@ def guard_draws(located: LocatedModel, rows: int, seed: int = 0) -> dict[str, Sa
         for scale in (_KNOWN_SCALES if known else _UNKNOWN_SCALES)
     }
     sets["sparse and positive"] = draw("sparse", 1.0)
-    if any(len(spec.shape) == 4 for spec in specs):
+    if any(len(spec.shape) > 2 for spec in specs):
         sets["smooth"] = draw("smooth", 1.0)
     prior = _prior_draws(located, specs, rows, seed)
     if prior:
@@ -136,21 +135,12 @@ def _draw(
     if kind == "sparse":
         draws = np.abs(generator.standard_normal(shape)) * (generator.random(shape) < _NONZERO)
         draws /= math.sqrt(_NONZERO)
-    elif kind == "smooth" and len(shape) == 4:
-        draws = _smooth_noise(shape, generator)
+    elif kind == "smooth":
+        draws = smooth_noise(shape[1:], shape[0], generator)
     else:
         draws = generator.standard_normal(shape)
     values = limits.centre + limits.spread * scale * draws
     return values.astype(numpy_dtype(spec.dtype))
-
-
-def _smooth_noise(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    """Return noise of mean 0 and deviation 1 that varies slowly over the height and width."""
-    rows, height, width, channels = shape
-    coarse = (max(1, math.ceil(_COARSE * height)), max(1, math.ceil(_COARSE * width)))
-    noise = generator.standard_normal((rows, *coarse, channels)).astype(np.float32)
-    large = np.asarray(keras.ops.image.resize(noise, (height, width), interpolation="bicubic"))
-    return large / max(float(np.std(large)), 1e-6)
 
 
 def _prior_draws(

@@ -232,6 +232,8 @@ class Method(abc.ABC):
     Attributes:
         predicts_error: Whether costs are expected squared changes of the consumers' outputs, so
             that `sum(costs) / scale` is a relative error. Default: False.
+        found_inputs: Number of inputs to find for `Context.values` where the caller gives no rows
+            and the model has BatchNormalizations: `"auto"`, or an int. Default: 0.
         has_cutoff: Whether `Curve.automatic` says how many units go without a budget. Default:
             False, and then as many go as change the model's outputs little.
 
@@ -255,6 +257,7 @@ class Method(abc.ABC):
     """
 
     predicts_error: bool = False
+    found_inputs: int | str = 0
     has_cutoff: bool = False
 
     @property

@@ -18,6 +18,7 @@ from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.depth import why_untied
 from keras_dfprune.locate.locate import LocatedModel
+from keras_dfprune.rules.multiply_adds import multiply_adds
 
 # Largest change up to which units are removed without a budget, measured on rows and on draws.
 # These constants were measured on networks of several kinds: docs/research/measurements.md.
@@ -28,8 +29,10 @@ WITH_DRAWS = 0.02
 UNTIED = 0.0002
 # Change above which the caller is warned.
 NOTICEABLE = 0.05
-# Rows of each kind of draws.
-DRAWS = 64
+# Rows of each kind of draws, and the least of them for models that cost more than this many
+# multiply-adds for one measurement.
+_MOST_DRAWS, _LEAST_DRAWS = 64, 8
+_MOST_WORK, _KINDS = 2e11, 7
 DRAWN = "draws of several kinds, the largest change"
 _BATCH = 64
 
@@ -70,7 +73,7 @@ class Yardstick:
     def __init__(self, located: LocatedModel, rows: Rows | None, seed: int):
         self._model = located.model
         if rows is None:
-            sets = guard_draws(located, DRAWS, seed)
+            sets = guard_draws(located, _rows_of_draws(located), seed)
             self._source = DRAWN
         else:
             sets = {rows.source: rows.held_out}
@@ -133,6 +136,15 @@ def default_change(located: LocatedModel, rows: Rows | None) -> float:
 def largest_change(measured: Sequence[OutputChange]) -> float:
     """Return the change of the output that changes most, 0 without outputs."""
     return max((output.change for output in measured), default=0.0)
+
+
+def _rows_of_draws(located: LocatedModel) -> int:
+    """Return how many rows of each kind are drawn: fewer for large models."""
+    try:
+        cost = multiply_adds(located.graph.calls)
+    except ValueError:  # A length is unknown.
+        return _MOST_DRAWS
+    return int(np.clip(_MOST_WORK / (_KINDS * max(cost, 1)), _LEAST_DRAWS, _MOST_DRAWS))
 
 
 def _first(samples: Samples, count: int = 512) -> Samples:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_dfprune.graph.fingerprint import LayerDigests, start_layer_digests
-from keras_dfprune.inputs.rows import Rows, rows_of_data
+from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.inputs.unit_values import unit_values
 from keras_dfprune.locate.groups import UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
@@ -22,6 +22,7 @@ from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.planning.budget import SharedRemovals, count_for_sparsity
 from keras_dfprune.planning.chosen_groups import choose_groups
+from keras_dfprune.planning.gather_rows import gather_rows
 from keras_dfprune.planning.group_plan import GroupPlan
 from keras_dfprune.planning.measure import OutputChange, Yardstick, default_change, largest_change
 from keras_dfprune.planning.notes import folded_parameters, new_biases, notes
@@ -66,8 +67,8 @@ def make_plan(located: LocatedModel, request: Request, progress: Progress) -> Pl
             reached, and for a method that breaks its contract.
     """
     chosen = choose_groups(located, request)
-    rows = rows_of_data(located.model, request.data, request.seed) if request.has_data else None
     digests = start_layer_digests(located.graph)  # in a thread, while the groups are scored
+    rows = gather_rows(located, request, progress)
     planner = _Planner(located, request, rows, progress)
     cut = planner.cut_to_budget(chosen)
     plan = planner.write_down(cut, digests.result())

@@ -4,6 +4,7 @@ The paper bounds the error of a pair of units. `Moments` computes the expected e
 `C = E[h h^T]` in closed form, then Optimal Brain Surgeon for units (`removal_order.py`).
 """
 
+import numbers
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ from keras_dfprune.rules.activations import LINEAR
 # The prior counts as much as this many rows for each unit. Measured on networks of several kinds:
 # docs/research/measurements.md.
 _PRIOR_ROWS = 0.5
+# Fewer inputs have no variances to match.
+_FEWEST_INPUTS = 4
 # Float64 matrices of units by units that are held at the peak, with as many inputs and outputs as
 # units. With few outputs there are fewer.
 _MATRICES = 16
@@ -53,6 +56,9 @@ class Moments(Method):
         prior_scale: Mean variance of unknown inputs. `"auto"` (default): not known. The second
             moments are averaged over standard deviations of the pre-activations of 0.7 to 14 times
             their biases, and 0.5 at least (both root mean squares over the units).
+        found_inputs: Number of inputs that are found from the statistics of BatchNormalization
+            layers where no rows are given. `"auto"` (default): 256, or 768 for recovery, and fewer
+            for large models. 0 for none. Any other number must be at least 4.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -68,9 +74,11 @@ class Moments(Method):
         self,
         prior: PriorArgument = "weights",
         prior_scale: float | str = "auto",
+        found_inputs: int | str = "auto",
     ) -> None:
         self._prior = read_prior(prior, prior_scale)
         self.prior, self.prior_scale = prior, prior_scale
+        self.found_inputs = _read_found_inputs(found_inputs)
 
     def check_inputs(self, names: Sequence[str], taken: Collection[str]) -> None:
         """Check that the prior names inputs of the model, and warn of a prior that is not used.
@@ -157,4 +165,15 @@ class Moments(Method):
         return {
             "prior": prior,
             "prior_scale": scale if isinstance(scale, str) else float(scale),
+            "found_inputs": self.found_inputs,
         }
+
+
+def _read_found_inputs(count: object) -> int | str:
+    is_number = isinstance(count, numbers.Integral) and not isinstance(count, bool)
+    if count == "auto" or (is_number and (count == 0 or count >= _FEWEST_INPUTS)):
+        return count if isinstance(count, str) else int(count)
+    raise ValueError(
+        '`found_inputs` must be "auto", 0 for none, or an integer of at least '
+        f"{_FEWEST_INPUTS}. Received: found_inputs={count!r}"
+    )
