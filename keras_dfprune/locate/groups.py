@@ -89,7 +89,8 @@ class Inlet:
         normalization: The BatchNormalization directly behind a consumer that has no bias, or that
             pads with zeros. It takes an offset instead of the consumer. None for others.
         seam: The features at the seam.
-        padded: Whether zeros stand beside the units, so that an offset isn't constant.
+        padded: Whether zeros stand beside the units behind the seam, so that an offset isn't
+            constant.
     """
 
     call: Call
@@ -159,11 +160,8 @@ class UnitGroup:
 
     @property
     def offset_exact(self) -> bool:
-        """True if a unit without incoming weights is the same constant at every position."""
-        stages = [stage for inlet in self.inlets for stage in inlet.piece.history()]
-        uneven = any(stage.rule.spatial or stage.branches for stage in stages)
-        padded = any(inlet.padded for inlet in self.inlets)
-        return not uneven and not padded and len(self.seams) == 1
+        """True if every consumer can take a constant that is the same at every position."""
+        return not any(inlet.padded for inlet in self.inlets) and len(self.seams) == 1
 
     @property
     def edited_inlets(self) -> list[Inlet]:

@@ -44,7 +44,8 @@ def find_inlet(
     seam = _seam_position(effects, stages, select_all)
     selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
     _check_positions(effects, selected, order)
-    padded = piece.padded or rule.pads(call.operation)
+    before_seam = selected[-1].paddings if selected else 0
+    padded = piece.paddings > before_seam or rule.pads(call.operation)
     if padded and any(_adds_constant(effects[stage.call.path]) for stage in carried):
         raise Barrier(
             f"zero padding stands behind {title(carried[-1].call)}, which adds a constant"
@@ -165,7 +166,7 @@ def _signature(
             signature.append(effect.activation.values(_GRID.astype(np.float32)).tobytes())
         else:
             features = np.unique(stage.features[order], axis=1)
-            signature.append((stage.call.path, stage.padded, features.tobytes()))
+            signature.append((stage.call.path, stage.paddings, features.tobytes()))
     return tuple(signature)
 
 

@@ -94,15 +94,10 @@ def _offsets_of_constant_units(group: GroupView, surgery: bool) -> dict[int, flo
     if group.activation.homogeneous:
         always_zero = group.norms <= _ZERO_NORM * group.norms.max()
     offsets = {int(unit): 0.0 for unit in np.flatnonzero(unread | always_zero)}
-    if not group.offset_exact:  # beside zero padding, for example, no unit is constant
-        return offsets
-    without_weights = np.flatnonzero(_is_zero(group.weights))
-    if len(without_weights):
-        values = group.activation.values(group.biases.astype(np.float64)[None])[0]
-        for unit in without_weights:
-            value = float(values[unit])
-            if value == 0 or (surgery and group.offset_allowed and math.isfinite(value)):
-                offsets.setdefault(int(unit), value)
+    values = group.constant_values
+    takes_constants = surgery and group.offset_allowed and group.offset_exact
+    for unit in np.flatnonzero(np.isfinite(values) if takes_constants else values == 0):
+        offsets.setdefault(int(unit), float(values[unit]))
     return offsets
 
 

@@ -75,7 +75,13 @@ class PReLURule(ElementwiseRule):
             return Nonlinear(function)
         # One slope may be shared by all units.
         own = np.broadcast_to(own, (call.inputs[0].shape[-1] or len(own), own.shape[1]))
-        return Nonlinear(function, own, _prelu)
+        return Nonlinear(function, own, _prelu, lambda values: _bent(values, own))
+
+
+def _bent(values: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Return a PReLU's values of constant features; NaN where positions bend them differently."""
+    slope = np.where(np.ptp(slopes, axis=1) == 0, slopes[:, 0], np.nan)
+    return np.where(values < 0, values * slope, values)
 
 
 def _prelu(slopes: np.ndarray) -> Callable:

@@ -52,8 +52,8 @@ class Activation:
             array: Float array, shape `(..., units)`.
 
         Returns:
-            Float array of the same shape and dtype; computed in float32 if `function` takes no
-            other dtype.
+            Float array of the same shape and dtype, NaN where `array` is; computed in float32 if
+            `function` takes no other dtype.
         """
         array = np.asarray(array)
         if array.dtype.kind != "f":
@@ -62,7 +62,9 @@ class Activation:
             result = call(self.function, array)
         except Exception:  # A function with float32 constants inside takes no other dtype.
             result = call(self.function, array.astype(np.float32))
-        return result.astype(array.dtype)
+        result = result.astype(array.dtype)
+        result[np.isnan(array)] = np.nan  # A comparison inside the function would hide it.
+        return result
 
 
 _SELU = 1.0507009873554805 * 1.6732632423543772

@@ -32,7 +32,6 @@ class Rule(abc.ABC):
         types: The exact layer types that the rule covers.
         names: Names of the Keras operation classes that the rule covers (`keras.ops.relu` is a
             call of a `Relu` operation).
-        spatial: Whether the layer treats positions next to an edge unlike others.
         follows_input: Whether the layer's config depends on the width of its input.
         axes: For each variable that grows with the features, what its axes count: "in" (features
             of the input), "out" (features of the output) or None (anything else). A leading
@@ -41,7 +40,6 @@ class Rule(abc.ABC):
 
     types: ClassVar[tuple[type, ...]] = ()
     names: ClassVar[tuple[str, ...]] = ()
-    spatial: ClassVar[bool] = False
     follows_input: ClassVar[bool] = False
     axes: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 

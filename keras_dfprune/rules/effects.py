@@ -31,11 +31,15 @@ class Nonlinear:
             if all features go through the same function.
         function_of: Function from coordinates, shape `(units, k)`, to the activation function of
             those units; needed with coordinates.
+        of_constants: Function from the value of each feature, where it is the same for every input
+            and at every position and NaN elsewhere, to the same behind the layer. Float arrays,
+            shape `(features,)`. None, with coordinates: nothing is known.
     """
 
     activation: Activation
     coordinates: np.ndarray | None = None
     function_of: Callable[[np.ndarray], Callable] | None = None
+    of_constants: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

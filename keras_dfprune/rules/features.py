@@ -6,7 +6,7 @@ Concatenate) is one index array.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -18,8 +18,6 @@ from keras_dfprune.rules.layer_state import LayerState
 
 class StageRule(Protocol):
     """Rule of a layer that features go through one by one; see `ElementwiseRule`."""
-
-    spatial: ClassVar[bool]
 
     def read(self, operation: keras.Operation) -> LayerState:
         """Read config and arrays of a built layer."""
@@ -36,7 +34,7 @@ class Stage:
         rule: The layer's rule, whose `effect` describes what happens to the features.
         call: The call of the layer.
         features: Int array, shape `(features,)`: which of the layer's own features each one was.
-        padded: Whether the layer sees zeros beside the units.
+        paddings: How often zeros were put beside the units in front of the layer.
         branches: For a layer that joins several tensors feature by feature: the piece that came
             in by each of them. This stage is the first of the joined piece. Else empty.
     """
@@ -44,7 +42,7 @@ class Stage:
     rule: StageRule
     call: Call
     features: np.ndarray
-    padded: bool = False
+    paddings: int = 0
     branches: tuple["Piece", ...] = ()
 
     def same_as(self, other: "Stage") -> bool:
@@ -63,14 +61,14 @@ class Piece:
         columns: Int array, shape `(features,)`: positions along the tensor's feature axis.
         units: Int array, shape `(features,)`: the producer's unit at each of them.
         stages: The layers in between, from the producer (or the joining layer) on.
-        padded: Whether zeros were put beside the units on the way.
+        paddings: How often zeros were put beside the units on the way.
     """
 
     source: str
     columns: np.ndarray
     units: np.ndarray
     stages: tuple[Stage, ...] = ()
-    padded: bool = False
+    paddings: int = 0
 
     @property
     def width(self) -> int:
@@ -91,7 +89,7 @@ class Piece:
 
     def through(self, rule: StageRule, call: Call) -> "Piece":
         """Return this piece behind one more layer, whose features are the tensor's columns."""
-        stage = Stage(rule, call, self.columns, self.padded)
+        stage = Stage(rule, call, self.columns, self.paddings)
         return dataclasses.replace(self, stages=(*self.stages, stage))
 
     def by_unit(self, units: int) -> np.ndarray:
@@ -157,7 +155,9 @@ class Stream:
 
     def beside_zeros(self) -> "Stream":
         """Return this stream behind zero padding."""
-        pieces = tuple(dataclasses.replace(piece, padded=True) for piece in self.pieces)
+        pieces = tuple(
+            dataclasses.replace(piece, paddings=piece.paddings + 1) for piece in self.pieces
+        )
         return dataclasses.replace(self, pieces=pieces)
 
     def lines_up_with(self, other: "Stream") -> bool:

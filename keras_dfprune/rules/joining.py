@@ -70,9 +70,9 @@ def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Str
     branches = tuple(stream.take(everything, first.axis).pieces[0] for stream in streams)
     if any(not np.array_equal(branch.units, branches[0].units) for branch in branches):
         raise Barrier("combines units in different orders")
-    stage = Stage(rule, call, everything, branches=branches)
-    padded = any(branch.padded for branch in branches)
-    piece = Piece(branches[0].source, everything, branches[0].units, (stage,), padded)
+    paddings = max(branch.paddings for branch in branches)
+    stage = Stage(rule, call, everything, paddings, branches)
+    piece = Piece(branches[0].source, everything, branches[0].units, (stage,), paddings)
     return Stream(first.axis, first.width, (piece,))
 
 

@@ -95,7 +95,6 @@ class DepthwiseConvolutionRule(ElementwiseRule):
 
     types = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
     axes = {"kernel": (..., "in", None), "bias": ("out",)}
-    spatial = True
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         stream = single(call, streams)
@@ -107,8 +106,7 @@ class DepthwiseConvolutionRule(ElementwiseRule):
         if reason:
             raise Barrier(reason)
         features = np.repeat(np.arange(stream.width), call.operation.depth_multiplier)
-        stream = stream.take(features, stream.axis).through(self, call)
-        return stream.beside_zeros() if pads_with_zeros(call.operation) else stream
+        return stream.take(features, stream.axis).through(self, call)
 
     def applications(self, call: Call) -> dict[str, int]:
         output = call.outputs[0]
@@ -128,7 +126,17 @@ class DepthwiseConvolutionRule(ElementwiseRule):
             homogeneous=activation.homogeneous and not np.any(bias),
             at_zero=float(activation.values(bias[:1])[0]),
         )
-        return Nonlinear(function, own, lambda coordinates: _response(coordinates, activation))
+
+        def of_constants(values: np.ndarray) -> np.ndarray:
+            taps = filters.astype(np.float64).sum(axis=1)
+            if pads_with_zeros(call.operation):  # Beside an edge fewer taps count.
+                taps[:] = np.nan
+            silent = (values == 0) | ~np.any(filters, axis=1)
+            return activation.values(np.where(silent, 0, values * taps) + bias)
+
+        return Nonlinear(
+            function, own, lambda coordinates: _response(coordinates, activation), of_constants
+        )
 
 
 def _response(coordinates: np.ndarray, activation: Activation) -> Callable:

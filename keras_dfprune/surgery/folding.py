@@ -59,10 +59,12 @@ def _fold(
             _fold(branch, branch.stages, branch.by_unit(len(order)), weight_sets, states)
             for branch in first.branches
         ]
+        for part, branch in zip(parts, first.branches, strict=True):
+            part.pad(branch.paddings)
         join = states.effect(first)
         if not isinstance(join, Join):
             raise TypeError(f"{first.call.path} joins units, but its rule describes no Join")
-        folded = FoldedUnits.joined(parts, join)
+        folded = FoldedUnits.joined(parts, join, first.paddings)
         stages = stages[1:]
     else:
         folded = FoldedUnits({(first.call.path,): weight_sets[first.call.path]})
@@ -88,13 +90,15 @@ class FoldedUnits:
             measured them, shape `(units,)`, or None.
         nonlinear: Whether any stage so far isn't affine in the weight-sets.
         own_parameters: Whether the units' functions have parameters of their own.
-        keeps_constants: Whether a constant in front is the same constant behind at all positions.
+        constant_values: Value of each unit that has the same for every input and at every
+            position, NaN for other units. Float64 array, shape `(units,)`.
         front: Scale and shift that were folded into a single producer's weight-sets: two float
             arrays, shape `(units,)`.
     """
 
     def __init__(self, blocks: dict[tuple, WeightSets]):
-        units = len(next(iter(blocks.values())).weights)
+        weights, biases = next(iter(blocks.values()))
+        units = len(weights)
         self.blocks = blocks
         self.extra: list[np.ndarray] = []
         self.function = LINEAR
@@ -105,13 +109,15 @@ class FoldedUnits:
         self.batch_std: np.ndarray | None = None
         self.nonlinear = False
         self.own_parameters = False
-        self.keeps_constants = True
+        fixed = biases[:, 0].astype(np.float64)
+        self.constant_values = np.where(np.any(weights, axis=1), np.nan, fixed)
         self.front = (np.ones(units), np.zeros(units))
         # Value of each unit next to zero padding, where its own contribution is 0.
         self._beside_padding = np.zeros(units)
+        self._paddings = 0
 
     @classmethod
-    def joined(cls, parts: Sequence["FoldedUnits"], join: Join) -> "FoldedUnits":
+    def joined(cls, parts: Sequence["FoldedUnits"], join: Join, paddings: int) -> "FoldedUnits":
         """Join the units of several producers feature by feature."""
         factors = []
         for part, factor in zip(parts, join.factors, strict=True):
@@ -126,7 +132,8 @@ class FoldedUnits:
         units.extra = [coordinates for part in parts for coordinates in part.extra]
         units.nonlinear = True
         units.own_parameters = any(part.own_parameters for part in parts)
-        units.keeps_constants = all(part.keeps_constants for part in parts)
+        units.constant_values = _joined_constants(units.join, parts)
+        units._paddings = paddings
         units.slope = max(part.slope for part in parts)
         units.monotone = False
         units.homogeneous = join.homogeneous and all(part.homogeneous for part in parts)
@@ -143,24 +150,31 @@ class FoldedUnits:
         effect, features = states.effect(stage), stage.features[order]
         if is_identity(effect):
             return
+        self.pad(stage.paddings)
         if isinstance(effect, Nonlinear):
             self._add_activation(effect, features)
         elif isinstance(effect, Affine) and self.nonlinear:
             scale, shift = _by_unit(effect, features)
             self._add_coordinates(np.stack([scale, shift], axis=1))
+            self._rescale_constants(scale, shift)
             self.own_parameters = True
             self._compose(_affine_activation(scale, shift))
         elif isinstance(effect, Affine):
             self._add_affine(effect, stage, features, states)
 
+    def pad(self, paddings: int) -> None:
+        """Note that zeros have been put beside the units `paddings` times so far."""
+        if paddings > self._paddings:
+            self.constant_values[self.constant_values != 0] = np.nan
+        self._paddings = paddings
+
     def _add_activation(self, effect: Nonlinear, features: np.ndarray) -> None:
         self.end_affine_part()
+        self.constant_values = _constants_behind(effect, features, self.constant_values)
         activation = effect.activation
         if effect.coordinates is not None and effect.function_of is not None:
             coordinates = effect.coordinates[features].reshape(len(features), -1)
             self._add_coordinates(coordinates)
-            if np.ptp(coordinates, axis=1).any():  # they differ between positions
-                self.keeps_constants = False
             function = effect.function_of(coordinates)
             activation = dataclasses.replace(activation, function=function)
             self.own_parameters = True
@@ -171,7 +185,7 @@ class FoldedUnits:
     ) -> None:
         scale, shift = _by_unit(effect, features)
         self._rescale(scale, shift, (stage.call.path, features[:, 0].tobytes()))
-        if stage.padded:
+        if stage.paddings:
             self._beside_padding = self._beside_padding * scale + shift
         self.batch_mean = self.batch_std = None
         if isinstance(stage.rule, BatchNormalizationRule):
@@ -183,6 +197,11 @@ class FoldedUnits:
         weights, biases = (part * scale[:, None] for part in sets)
         self.blocks = {(*key, step): WeightSets(weights, biases + shift[:, None])}
         self.front = (self.front[0] * scale, self.front[1] * scale + shift)
+        self._rescale_constants(scale, shift)
+
+    def _rescale_constants(self, scale: np.ndarray, shift: np.ndarray) -> None:
+        scaled = np.where(scale == 0, 0, self.constant_values * scale)  # 0, whatever the unit is
+        self.constant_values = scaled + shift
 
     def end_affine_part(self) -> None:
         """End the affine part: what follows can't be folded into the weight-sets."""
@@ -233,6 +252,36 @@ def _by_unit(effect: Affine, features: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Return scale and shift of each unit. All positions of a unit have the same."""
     first = features[:, 0]
     return values_of_features(effect.scale, first), values_of_features(effect.shift, first)
+
+
+def _constants_behind(effect: Nonlinear, features: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the units' values behind an activation; NaN where they aren't constant and finite.
+
+    Args:
+        effect: The activation.
+        features: The activation's features by unit: int array, shape `(units, positions)`.
+        values: Float array, shape `(units,)`: the values in front of it, NaN where not constant.
+    """
+    if effect.coordinates is None:
+        behind = effect.activation.values(values[None])[0]
+    elif effect.of_constants is None:
+        behind = np.full(len(values), np.nan)
+    else:
+        by_feature = np.full(len(effect.coordinates), np.nan)
+        by_feature[features] = values[:, None]
+        positions = effect.of_constants(by_feature)[features]
+        behind = np.where(np.ptp(positions, axis=1) == 0, positions[:, 0], np.nan)
+    return np.where(np.isfinite(behind), behind, np.nan)
+
+
+def _joined_constants(join: Join, parts: Sequence[FoldedUnits]) -> np.ndarray:
+    """Return the joined units' values; NaN where they aren't constant."""
+    values = np.stack([part.constant_values for part in parts])
+    if join.kind == "sum":
+        return np.array(join.factors) @ values
+    if join.kind == "product":
+        return np.where(np.any(values == 0, axis=0), 0, np.prod(values, axis=0))
+    return np.where(np.all(values == values[0], axis=0), values[0], np.nan)
 
 
 def _affine_activation(scale: np.ndarray, shift: np.ndarray) -> Activation:

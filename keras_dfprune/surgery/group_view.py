@@ -41,13 +41,12 @@ def view_group(
     }
 
     def view(chosen: Sequence[FoldedUnits], blocks: tuple[np.ndarray, ...]) -> GroupView:
-        exact = group.offset_exact and all(units.keeps_constants for units in chosen)
         return GroupView(
             **common,
             **_coordinates(chosen),
             outgoing=blocks,
             feeds=_feeds(chosen, producers, layout, states),
-            offset_exact=exact,
+            offset_exact=group.offset_exact,
         )
 
     def view_at_seam(units: FoldedUnits, blocks: tuple[np.ndarray, ...]) -> GroupView:
@@ -78,6 +77,7 @@ def _coordinates(folded: Sequence[FoldedUnits]) -> dict[str, Any]:
     blocks = _blocks(folded)
     extra = {array.tobytes(): array for units in folded for array in units.extra}
     weights = [sets.weights for sets in blocks.values()]
+    constants = np.stack([units.constant_values for units in folded])
     return {
         "weights": weights[0] if len(weights) == 1 else np.concatenate(weights, axis=1),
         "constants": _constants([sets.biases for sets in blocks.values()], list(extra.values())),
@@ -87,6 +87,9 @@ def _coordinates(folded: Sequence[FoldedUnits]) -> dict[str, Any]:
             monotone=all(units.monotone for units in folded),
             # A multiple of a unit is no copy where other coordinates don't scale with it.
             homogeneous=not extra and all(units.homogeneous for units in folded),
+        ),
+        "constant_values": np.where(
+            np.all(constants == constants[0], axis=0), constants[0], np.nan
         ),
         "batch_mean": main.batch_mean,
         "batch_std": main.batch_std,

@@ -3,6 +3,7 @@
 import collections
 
 import keras
+import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
@@ -47,20 +48,33 @@ def test_every_rule_occurs_often(capsys):
     assert not rare
 
 
+def exact_removals(model):
+    """Plan the lossless removals, check that they change nothing, and return how many they are."""
+    samples = draw_samples(model)
+    before = run_model(model, samples)
+    plan = dfprune.plan(model, tolerance=0)
+    narrow = plan.apply(model)
+    after = run_model(narrow, adapt_samples(samples, narrow))
+    for name, expected in before.items():
+        assert relative_difference(after[name], expected) <= 1e-5, name
+    return {group.layer: len(group.removed) for group in plan.groups}
+
+
 @pytest.mark.parametrize("start", range(0, 30, 10))
 def test_planted_copies_are_removed_exactly(start):
-    removed = 0
     for seed in range(start, start + 10):
         model = random_graphs.random_model(seed)
         groups = random_graphs.plant_copies(model)
-        samples = draw_samples(model)
-        before = run_model(model, samples)
-        plan = dfprune.plan(model, tolerance=0)
-        narrow = plan.apply(model)
-        assert [group.layer for group in plan.groups] == groups
-        assert all(len(group.removed) >= 1 for group in plan.groups), seed
-        removed += sum(len(group.removed) for group in plan.groups)
-        after = run_model(narrow, adapt_samples(samples, narrow))
-        for name, expected in before.items():
-            assert relative_difference(after[name], expected) <= 1e-5, (seed, name)
-    assert removed >= 10
+        removed = exact_removals(model)
+        assert list(removed) == groups
+        assert all(count >= 1 for count in removed.values()), seed
+
+
+@pytest.mark.parametrize("start", range(0, 30, 10))
+def test_constant_units_are_removed_exactly(start):
+    removed = collections.Counter()
+    for seed in range(start, start + 10):
+        model = random_graphs.random_model(seed)
+        random_graphs.plant_constants(model, np.random.default_rng(seed))
+        removed.update(count > 0 for count in exact_removals(model).values())
+    assert removed[True] > removed[False]

@@ -155,6 +155,18 @@ def plant_copies(model):
     return list(layout.groups)
 
 
+def plant_constants(model, random):
+    """Take the incoming weights from unit 1 of every producer; its bias is 0 or drawn."""
+    layout = locate(read_graph(model))
+    for group in layout.groups.values():
+        for producer in group.producers:
+            bias = random.choice([0.0, -1.0, 0.7])
+            for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
+                values = np.moveaxis(np.array(variable), axis, 0)
+                values[1] = bias if len(variable.shape) == 1 else 0
+                variable.assign(np.moveaxis(values, 0, axis))
+
+
 def _selected(stages, order):
     """Yield the stages, those of joined branches too, with their features by unit."""
     for stage in stages:
