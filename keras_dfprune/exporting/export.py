@@ -22,12 +22,12 @@ from keras_dfprune.exporting.result import (
     ExportResult,
     compare,
     error_bound,
-    first_line,
 )
 from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples, first_rows
 from keras_dfprune.inputs.user_rows import read_rows
+from keras_dfprune.report.short_message import short_message
 
 _QUANTIZATIONS = ("dynamic", "float16", "int8")
 
@@ -114,7 +114,7 @@ def _write_and_run(
         raise
     except Exception as error:
         raise ExportError(
-            f"Export of model '{model.name}' to '{path.name}' failed: {first_line(error)}"
+            f"Export of model '{model.name}' to '{path.name}' failed: {short_message(error)}"
         ) from error
 
 

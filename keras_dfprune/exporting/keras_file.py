@@ -8,9 +8,11 @@ import keras
 import numpy as np
 
 from keras_dfprune.exporting.file_format import FileFormat
-from keras_dfprune.exporting.result import ExportError, first_line
+from keras_dfprune.exporting.result import ExportError
 from keras_dfprune.graph.keras_private import all_layers, detached
+from keras_dfprune.graph.recreate import unserialisable
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
+from keras_dfprune.report.short_message import short_message
 from keras_dfprune.report.silence import silence
 from keras_dfprune.report.warning import warn
 
@@ -33,6 +35,14 @@ class KerasFile(FileFormat):
                 f"Keras' message: {fault}"
             )
             model = _uncompiled(model)
+        lost = [text for layer in all_layers(model) for text in unserialisable(layer)]
+        if lost:
+            raise ExportError(
+                f"Keras can't save the {', the '.join(lost)}. Give the layer a function that is "
+                "defined with `def`, or an object whose class has get_config(), and decorate it "
+                "with @keras.saving.register_keras_serializable(). The formats .tflite, .onnx and "
+                "SavedModel take any."
+            )
         with silence():
             model.save(path)
 
@@ -51,7 +61,7 @@ class KerasFile(FileFormat):
                 "@keras.saving.register_keras_serializable(), and use named functions for "
                 "activations in place of lambdas. "
                 f"Received: model={model.name} with {sorted(own) or 'stock layers only'}. "
-                f"Keras' message: {first_line(error)}"
+                f"Keras' message: {short_message(error)}"
             ) from error
         return run_model(loaded, adapt_samples(samples, loaded))
 
@@ -65,7 +75,7 @@ def _compile_fault(model: keras.Model) -> str | None:
             config = json.loads(json.dumps(model.get_compile_config()))
             keras.saving.deserialize_keras_object(config)
     except Exception as error:  # any exception: the objects are the user's
-        return first_line(error)
+        return short_message(error)
     return None
 
 

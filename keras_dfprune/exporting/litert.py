@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from keras_dfprune.exporting.cast import cast_to_float32
 from keras_dfprune.exporting.file_format import FileFormat
-from keras_dfprune.exporting.result import ExportError, first_line
+from keras_dfprune.exporting.result import ExportError
 from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.graph.keras_private import all_layers
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs
+from keras_dfprune.report.short_message import short_message
 from keras_dfprune.report.silence import silence
 
 # Layers that need string or table operations, which LiteRT doesn't have.
@@ -175,7 +176,7 @@ def _explain(model: keras.Model, error: Exception) -> str:
             "TensorFlow's own kernels (Flex). Replace the layer, or export a SavedModel. "
             f"{received}."
         )
-    return f"LiteRT's converter failed. {received}. The converter's message: {first_line(error)}"
+    return f"LiteRT's converter failed. {received}. The converter's message: {short_message(error)}"
 
 
 def _layer_names(model: keras.Model, scopes: list[str]) -> list[str]:

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 
 from keras_dfprune.exporting.file_format import FileFormat
-from keras_dfprune.exporting.result import ExportError, first_line
+from keras_dfprune.exporting.result import ExportError
 from keras_dfprune.inputs.model_inputs import Samples, run_model
+from keras_dfprune.report.short_message import short_message
 from keras_dfprune.report.silence import silence
 
 
@@ -42,7 +43,7 @@ class OnnxFile(FileFormat):
                 "ONNX Runtime can't run the file that tf2onnx wrote. The usual causes are an exact "
                 "gelu (tf2onnx writes no Erf for it; use keras.activations.gelu with "
                 f"approximate=True) and bfloat16. Received: model={model.name}. "
-                f"ONNX Runtime's message: {first_line(error)}"
+                f"ONNX Runtime's message: {short_message(error)}"
             ) from error
         expected = list(run_model(model, samples))
         # ONNX keeps the keys of a dict, but names the outputs of a list after their tensors.

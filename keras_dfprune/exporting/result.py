@@ -53,11 +53,6 @@ class ExportResult:
         )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message: TensorFlow appends pages to it."""
-    return (str(error).strip().splitlines() or [repr(error)])[0]
-
-
 def error_bound(quantize: str | None, precision: str) -> float:
     """Return the largest relative error allowed for a quantization and a model's precision."""
     return ERROR_BOUNDS[quantize] + PRECISION_BOUNDS[precision]

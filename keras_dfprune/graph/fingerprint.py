@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.in_thread import run_in_thread
+from keras_dfprune.graph.recreate import read_config
 
 # Settings that may differ between two models that compute the same. The width of a dtype shows in
 # the bytes of the weights.
@@ -87,8 +88,8 @@ def _settings(operation: keras.Operation) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of each lambda
-            config = operation.get_config() if isinstance(operation, keras.Layer) else {}
-    except NotImplementedError:  # a custom layer without a config
+            config = read_config(operation) if isinstance(operation, keras.Layer) else {}
+    except Exception:  # a custom layer without a config, or with one that can't be made
         return ""
     plain = {
         key: value

@@ -4,6 +4,7 @@ A layer is made from its config and its saved state. If that is impossible (a Py
 without config, a lookup table), the new model calls a copy that shares the layer's contents.
 """
 
+import contextlib
 import dataclasses
 import types
 from collections.abc import Callable
@@ -17,11 +18,12 @@ from keras_dfprune.graph.keras_private import (
     detached,
     is_detached,
     is_stock,
+    replaced,
     unknown_arguments,
 )
 
-# Entries of a config that hold functions or small objects. If they aren't registered with Keras,
-# the config can't be read back: then the new layer gets the objects themselves.
+# Entries of a config that hold functions or small objects. If they can't be serialised, or aren't
+# registered with Keras, the new layer gets the objects themselves.
 _INITIALIZER = "_initializer"
 _CARRIED_SUFFIXES = ("activation", _INITIALIZER, "_regularizer", "_constraint")
 
@@ -55,7 +57,7 @@ def recreate(layer: keras.Operation, config: dict[str, Any] | None = None) -> ke
     if not isinstance(layer, keras.Layer) or _holds_assets(layer):
         return detached(layer)
     try:
-        return _from_config(layer, layer.get_config() if config is None else config)
+        return _from_config(layer, read_config(layer) if config is None else config)
     except Exception:  # whatever a user's get_config or constructor raises
         return detached(layer)
 
@@ -70,36 +72,110 @@ def _holds_assets(layer: keras.Layer) -> bool:
     return getattr(type(layer), "save_assets", None) is not None
 
 
-def _from_config(layer: keras.Layer, config: dict[str, Any]) -> keras.Layer:
-    own = vars(layer)
-    # A config names a function, and the name may mean another function when it is read back.
-    carried = {
-        key: own[key]
-        for key in config
-        if key.endswith("activation") and isinstance(own.get(key), types.FunctionType)
-    }
-    if is_stock(layer):  # Its initializers needn't run: the weights are assigned afterwards.
-        initializers = {
-            key: own[key]
-            for key in config
-            if key.endswith(_INITIALIZER) and own.get(key) is not None
-        }
-        carried.update(initializers)
-        config = {**config, **dict.fromkeys(initializers, "zeros")}
+def read_config(layer: keras.Layer) -> dict[str, Any]:
+    """Return a layer's config without the functions and objects that can't be serialised.
+
+    In their place stands a linear activation, or None for anything else.
+
+    Raises:
+        Exception: Whatever `get_config` raises, if that isn't the reason.
+    """
     try:
-        new = _construct(type(layer), config)
+        return layer.get_config()
     except Exception:
-        unreadable = [key for key in config if key.endswith(_CARRIED_SUFFIXES) and key in own]
-        if not unreadable:
+        parts = [part for part in all_layers(layer) if is_stock(part)]
+        placeholders = [(part, _placeholders(part)) for part in parts]
+        if not any(held for _, held in placeholders):
             raise
-        new = type(layer).from_config({**config, **dict.fromkeys(unreadable)})
-        carried.update((key, own[key]) for key in unreadable)
-    for key, value in carried.items():
-        if not key.endswith(_INITIALIZER):
-            setattr(new, key, value)
-        elif vars(new).get(key) is None:
-            setattr(new, key, keras.initializers.Zeros())
+        with contextlib.ExitStack() as stack:
+            for part, held in placeholders:
+                stack.enter_context(replaced(part, **held))
+            return layer.get_config()
+
+
+def unserialisable(layer: keras.Layer) -> list[str]:
+    """Name the functions and small objects of a layer that can't be serialised."""
+    return [f"{key} of layer '{layer.name}'" for key in _placeholders(layer)]
+
+
+def _placeholders(layer: keras.Layer) -> dict[str, Any]:
+    """Return what to put in place of the objects of a layer that can't be serialised."""
+    return {
+        key: keras.activations.linear if key.endswith("activation") else None
+        for key, value in _objects(layer)
+        if not _is_serialisable(value)
+    }
+
+
+def _objects(layer: keras.Layer) -> list[tuple[str, Any]]:
+    """Return the functions and small objects that a layer got as arguments, by attribute."""
+    return [
+        (key, value)
+        for key, value in vars(layer).items()
+        if key.endswith(_CARRIED_SUFFIXES) and value is not None
+    ]
+
+
+def _is_serialisable(value: Any) -> bool:
+    try:
+        keras.saving.serialize_keras_object(value)
+    except Exception:  # whatever a user's get_config raises
+        return False
+    return True
+
+
+def _from_config(layer: keras.Layer, config: dict[str, Any]) -> keras.Layer:
+    readable, all_hidden = config, False
+    if is_stock(layer):  # Its initializers needn't run: the weights are assigned afterwards.
+        initializers = {key for key, _ in _objects(layer) if key.endswith(_INITIALIZER)}
+        readable = {**config, **dict.fromkeys(initializers & set(config), "zeros")}
+    try:
+        new = _construct(type(layer), readable)
+    except Exception:
+        readable, all_hidden = _without_objects(layer, config), True
+        if readable == config:
+            raise
+        new = type(layer).from_config(readable)
+    for old_part, new_part in zip(all_layers(layer), all_layers(new), strict=False):
+        if type(old_part) is type(new_part):
+            _carry_objects(old_part, new_part, everything=all_hidden)
     return new
+
+
+def _without_objects(layer: keras.Layer, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with None for all functions and small objects."""
+
+    def hide(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            key: None if key.endswith(_CARRIED_SUFFIXES) else hide(part)
+            for key, part in value.items()
+        }
+
+    if is_stock(layer):
+        return hide(config)
+    own = dict(_objects(layer))
+    return {key: None if key in own else value for key, value in config.items()}
+
+
+def _carry_objects(layer: keras.Layer, new: keras.Layer, *, everything: bool) -> None:
+    """Give a new layer the functions and small objects that its config couldn't name.
+
+    Raises:
+        ValueError: If one of them holds variables, which two models would share.
+    """
+    for key, value in _objects(layer):
+        if key not in vars(new):
+            continue
+        if key.endswith(_INITIALIZER):
+            if vars(new)[key] is None:
+                setattr(new, key, keras.initializers.Zeros())
+        # A config names a function, and the name may mean another function when it is read back.
+        elif everything or isinstance(value, types.FunctionType) or not _is_serialisable(value):
+            if isinstance(value, keras.Layer) and value.variables:
+                raise ValueError(f"{key} of {layer.name} holds variables of its own")
+            setattr(new, key, value)
 
 
 def _construct(kind: type[keras.Layer], config: dict[str, Any]) -> keras.Layer:

@@ -18,6 +18,7 @@ from keras_dfprune.graph.keras_private import (
     unbuildable,
     with_signature,
 )
+from keras_dfprune.report.short_message import short_message
 
 
 class TraceError(Exception):
@@ -34,10 +35,8 @@ class TraceError(Exception):
 
     @classmethod
     def of(cls, layer: keras.Layer, error: Exception) -> "TraceError":
-        """Make a `TraceError` of an error of a layer's `call`: its first line is the reason."""
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        kind = type(error).__name__
-        return cls(layer, f"{kind}: {lines[0]}" if lines else kind)
+        """Make a `TraceError` of an error of a layer's `call`: its message is the reason."""
+        return cls(layer, f"{type(error).__name__}: {short_message(error)}")
 
 
 class Aliases:

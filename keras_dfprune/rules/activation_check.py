@@ -4,11 +4,12 @@ The check is deterministic, in float32 and eager. The error says what was observ
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
+
+from keras_dfprune.report.short_message import short_message
 
 EPS = float(np.finfo(np.float32).eps)
 CHECKED = 16.0  # the function must be finite on [-CHECKED, CHECKED]
@@ -44,6 +45,8 @@ def check_elementwise(function: Callable, units: int = 8) -> None:
     for axis, name in ((1, "units (softmax-like)"), (0, "rows of the batch")):
         if _mixes(function, inputs, outputs, axis, generator):
             raise NotElementwise(f"each value depends on the other {name}")
+    if not np.all(np.isfinite(outputs)):
+        raise NotElementwise(f"it is not finite on [-{CHECKED:g}, {CHECKED:g}]")
     for axis, name in ((1, "unit"), (0, "row of the batch")):
         rolled = _outputs(function, np.roll(inputs, 1, axis))
         if _differ(np.roll(outputs, 1, axis), rolled):
@@ -92,22 +95,18 @@ def _outputs(function: Callable, inputs: np.ndarray) -> np.ndarray:
     """Return the outputs of a function as float32.
 
     Raises:
-        NotElementwise: If it fails, or its outputs have another shape or dtype or aren't finite.
+        NotElementwise: If it fails, or its outputs have another shape or dtype.
     """
     try:
         outputs = call(function, inputs)
     except Exception as error:
-        text = re.sub(r"\{\{.*?\}\}", "", str(error)).strip()  # TensorFlow's node names
-        reason = f"{type(error).__name__}: {text.splitlines()[0][:80] if text else 'no message'}"
+        reason = f"{type(error).__name__}: {short_message(error)}"
         raise NotElementwise(f"on shape {inputs.shape} it raised {reason}") from error
     if outputs.shape != inputs.shape:
         raise NotElementwise(f"it turns shape {inputs.shape} into {outputs.shape}")
     if outputs.dtype.kind in "biuc":
         raise NotElementwise(f"it turns float32 into {outputs.dtype}")
-    outputs = outputs.astype(np.float32)
-    if not np.all(np.isfinite(outputs)):
-        raise NotElementwise(f"it is not finite on [-{CHECKED:g}, {CHECKED:g}]")
-    return outputs
+    return outputs.astype(np.float32)
 
 
 def _differ(expected: np.ndarray, received: np.ndarray) -> bool:
@@ -115,4 +114,4 @@ def _differ(expected: np.ndarray, received: np.ndarray) -> bool:
 
     The vectorised and the scalar code of one operation may round differently: by a few eps of 16.
     """
-    return not np.allclose(expected, received, rtol=1e-5, atol=16 * EPS)
+    return not np.allclose(expected, received, rtol=1e-5, atol=16 * EPS, equal_nan=True)

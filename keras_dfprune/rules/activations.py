@@ -180,7 +180,9 @@ def _float32_copy(layer: keras.layers.Layer, units: int) -> keras.layers.Layer:
     try:
         copy = type(layer).from_config(layer.get_config() | {"dtype": "float32"})
         copy(np.zeros((1, units), np.float32))  # A PReLU makes its variables when first called.
-    except Exception:  # A custom layer without a config is measured itself.
+    except Exception as error:  # A custom layer without a config is measured itself.
+        if not layer.built:  # which would build it
+            raise NotElementwise("it is a layer that can't be made anew from its config") from error
         copy = layer
     if layer.variables or copy.variables:
         raise NotElementwise("it holds variables of its own")

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
@@ -34,7 +35,7 @@ class SelfAttentionRule(SeveralKernelsRule):
                 raise Barrier("takes them as a mask")
 
     def barrier(self, operation: keras.Operation) -> str | None:
-        if operation.get_config().get("use_gate"):
+        if read_config(operation).get("use_gate"):
             return "gates its heads"
         return super().barrier(operation)
 
@@ -51,7 +52,7 @@ class SelfAttentionRule(SeveralKernelsRule):
         return variables
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
-        config = operation.get_config()
+        config = read_config(operation)
         # By default there are as many outputs as inputs, of which there will be fewer.
         shape = config["output_shape"] or (operation.output_dense.kernel.shape[-1],)
         return {**config, "output_shape": shape}

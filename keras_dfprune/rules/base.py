@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Tensor
+from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.effects import Effect
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
@@ -84,7 +85,7 @@ class Rule(abc.ABC):
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
         """Return the config from which a layer like `operation` can be made."""
-        return operation.get_config()
+        return read_config(operation)
 
     def read(self, operation: keras.Operation) -> LayerState:
         """Read the config and the arrays of a built layer."""

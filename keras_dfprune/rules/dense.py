@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
 from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
@@ -42,7 +43,7 @@ class DenseRule(ProducerRule, ConsumerRule):
         return super().variables(self.dense(operation))
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
-        return without_lora(operation.get_config())
+        return without_lora(read_config(operation))
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(self.dense(operation).units)
@@ -95,7 +96,7 @@ class TimeDistributedRule(DenseRule):
         return super().barrier(operation)
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
-        config = operation.get_config()
+        config = read_config(operation)
         # With "build_config" the inner layer would be built at its old width.
         inner = {key: value for key, value in config["layer"].items() if key != "build_config"}
         return {**config, "layer": {**inner, "config": without_lora(inner["config"])}}

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.kernels import ProducerRule
@@ -34,7 +35,7 @@ class EmbeddingRule(ProducerRule):
         return self.why_not_finite(operation)
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
-        return without_lora(operation.get_config())
+        return without_lora(read_config(operation))
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(operation.output_dim)

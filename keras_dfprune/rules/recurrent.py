@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.base import Barrier, positions
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
@@ -59,7 +60,7 @@ class RecurrentRule(SeveralKernelsRule):
         return variables
 
     def config(self, operation: keras.Operation) -> dict[str, Any]:
-        config = dict(operation.get_config())
+        config = dict(read_config(operation))
         for key in ("layer", "backward_layer"):  # of Bidirectional
             if config.get(key):
                 # With "build_config" the layer would be built at its old width.
