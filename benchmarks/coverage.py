@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_dfprune import rules
+from keras_dfprune.graph.parts import PART_TYPES
 from keras_dfprune.rules import registry
 from keras_dfprune.rules.barriers import clause
 
@@ -42,6 +43,10 @@ def layer_names() -> dict[type, list[str]]:
 
 def role_and_reason(kind: type) -> tuple[str, str]:
     """Return the role of a layer class and how it plays it, or why it doesn't."""
+    parts = registry.RULES_OF_PARTS.get(kind)
+    if parts is not None:
+        names = " and ".join(f"`{part.__name__}`" for part in PART_TYPES[kind])
+        return "producer, consumer", f"read as {names}, one after the other"
     rule = registry.RULE_OF_TYPE.get(kind)
     # The rule of activation layers covers Softmax, and always refuses it: it mixes units.
     if rule is None or kind is keras.layers.Softmax:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_dfprune.graph.keras_private import all_layers, functional_core, is_stock
+from keras_dfprune.graph.parts import parts_of
 from keras_dfprune.graph.recreate import VariablePair, copy_state, is_reused, recreate
 from keras_dfprune.graph.symbolic_calls import TraceError
 from keras_dfprune.graph.trace import Trace, model_of_trace, trace
@@ -24,7 +25,8 @@ def is_composite(layer: keras.Layer) -> bool:
     has_rule = registry.find_rule(layer) is not None
     if is_stock(layer) or has_rule or functional_core(layer) is not None:
         return False
-    return any(isinstance(registry.find_rule(part), KernelRule) for part in all_layers(layer)[1:])
+    inside = [part for inner in all_layers(layer)[1:] for part in parts_of(inner).values()]
+    return any(isinstance(registry.find_rule(part), KernelRule) for part in inside)
 
 
 def _contains_composite(layer: keras.Layer) -> bool:

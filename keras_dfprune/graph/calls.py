@@ -30,12 +30,14 @@ class Call:
     """Call of an operation.
 
     Attributes:
-        operation: The `keras.Operation`, for most calls a `keras.Layer`.
+        operation: The `keras.Operation`, for most calls a `keras.Layer` or a part of one.
         path: Its name behind the names of the nested models around it: `inner/fc1`.
         args, kwargs: The arguments, with a `Tensor` in place of each Keras tensor.
         inputs: All tensors among the arguments, in order.
         outputs: The tensors returned.
         training: Value to which `training=` is fixed, here or by a model around it; else None.
+        part_of: The layer that the operation is a part of (see `parts_of`), with its path. None
+            for a whole layer or operation of the model.
     """
 
     operation: keras.Operation
@@ -45,6 +47,17 @@ class Call:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     training: bool | None
+    part_of: tuple[keras.Layer, str] | None = None
+
+    @property
+    def layer(self) -> keras.Operation:
+        """Layer or operation of the model that is called."""
+        return self.operation if self.part_of is None else self.part_of[0]
+
+    @property
+    def layer_path(self) -> str:
+        """Path of `layer`."""
+        return self.path if self.part_of is None else self.part_of[1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +67,7 @@ class Graph:
     Attributes:
         calls: The calls. An `InputLayer` of a nested model is a call that returns its input.
         inputs, outputs: The model's tensors.
-        paths: Path of each operation, by the operation's `id`.
+        paths: Path of each operation of the model, by the operation's `id`.
     """
 
     calls: tuple[Call, ...]

@@ -13,6 +13,8 @@ import keras
 from keras.src.models.functional import Functional
 
 _UNKNOWN_ARGUMENTS = "Unrecognized keyword arguments"
+# The `kernel` of other convolutions is a property, the sum of `_kernel` and LoRA weights.
+_WITH_PLAIN_KERNEL = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 class Arguments(Protocol):
@@ -106,6 +108,14 @@ def copy_tensor(symbol: keras.KerasTensor) -> keras.KerasTensor:
 def call_signature(layer: keras.Layer) -> inspect.Signature:
     """Return the signature by which Keras sorts the arguments of a layer's `call`."""
     return vars(layer)["_call_signature"]
+
+
+def hold_variables(layer: keras.Layer, kernel: keras.Variable, bias: keras.Variable | None) -> None:
+    """Let an unbuilt convolution compute with variables that exist already."""
+    name = "kernel" if isinstance(layer, _WITH_PLAIN_KERNEL) else "_kernel"
+    setattr(layer, name, kernel)
+    layer.bias = bias
+    layer.built = True
 
 
 def all_layers(layer: keras.Layer) -> list[keras.Layer]:

@@ -34,9 +34,9 @@ def read_ownership(graph: Graph) -> Ownership:
             for layer in all_layers(call.operation):
                 for variable in layer.variables:
                     layers = layers_of.setdefault(variable_key(variable), {})
-                    layers[id(call.operation)] = call.path
+                    layers[id(call.layer)] = call.layer_path
         for variable in variables_in_arguments(call):
-            takers_of.setdefault(variable_key(variable), {})[id(call.operation)] = call.path
+            takers_of.setdefault(variable_key(variable), {})[id(call.layer)] = call.layer_path
     reasons: dict[int, str] = {}
     sharing: set[int] = set()
     for key in {**layers_of, **takers_of}:

@@ -12,6 +12,7 @@ from keras_dfprune.graph.keras_private import (
     ordered_nodes,
     structures,
 )
+from keras_dfprune.graph.parts import parts_of
 
 Tensors = dict[int, Tensor]  # by the `id` of a Keras tensor
 
@@ -51,6 +52,7 @@ class _Reader:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.paths: dict[int, str] = {}
+        self._parts: dict[int, dict[str, keras.Operation]] = {}
 
     def read(
         self, core: keras.Model, inputs: tuple[Tensor, ...], prefix: str, training: bool | None
@@ -78,8 +80,31 @@ class _Reader:
                 inner = self._read_inputs(core, inputs, path + "/")
                 return self.read(core, inner, path + "/", training)
         outputs = tuple(_describe(symbol) for symbol in node.outputs)
-        self.calls.append(Call(node.operation, path, args, kwargs, inputs, outputs, training))
+        parts = self._parts.setdefault(id(node.operation), parts_of(node.operation))
+        if len(parts) == 1 or len(inputs) != 1:
+            self.calls.append(Call(node.operation, path, args, kwargs, inputs, outputs, training))
+        else:
+            self._read_parts(parts, node.operation, path, inputs[0], outputs[0], training)
         return outputs
+
+    def _read_parts(
+        self,
+        parts: dict[str, keras.Operation],
+        layer: keras.Layer,
+        path: str,
+        tensor: Tensor,
+        output: Tensor,
+        training: bool | None,
+    ) -> None:
+        """Read a call of a layer as calls of its parts, one after the other."""
+        for suffix, part in parts.items():
+            shape = tuple(part.compute_output_shape(tensor.shape))
+            result = Tensor(shape, output.dtype, output.name + suffix) if suffix else output
+            tensors = (tensor,)
+            self.calls.append(
+                Call(part, path + suffix, tensors, {}, tensors, (result,), training, (layer, path))
+            )
+            tensor = result
 
     def _read_inputs(
         self, core: keras.Model, inputs: tuple[Tensor, ...], prefix: str

@@ -6,11 +6,12 @@ merge changes the kernel of a consumer in ways that no constraint is sure to sur
 layers are only cut: their constraints must give the same values for fewer features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
+from keras_dfprune.graph.keras_private import all_layers
 from keras_dfprune.locate.follow_units import FollowedUnits
 from keras_dfprune.locate.groups import Inlet, LayerFeatures
 from keras_dfprune.rules.base import Barrier
@@ -52,9 +53,23 @@ def check_constraints(
             ):
                 kind = getattr(constraint, "__name__", type(constraint).__name__)
                 raise Barrier(
-                    f"{path} has the constraint {kind} on its {name}, which pruning might break; "
-                    f"set {name}_constraint=None to prune"
+                    f"{record.call.layer_path} has the constraint {kind} on its {variable.name}, "
+                    "which pruning might break; set "
+                    f"{_argument(record.call.layer, constraint, name)}=None to prune"
                 )
+
+
+def _argument(layer: keras.Operation, constraint: Callable, name: str) -> str:
+    """Return the name of the argument by which a layer got a constraint."""
+    parts = all_layers(layer) if isinstance(layer, keras.Layer) else []
+    given = [
+        key
+        for part in parts
+        for key, value in vars(part).items()
+        if key.endswith("_constraint") and value is constraint
+    ]
+    own = f"{name}_constraint"
+    return own if own in given or not given else given[0]
 
 
 def has_constraint(record: LayerFeatures) -> bool:

@@ -103,8 +103,8 @@ def follow_units(graph: Graph) -> FollowedUnits:
 
 
 def title(call: Call) -> str:
-    """Name a call in a reason: path and type."""
-    return f"{call.path} ({type(call.operation).__name__})"
+    """Name a call in a reason: path and type of the layer."""
+    return f"{call.layer_path} ({type(call.layer).__name__})"
 
 
 class _Follower:
@@ -147,7 +147,7 @@ class _Follower:
     def _carry(self, call: Call, rule: Rule | None, arriving: list[Stream | None]) -> Stream | None:
         """Carry arriving units through a call, or leave their producers whole."""
         try:
-            shared = self.units.ownership.reasons.get(id(call.operation))
+            shared = self.units.ownership.reasons.get(id(call.layer))
             if shared:
                 raise Barrier(shared)
             if rule is None:
@@ -194,7 +194,7 @@ class _Follower:
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""
         operation = call.operation
-        shared = self.units.ownership.reasons.get(id(operation))
+        shared = self.units.ownership.reasons.get(id(call.layer))
         return shared or why_registered_unfit(rule, operation) or rule.barrier(operation)
 
     def _arrive(self, call: Call, rule: ConsumerRule, stream: Stream | None) -> None:

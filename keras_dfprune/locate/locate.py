@@ -90,9 +90,7 @@ def locate(graph: Graph) -> Layout:
             if call.inputs[0] in followed.normalized
         },
         tied=frozenset(
-            call.path
-            for call in graph.calls
-            if id(call.operation) in followed.ownership.sharing_layers
+            call.path for call in graph.calls if id(call.layer) in followed.ownership.sharing_layers
         ),
     )
 

@@ -84,8 +84,7 @@ class GroupView:
         outgoing: One float array for each call of a consumer, shape
             `(units, positions, outputs)`. Scales of layers behind the activation are included.
         offset_allowed: Whether a merge may have an `offset`: whether it can be added to a bias.
-        constant_values: Float64 array, shape `(units,)`: the value of each unit that has the same
-            for every input and at every position (and at every seam). NaN for other units.
+        constant_values: Float64 array: the value of each unit that never changes, NaN for others.
         can_survive: Bool array, shape `(units,)`. False for units that some consumer gets
             multiplied by 0, which can't take over for others.
         batch_mean: Float array, shape `(units,)`: mean of the pre-activations over the training
@@ -95,8 +94,7 @@ class GroupView:
         feeds: Sources of the inputs. Nothing is known of columns that are in none.
         taps: Spatial shape of a convolution's kernel, empty for a Dense layer. Column
             `feature * prod(taps) + tap` of `weights` is one tap of one input feature.
-        offset_exact: Whether an offset is the same constant for a consumer at every position. It
-            is not at the edges of a convolution that pads with zeros.
+        offset_exact: Whether an offset is the same constant at the edges of padded inputs, too.
         seams: Views of the group at each of its seams, each with the outgoing weights there. Empty
             for one seam without joined units. `weights` and `constants` of the whole group hold
             everything that tells two units apart at any seam.

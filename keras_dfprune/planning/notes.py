@@ -79,12 +79,10 @@ def _shared_layers(graph: Graph, layout: Layout) -> list[str]:
     """Name layers that both models share: those with tied weights, and those without a config."""
     sentences = {}
     for call in graph.calls:
-        operation = call.operation
+        operation, path = call.layer, call.layer_path
         if call.path in layout.tied:
-            sentences[call.path] = (
-                f"{call.path} holds tied weights: both models share its variables"
-            )
+            sentences[path] = f"{path} holds tied weights: both models share its variables"
         elif isinstance(operation, keras.Layer) and is_reused(operation, recreate(operation)):
             owns = " and its variables" if operation.variables else ""
-            sentences[call.path] = f"{call.path} can't be re-made: both models share it{owns}"
+            sentences[path] = f"{path} can't be re-made: both models share it{owns}"
     return list(sentences.values())

@@ -54,7 +54,9 @@ class ParameterCount:
     def of_layers(self, paths: Collection[str], kept: Mapping[str, int]) -> int:
         """Return the number of parameters of some layers at the given widths."""
         widths = {**self._widths, **kept}
-        return sum(self._of(record, widths) for record in self._layers if record.path in paths)
+        return sum(
+            self._of(record, widths) for record in self._layers if record.call.layer_path in paths
+        )
 
     def outputs(self, path: str, kept: Mapping[str, int]) -> int:
         """Return the number of output features of a layer: the size of a bias that it gets."""

@@ -9,6 +9,7 @@ import numpy as np
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.copy_model import copy_model
 from keras_dfprune.graph.keras_private import all_layers, detached
+from keras_dfprune.graph.parts import parts_of, whole_config
 from keras_dfprune.graph.recreate import (
     VariablePair,
     copy_state,
@@ -47,10 +48,15 @@ def rebuild(located: LocatedModel, states: LayerStates, progress: Progress = SIL
     """
     graph, layers, tied = located.graph, located.layout.layers, located.layout.tied
     cuts = {path: cut_of(record, states.kept) for path, record in layers.items()}
+    edited = {
+        record.call.layer_path
+        for path, record in layers.items()
+        if is_cut(cuts[path]) or states.edited(path)
+    }
     edits = {
         path: record.rule.narrow(states[path], cuts[path])
         for path, record in layers.items()
-        if is_cut(cuts[path]) or states.edited(path)
+        if record.call.layer_path in edited
     }
 
     def remake(operation: keras.Operation) -> keras.Operation:
@@ -58,7 +64,7 @@ def rebuild(located: LocatedModel, states: LayerStates, progress: Progress = SIL
         if path in tied:
             return detached(operation)
         config = edits[path].config if path in edits else None
-        return recreate(operation, config or None)
+        return recreate(operation, whole_config(operation, config) if config else None)
 
     def edit_arguments(operation: keras.Operation, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         path = graph.paths[id(operation)]
@@ -74,9 +80,12 @@ def rebuild(located: LocatedModel, states: LayerStates, progress: Progress = SIL
         elif isinstance(old, keras.Layer):
             path = graph.paths.get(id(old), "")
             if path in edits:
-                rule = layers[path].rule
-                _assign(old, new, rule, edits[path])
-                variables += _cut_pairs(old, new, rule, cuts[path])
+                new_parts = parts_of(new)
+                for suffix, part in parts_of(old).items():
+                    rule, state = layers[path + suffix].rule, edits[path + suffix]
+                    _assign(part, new_parts[suffix], rule, state)
+                    variables += _cut_pairs(part, new_parts[suffix], rule, cuts[path + suffix])
+                _restore_settings(old, new)
             elif not is_reused(old, new):
                 copy_state(old, new)
                 variables += _whole_pairs(old, new)
@@ -89,7 +98,7 @@ def _is_called(operation: keras.Operation, graph: Graph) -> bool:
 
 
 def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -> None:
-    """Give a narrow layer its arrays and the settings of the original layer."""
+    """Give a narrow layer, or a part of one, its arrays."""
     targets = rule.variables(new)
     assigned = {id(variable) for variable in targets.values()}
     forgotten = [variable.path for variable in new.weights if id(variable) not in assigned]
@@ -100,6 +109,10 @@ def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -
         )
     for name, variable in targets.items():
         variable.assign(state.variables[name])
+
+
+def _restore_settings(old: keras.Layer, new: keras.Layer) -> None:
+    """Give a narrow layer the settings of the original layer."""
     restore_settings(old, new)
     for layer in all_layers(new):
         for key, value in vars(layer).items():

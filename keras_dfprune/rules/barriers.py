@@ -42,7 +42,6 @@ _CLAUSES = {
     "Reshape": _RESHAPES,
     "Permute": _RESHAPES,
     "Transpose": _RESHAPES,
-    "GetItem": "takes only a part of the tensor",
     "Dot": _MIXES,
     "Lambda": "runs Python code that can't be analyzed; use layers or keras.ops instead",
 }

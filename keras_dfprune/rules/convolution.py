@@ -11,18 +11,24 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
-from keras_dfprune.rules.base import Barrier, single
-from keras_dfprune.rules.features import Stream
+from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
 from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
 
-class FilterRule(ProducerRule):
-    """Rule of a producer whose units are filters, on the axis of the channels."""
+class ConvolutionRule(ProducerRule, ConsumerRule):
+    """`keras.layers.Conv1D`, `Conv2D` and `Conv3D` without groups.
 
+    A SeparableConv is read as a depthwise convolution and a convolution (`graph/parts.py`).
+    """
+
+    types = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    axes = {"kernel": (..., "in", "out"), "bias": ("out",)}
     linear = True
 
     def barrier(self, operation: keras.Operation) -> str | None:
+        if operation.groups != 1:
+            return "works in groups of channels"
         return self.why_not_finite(operation)
 
     def unit_count(self, operation: keras.Operation) -> int:
@@ -43,20 +49,8 @@ class FilterRule(ProducerRule):
     def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
         return config if cut.outputs is None else {**config, "filters": int(cut.outputs.sum())}
 
-
-class ConvolutionRule(FilterRule, ConsumerRule):
-    """`keras.layers.Conv1D`, `Conv2D` and `Conv3D` without groups."""
-
-    types = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-    axes = {"kernel": (..., "in", "out"), "bias": ("out",)}
-
-    def barrier(self, operation: keras.Operation) -> str | None:
-        if operation.groups != 1:
-            return "works in groups of channels"
-        return super().barrier(operation)
-
     def config(self, operation: keras.Operation) -> dict[str, Any]:
-        return without_lora(operation.get_config())
+        return without_lora(read_config(operation))
 
     def input_axis(self, call: Call) -> int:
         return channel_axis(call.operation, len(call.inputs[0].shape))
@@ -83,24 +77,6 @@ class ConvolutionRule(FilterRule, ConsumerRule):
         taps = state.variables["kernel"].shape[:-2]
         kernel = outgoing.transpose(1, 0, 2)
         return state.with_variable("kernel", kernel.reshape(*taps, *kernel.shape[1:]))
-
-
-class SeparableConvolutionRule(FilterRule):
-    """`SeparableConv1D` and `SeparableConv2D`: the pointwise kernel's columns are the units.
-
-    Units can't flow in: each would be filtered before all are mixed, and no merge passes a filter.
-    """
-
-    types = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-    axes = {"depthwise_kernel": (...,), "pointwise_kernel": (..., "out"), "bias": ("out",)}
-
-    def carry(self, call: Call, streams: list[Stream | None]) -> None:
-        if single(call, streams) is not None:
-            raise Barrier("filters each unit in its own way before it mixes them")
-
-    def incoming(self, state: LayerState) -> np.ndarray:
-        kernel = state.variables["pointwise_kernel"]
-        return kernel.reshape(-1, kernel.shape[-1]).T[:, :, None]
 
 
 def channel_axis(operation: keras.Operation, rank: int) -> int:

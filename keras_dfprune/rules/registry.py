@@ -9,12 +9,13 @@ import keras
 
 from keras_dfprune.graph.calls import Call
 from keras_dfprune.graph.keras_private import is_stock
+from keras_dfprune.graph.parts import PART_TYPES
 from keras_dfprune.rules.activation_layers import ActivationRule, PReLURule
 from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationRule
 from keras_dfprune.rules.attention import SelfAttentionRule
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.check_user_rule import check_claims, why_unfit
-from keras_dfprune.rules.convolution import ConvolutionRule, SeparableConvolutionRule
+from keras_dfprune.rules.convolution import ConvolutionRule
 from keras_dfprune.rules.dense import DenseRule, EinsumDenseRule, TimeDistributedRule
 from keras_dfprune.rules.embedding import EmbeddingRule
 from keras_dfprune.rules.features import Stream
@@ -26,6 +27,7 @@ from keras_dfprune.rules.shape import (
     ConcatenateRule,
     FlattenRule,
     IdentityRule,
+    IndexingRule,
     InputRule,
     RepeatVectorRule,
     ReshapeRule,
@@ -45,7 +47,6 @@ RULES: tuple[Rule, ...] = (
     RecurrentRule(),
     SelfAttentionRule(),
     ConvolutionRule(),
-    SeparableConvolutionRule(),
     ActivationRule(),
     PReLURule(),
     ElementwiseOperationRule(),
@@ -58,6 +59,7 @@ RULES: tuple[Rule, ...] = (
     FlattenRule(),
     RepeatVectorRule(),
     ReshapeRule(),
+    IndexingRule(),
     ConcatenateRule(),
     PositionRule(),
     ZeroPaddingRule(),
@@ -65,6 +67,10 @@ RULES: tuple[Rule, ...] = (
     DepthwiseConvolutionRule(),
 )
 RULE_OF_TYPE = {kind: rule for rule in RULES for kind in rule.types}
+# A layer that the graph shows in parts has the rules of its parts.
+RULES_OF_PARTS = {
+    kind: tuple(RULE_OF_TYPE[part] for part in parts) for kind, parts in PART_TYPES.items()
+}
 _RULE_OF_NAME = {name: rule for rule in RULES for name in rule.names}
 
 _REGISTERED: dict[type, Rule] = {}
@@ -111,7 +117,8 @@ def register_rule(rule: Rule) -> None:
                 f"{type(rule).__name__}.types must hold subclasses of keras.Layer. "
                 f"Received: {kind!r}"
             )
-        known = RULE_OF_TYPE.get(kind) or _REGISTERED.get(kind)
+        parts = RULES_OF_PARTS.get(kind, (None,))
+        known = RULE_OF_TYPE.get(kind) or parts[-1] or _REGISTERED.get(kind)
         if known is not None:
             raise ValueError(
                 f"{kind.__name__} already has a rule, {type(known).__name__}. A rule of your own "

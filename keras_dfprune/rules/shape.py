@@ -130,6 +130,30 @@ class RepeatVectorRule(Rule):
         return None if stream is None else Stream(2, stream.width, stream.pieces)
 
 
+class IndexingRule(Rule):
+    """Indexing that leaves out positions but no units: `x[:, -1]` of a sequence."""
+
+    names = ("GetItem",)
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(call, streams)
+        if stream is None:
+            return None
+        shape = call.inputs[0].shape
+        axis, target, units_axis = 0, 0, 0
+        for part in _index_of_each_axis(call, len(shape)):
+            if part is None:
+                target += 1
+                continue
+            if axis in (0, stream.axis) and not _is_whole(part, shape[axis]):
+                raise Barrier(f"takes only a part of the {'units' if axis else 'batch'}")
+            if axis == stream.axis:
+                units_axis = target
+            target += isinstance(part, slice)
+            axis += 1
+        return Stream(units_axis, stream.width, stream.pieces)
+
+
 class ConcatenateRule(Rule):
     """Concatenation along the features; the same tensor may occur twice."""
 
@@ -148,6 +172,39 @@ class ConcatenateRule(Rule):
                 pieces.append(piece.take(np.arange(len(piece.units)), piece.columns + start))
             start += tensor.shape[axis]
         return Stream(axis, start, tuple(pieces))
+
+
+def _index_of_each_axis(call: Call, rank: int) -> list[slice | int | None]:
+    """Return what a tensor is indexed with: an entry for each axis, and None for each new one.
+
+    Raises:
+        Barrier: If it is indexed with anything but numbers, slices of numbers, None and `...`.
+    """
+    (key,) = (*call.args[1:], *call.kwargs.values())
+    parts = list(key) if isinstance(key, tuple) else [key]
+    numbers = [
+        value
+        for part in parts
+        for value in ((part.start, part.stop, part.step) if isinstance(part, slice) else (part,))
+    ]
+    for value in numbers:
+        known = value is None or value is Ellipsis or isinstance(value, int | np.integer)
+        if not known or isinstance(value, bool):
+            raise Barrier("is indexed with something other than numbers and slices")
+    if parts[0] is None:
+        raise Barrier("puts a new axis in front of the batch")
+    missing = rank - sum(part is not None and part is not Ellipsis for part in parts)
+    place = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    return [*parts[:place], *[slice(None)] * missing, *parts[place + 1 :]]
+
+
+def _is_whole(part: slice | int, length: int | None) -> bool:
+    """Return whether an index takes all of an axis, also if the axis gets shorter."""
+    if not isinstance(part, slice):
+        return False
+    if part == slice(None) or length is None:
+        return part == slice(None)
+    return part.indices(length) == (0, length, 1)
 
 
 def _known_shape(tensor: Tensor, reason: str) -> tuple[int, ...]:

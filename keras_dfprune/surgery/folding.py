@@ -92,6 +92,7 @@ class FoldedUnits:
         own_parameters: Whether the units' functions have parameters of their own.
         constant_values: Value of each unit that has the same for every input and at every
             position, NaN for other units. Float64 array, shape `(units,)`.
+        paddings: How often zeros have been put beside the units.
         front: Scale and shift that were folded into a single producer's weight-sets: two float
             arrays, shape `(units,)`.
     """
@@ -114,7 +115,7 @@ class FoldedUnits:
         self.front = (np.ones(units), np.zeros(units))
         # Value of each unit next to zero padding, where its own contribution is 0.
         self._beside_padding = np.zeros(units)
-        self._paddings = 0
+        self.paddings = 0
 
     @classmethod
     def joined(cls, parts: Sequence["FoldedUnits"], join: Join, paddings: int) -> "FoldedUnits":
@@ -133,7 +134,7 @@ class FoldedUnits:
         units.nonlinear = True
         units.own_parameters = any(part.own_parameters for part in parts)
         units.constant_values = _joined_constants(units.join, parts)
-        units._paddings = paddings
+        units.paddings = paddings
         units.slope = max(part.slope for part in parts)
         units.monotone = False
         units.homogeneous = join.homogeneous and all(part.homogeneous for part in parts)
@@ -164,9 +165,9 @@ class FoldedUnits:
 
     def pad(self, paddings: int) -> None:
         """Note that zeros have been put beside the units `paddings` times so far."""
-        if paddings > self._paddings:
+        if paddings > self.paddings:
             self.constant_values[self.constant_values != 0] = np.nan
-        self._paddings = paddings
+        self.paddings = paddings
 
     def _add_activation(self, effect: Nonlinear, features: np.ndarray) -> None:
         self.end_affine_part()

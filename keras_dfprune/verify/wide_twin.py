@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_dfprune.graph.copy_model import copy_model
 from keras_dfprune.graph.keras_private import detached
+from keras_dfprune.graph.parts import parts_of, whole_config
 from keras_dfprune.graph.recreate import copy_state, is_reused, recreate
 from keras_dfprune.locate.groups import Inlet, Layout, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
@@ -46,24 +47,26 @@ def wide_copy(located: LocatedModel, progress: Progress = SILENT) -> tuple[keras
         if path not in inlet_of:
             return recreate(operation)
         inlet = inlet_of[path]
-        state = inlet.rule.read(operation)
-        if inlet.normalization is None and not inlet.rule.has_bias(operation):
+        state = inlet.rule.read(inlet.call.operation)
+        if inlet.normalization is None and not inlet.rule.has_bias(inlet.call.operation):
             state = inlet.rule.with_offset(state, np.zeros(1))
-        return recreate(operation, state.config)
+        return recreate(operation, whole_config(operation, state.config))
 
     twin, pairs = copy_model(located.model, remake)
-    operations = {}
+    operations: Operations = {}
     for old, new in progress.over("Verifying", pairs):
         path = graph.paths.get(id(old))
+        new_parts = parts_of(new)
         if path is not None:
-            operations[path] = new
+            operations |= {path + suffix: part for suffix, part in new_parts.items()}
         if not isinstance(old, keras.Layer) or isinstance(new, keras.Model) or is_reused(old, new):
             continue
         if path in inlet_of:
-            rule = inlet_of[path].rule
-            variables = rule.variables(new)
-            for name, value in rule.read(old).variables.items():
-                variables[name].assign(value)
+            for suffix, part in parts_of(old).items():
+                rule = layout.layers[path + suffix].rule
+                variables = rule.variables(new_parts[suffix])
+                for name, value in rule.read(part).variables.items():
+                    variables[name].assign(value)
         else:
             copy_state(old, new)
     return twin, operations

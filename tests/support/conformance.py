@@ -88,6 +88,21 @@ def residual_convolutions():
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(3, 2)(hidden)))
 
 
+def separable_residual():
+    """Build a model of separable layers with normalizations and residual connections, no other."""
+    inputs = keras.Input((7, 6, 2))
+
+    def block(hidden, **arguments):
+        hidden = layers.SeparableConv2D(6, 3, padding="same", use_bias=False, **arguments)(hidden)
+        return layers.BatchNormalization()(hidden)
+
+    hidden = layers.ReLU()(block(inputs, name="producer"))
+    for _ in range(2):
+        hidden = layers.Add()([hidden, block(layers.ReLU()(block(hidden)))])
+    hidden = layers.SeparableConv2D(3, 2, name="consumer")(layers.ReLU()(hidden))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(hidden))
+
+
 def two_ways():
     """Build units that reach two consumers through different activations and normalizations."""
     inputs = keras.Input((5,))
@@ -179,11 +194,24 @@ ROWS = {
         lambda: chain(layers.Conv1D(6, 2, strides=2), layers.Flatten(), shape=(6, 3)),
     ),
     "separable": (
-        "SeparableConvolutionRule",
+        "DepthwiseConvolutionRule",
         lambda: chain(
-            layers.RepeatVector(4), layers.Dense(4), layers.SeparableConv1D(6, 2), layers.ReLU()
+            layers.RepeatVector(4), layers.SeparableConv1D(6, 2, activation="relu")
         ),  # fmt: skip
     ),
+    "separable, all options": (
+        "ConvolutionRule",
+        lambda: convolutions(
+            layers.SeparableConv2D(
+                5, (3, 2), padding="same", dilation_rate=2, depth_multiplier=2, use_bias=False
+            ),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.SeparableConv2D(4, 2, strides=2, activation="tanh"),
+            padding="same",
+        ),
+    ),
+    "separable, residual": ("JoiningRule", separable_residual),
     "activation": ("ActivationRule", lambda: chain(layers.LeakyReLU(0.3), activation=None)),
     "prelu": ("PReLURule", lambda: chain(layers.PReLU(), activation=None)),
     "prelu by position": (
@@ -219,6 +247,10 @@ ROWS = {
         "ReshapeRule",
         lambda: chain(layers.Reshape((2, 1, 8)), layers.Reshape((-1,)), shape=(2, 5)),
     ),
+    "indexing": (
+        "IndexingRule",
+        lambda: chain(lambda x: x[:, ::2, None], lambda x: x[..., -1, 0, :], shape=(4, 5)),
+    ),
     "concatenate": ("ConcatenateRule", concatenated),
     "average pooling": (
         "PositionRule",
@@ -226,6 +258,10 @@ ROWS = {
     ),
     "upsampling": ("PositionRule", lambda: convolutions(layers.UpSampling2D(2))),
     "zero padding": ("ZeroPaddingRule", lambda: convolutions(layers.ZeroPadding2D(1))),
+    "zero padding, normalized behind": (
+        "ZeroPaddingRule",
+        lambda: convolutions(layers.ZeroPadding2D(1), layers.BatchNormalization()),
+    ),
     "max pooling": ("MaxPoolingRule", lambda: convolutions(layers.MaxPooling2D(2))),
     "depthwise": (
         "DepthwiseConvolutionRule",

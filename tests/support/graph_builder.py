@@ -93,8 +93,11 @@ class Builder:
         padding = self.pick("same", "valid") if self.wide[-1].shape[1] > 3 else "same"
         bias = bool(self.random.random() < 0.6)
         activation = self.pick("relu", "linear", "tanh")
-        kind = self.pick(layers.Conv1D, layers.Conv1D, layers.SeparableConv1D)
-        layer = kind(self.units(), 3, padding=padding, activation=activation, use_bias=bias)
+        options = {"padding": padding, "activation": activation, "use_bias": bias}
+        kind = self.pick(layers.Conv1D, layers.SeparableConv1D)
+        if kind is layers.SeparableConv1D:
+            options["depth_multiplier"] = int(self.random.integers(1, 3))
+        layer = kind(self.units(), 3, **options)
         hidden = layer(self.wide[-1])
         if self.random.random() < 0.4:
             hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
@@ -120,6 +123,8 @@ class Builder:
             layers.Flatten(), layers.Flatten(data_format="channels_first"),
             layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
         )  # fmt: skip
+        if self.random.random() < 0.2:
+            layer = self.pick(lambda x: x[:, -1], lambda x: x[:, 1, :])
         self.flat.append(layer(tensor))
 
     def repeat(self):
