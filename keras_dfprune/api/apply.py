@@ -17,6 +17,7 @@ from keras_dfprune.planning.measure import NOTICEABLE, largest_change
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.table import each_reason_once
 from keras_dfprune.report.warning import warn
 
 _Arguments = ParamSpec("_Arguments")
@@ -182,11 +183,11 @@ def _warn_of_refusals(pruning_plan: PruningPlan, layout: Layout, request: Reques
     named = set(request.named_layers)
     refused = [r for r in layout.refusals if {r.layer, r.layer.rsplit("/")[-1]} & named]
     if refused:
-        reasons = "; ".join(f"{refusal.layer}: {refusal.reason}" for refusal in refused)
+        reasons = "; ".join(each_reason_once(refused))
         warn(f"Layers left whole although they were named: {reasons}")
     elif not layout.groups:
-        reasons = "; ".join(f"{r.layer}: {r.reason}" for r in layout.refusals)
-        reasons = reasons or "It has no Dense layer"
+        reasons = "; ".join(each_reason_once(layout.refusals))
+        reasons = reasons or "It has no layer with units, such as Dense or Conv2D"
         warn(f"Model '{pruning_plan.model_name}' has nothing to prune. {reasons}")
 
 

@@ -46,10 +46,10 @@ def find_inlet(
     _check_positions(effects, selected, order)
     before_seam = selected[-1].paddings if selected else 0
     padded = piece.paddings > before_seam or rule.pads(call.operation)
-    if padded and any(_adds_constant(effects[stage.call.path]) for stage in carried):
-        raise Barrier(
-            f"zero padding stands behind {title(carried[-1].call)}, which adds a constant"
-        )
+    for stage in carried:
+        beside_zeros = piece.paddings > stage.paddings or rule.pads(call.operation)
+        if beside_zeros and _adds_constant(effects[stage.call.path]):
+            raise Barrier(f"zero padding stands behind {title(stage.call)}, which adds a constant")
     return Inlet(
         call=call,
         rule=rule,

@@ -1,8 +1,13 @@
 """Print a plan as a table: units, parameters, predicted errors, and refusals with their reasons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan, ReadableRefinement
+from keras_dfprune.report.readable_plan import (
+    ReadableGroup,
+    ReadablePlan,
+    ReadableRefinement,
+    ReadableRefusal,
+)
 
 _HEADINGS = ("Layer", "Units", "Removed", "Parameters", "Predicted error")
 
@@ -23,9 +28,17 @@ def render(plan: ReadablePlan) -> str:
     lines += ["", f"Parameters: {before:,} -> {after:,} ({percent:.1f} % fewer)"]
     notes = [f"{group.layer}: {group.note}" for group in plan.groups if group.note]
     lines += _section("Notes", [*notes, *plan.notes])
-    lines += _section("Left whole", [f"{r.layer}: {r.reason}" for r in plan.refusals])
+    lines += _section("Left whole", each_reason_once(plan.refusals))
     lines += _section("Refined", refined_sentences(plan.refined))
     return "\n".join(lines)
+
+
+def each_reason_once(refusals: Iterable[ReadableRefusal]) -> list[str]:
+    """Return a line for each distinct reason, with all layers that it holds for in front."""
+    layers_of: dict[str, list[str]] = {}
+    for refusal in refusals:
+        layers_of.setdefault(refusal.reason, []).append(refusal.layer)
+    return [f"{', '.join(layers)}: {reason}" for reason, layers in layers_of.items()]
 
 
 def refined_sentences(refined: Mapping[str, ReadableRefinement]) -> list[str]:

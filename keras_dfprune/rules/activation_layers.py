@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
-from keras_dfprune.rules.activations import Activation, describe
+from keras_dfprune.rules.activations import Activation, NotElementwise, describe
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
 from keras_dfprune.rules.effects import Nonlinear
 from keras_dfprune.rules.features import Stream
@@ -25,6 +25,7 @@ class ActivationRule(ElementwiseRule):
     )
 
     def effect(self, call: Call, state: LayerState) -> Nonlinear:
+        check_axis(call)
         units = call.inputs[0].shape[-1] or 8
         return Nonlinear(describe(self.function(call.operation), units))
 
@@ -46,6 +47,17 @@ class ActivationRule(ElementwiseRule):
             max_value=layer.max_value,
             threshold=layer.threshold,
         )
+
+
+def check_axis(call: Call) -> None:
+    """Check that no softmax runs along another axis than the last, at which it is measured.
+
+    Raises:
+        NotElementwise: If it does.
+    """
+    axis = getattr(call.operation, "axis", -1)
+    if keras.tree.flatten(axis) not in ([-1], [len(call.inputs[0].shape) - 1]):
+        raise NotElementwise(f"each value depends on the others along axis {axis} (softmax)")
 
 
 class PReLURule(ElementwiseRule):

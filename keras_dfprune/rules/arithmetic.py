@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Tensor
+from keras_dfprune.rules.activation_layers import check_axis
 from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.base import Barrier, ElementwiseRule
 from keras_dfprune.rules.effects import Affine, Join, Nonlinear
@@ -30,6 +31,7 @@ class ElementwiseOperationRule(ElementwiseRule):
         return {}
 
     def effect(self, call: Call, state: LayerState) -> Nonlinear:
+        check_axis(call)
         width = call.inputs[0].shape[-1] or 8
 
         def function(x: Any) -> Any:

@@ -104,7 +104,7 @@ class Piece:
         order = np.argsort(self.units, kind="stable")
         counts = np.bincount(self.units, minlength=units)
         if np.any(counts != counts[0]) or counts[0] == 0:
-            raise ValueError("some of its units are left out")
+            raise ValueError("some of its units are left out, or repeated more often than others")
         return order.reshape(units, counts[0])
 
     def sources(self) -> set[str]:

@@ -94,7 +94,7 @@ def not_finite():
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (without_dense, "It has no Dense layer"),
+        (without_dense, "It has no layer with units"),
         (one_dense, "only: its units are an output of the model"),
         (not_finite, "fc1: .*not finite"),
         (lambda: dense_chain([1, 3]), "fc1: .*fewer than two units"),

@@ -84,6 +84,12 @@ def test_a_plan_without_groups():
     assert render(Plan()) == EMPTY
 
 
+def test_each_reason_stands_once_with_all_its_layers():
+    refusals = [Refusal("a", "one"), Refusal("b", "two"), Refusal("c", "one")]
+    text = render(Plan(refusals=tuple(refusals)))
+    assert text.endswith("Left whole\n  a, c: one\n  b: two")
+
+
 def test_no_column_of_errors_without_a_predicted_error():
     group = Group("fc1", 4, range(2), range(2), (20, 10))
     assert "Predicted error" not in render(Plan((group,)))

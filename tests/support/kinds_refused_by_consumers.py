@@ -152,12 +152,30 @@ def softmax_operation():
     return in_front_of(keras.ops.softmax, Dense(3))
 
 
+@row(r"feeds softmax .Softmax.: each value depends on the others along axis 1 .softmax.")
+def softmax_over_positions():
+    return in_front_of(lambda x: keras.ops.softmax(x, axis=1), Dense(3), shape=(4, 6))
+
+
+@row(r"feeds softmax .Softmax.: each value depends on the others along axis 1 .softmax.")
+def softmax_layer_over_positions():
+    return in_front_of(layers.Softmax(axis=1), Dense(3), shape=(4, 6))
+
+
+@row("activation can't be used: each value depends on the other units .softmax-like.")
+def shares_that_may_be_nan():
+    def share(x):
+        return keras.ops.relu(x) / keras.ops.sum(keras.ops.relu(x), axis=-1, keepdims=True)
+
+    return in_front_of(Dense(3), activation=share)
+
+
 @row("feeds square .Square., which is a custom layer that no rule covers")
 def custom_layer():
     return in_front_of(Square(), Dense(3))
 
 
-@row("feeds get_item .GetItem., which takes only a part of the tensor")
+@row("feeds get_item .GetItem., which takes only a part of the units")
 def part_of_the_units():
     return in_front_of(lambda x: x[:, :5], Dense(3))
 
