@@ -8,17 +8,13 @@ import keras
 import tensorflow as tf
 
 from keras_dfprune.api.narrow_model import narrow_model
+from keras_dfprune.api.plan_warning import warn_of_plan
 from keras_dfprune.api.pruning_plan import PruningPlan
-from keras_dfprune.locate.depth import why_untied
-from keras_dfprune.locate.groups import Layout
 from keras_dfprune.locate.locate import LocatedModel, locate_model
 from keras_dfprune.methods.base import Method
-from keras_dfprune.planning.measure import NOTICEABLE, largest_change
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.report.progress import Progress
-from keras_dfprune.report.table import each_reason_once
-from keras_dfprune.report.warning import warn
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -170,72 +166,7 @@ def _plan(
 ) -> tuple[PruningPlan, Planned]:
     planned = make_plan(located, request, progress)
     pruning_plan = PruningPlan(**vars(planned.plan), verify=request.verify, verbose=request.verbose)
-    _warn_of_refusals(pruning_plan, located.layout, request)
-    _warn_of_nothing_removed(pruning_plan, located, request)
-    _warn_of_change(pruning_plan, request)
+    warn_of_plan(pruning_plan, located, request)
     if request.verbose:
         print(pruning_plan)  # noqa: T201 - the caller asked for it
     return pruning_plan, planned
-
-
-def _warn_of_refusals(pruning_plan: PruningPlan, layout: Layout, request: Request) -> None:
-    """Warn once where the caller might think that more was pruned."""
-    named = set(request.named_layers)
-    refused = [r for r in layout.refusals if {r.layer, r.layer.rsplit("/")[-1]} & named]
-    if refused:
-        reasons = "; ".join(each_reason_once(refused))
-        warn(f"Layers left whole although they were named: {reasons}")
-    elif not layout.groups:
-        reasons = "; ".join(each_reason_once(layout.refusals))
-        reasons = reasons or "It has no layer with units, such as Dense or Conv2D"
-        warn(f"Model '{pruning_plan.model_name}' has nothing to prune. {reasons}")
-
-
-def _warn_of_nothing_removed(
-    pruning_plan: PruningPlan, located: LocatedModel, request: Request
-) -> None:
-    """Warn where units can go and were asked for, but none does."""
-    if request.max_params is not None or request.tolerance is not None:
-        return
-    if not (pruning_plan.groups and request.asks_for_units):
-        return
-    if any(len(group.removed) for group in pruning_plan.groups):
-        return
-    reasons = list(dict.fromkeys(group.note for group in pruning_plan.groups if group.note))
-    if not reasons and request.sparsity is None and request.method.has_cutoff:
-        reasons = ["no unit costs little enough for the automatic cut-off; give `sparsity`"]
-    elif not reasons and request.sparsity is None:
-        reasons = [_why_so_careful(located, request)]
-    elif not reasons:
-        reasons = ["`sparsity` of their units is less than half a unit in each layer"]
-    warn(f"Nothing is removed from model '{pruning_plan.model_name}': {'; '.join(reasons)}")
-
-
-def _warn_of_change(pruning_plan: PruningPlan, request: Request) -> None:
-    """Warn where the outputs change by more than a default budget would allow."""
-    change = largest_change(pruning_plan.measured)
-    if change <= max(NOTICEABLE, request.tolerance or 0.0):
-        return
-    worst = max(pruning_plan.measured, key=lambda output: output.change)
-    remedies = ["remove less"]
-    if not request.has_data:
-        remedies.append("give a few dozen unlabelled rows (`data`)")
-    if not request.refine_steps:
-        remedies.append("let the model recover (`refine_steps=1000`)")
-    also = " This is before recovery." if request.refine_steps else ""
-    warn(
-        f"The outputs of model '{pruning_plan.model_name}' change by {change:.2g} times their "
-        f"variance ({worst.output}, measured on {worst.source}).{also} To change them less, "
-        f"{', or '.join(remedies)}."
-    )
-
-
-def _why_so_careful(located: LocatedModel, request: Request) -> str:
-    """Explain why nothing is removed without a budget."""
-    untied = why_untied(located.graph)
-    if request.has_data:
-        return "any removal changes the outputs on `data`; give `max_params` to remove units anyway"
-    remedy = "Give a few dozen unlabelled rows (`data`), or `max_params` to remove units anyway"
-    if untied is None:
-        return f"any removal might change the outputs. {remedy}"
-    return f"any removal might change the outputs, and {untied}. {remedy}"

@@ -34,9 +34,8 @@ class Feed:
         shift: Float array, shape `(features,)`.
         origin: Name of the model input whose features the columns are, unchanged. None for any
             other source.
-        normalized: Whether the inputs come out of a LayerNormalization. They are then
-            `scale * x + shift`, where the features `x` have mean 0 and mean square 1, all taken
-            together.
+        normalized: Whether the inputs come out of a LayerNormalization: `scale * x + shift` of
+            features `x` that have mean 0 and mean square 1, all taken together.
     """
 
     columns: np.ndarray
@@ -94,6 +93,7 @@ class GroupView:
         feeds: Sources of the inputs. Nothing is known of columns that are in none.
         taps: Spatial shape of a convolution's kernel, empty for a Dense layer. Column
             `feature * prod(taps) + tap` of `weights` is one tap of one input feature.
+        dense: Whether the units are those of Dense layers, not filters or columns of an Embedding.
         offset_exact: Whether an offset is the same constant at the edges of padded inputs, too.
         seams: Views of the group at each of its seams, each with the outgoing weights there. Empty
             for one seam without joined units. `weights` and `constants` of the whole group hold
@@ -118,6 +118,7 @@ class GroupView:
     parameters_per_unit: float
     feeds: tuple[Feed, ...] = ()
     taps: tuple[int, ...] = ()
+    dense: bool = True
     offset_exact: bool = True
     seams: tuple["GroupView", ...] = ()
     averages: bool = False
@@ -239,8 +240,7 @@ class Method(abc.ABC):
 
     Example: remove the units with the smallest incoming weights, without surgery.
         >>> import keras, numpy as np, keras_dfprune as dfprune
-        >>> layers = [keras.layers.Dense(units) for units in (8, 3)]
-        >>> model = keras.Sequential([keras.Input((4,)), *layers])
+        >>> model = keras.Sequential([keras.Input((4,)), *map(keras.layers.Dense, (8, 3))])
         >>> class SmallestFirst(dfprune.Method):
         ...     def curve(self, group, context):
         ...         size = np.linalg.norm(group.weight_sets, axis=1)

@@ -6,7 +6,6 @@ from keras_dfprune.report.readable_plan import (
     ReadableGroup,
     ReadablePlan,
     ReadableRefinement,
-    ReadableRefusal,
 )
 
 _HEADINGS = ("Layer", "Units", "Removed", "Parameters", "Predicted error")
@@ -26,19 +25,23 @@ def render(plan: ReadablePlan) -> str:
     lines += _group_table(plan.groups) if plan.groups else ["Nothing to prune."]
     percent = 100 * (before - after) / before if before else 0.0
     lines += ["", f"Parameters: {before:,} -> {after:,} ({percent:.1f} % fewer)"]
-    notes = [f"{group.layer}: {group.note}" for group in plan.groups if group.note]
+    notes = by_reason((group.layer, group.note) for group in plan.groups if group.note)
     lines += _section("Notes", [*notes, *plan.notes])
-    lines += _section("Left whole", each_reason_once(plan.refusals))
+    lines += _section("Left whole", by_reason((r.layer, r.reason) for r in plan.refusals))
     lines += _section("Refined", refined_sentences(plan.refined))
     return "\n".join(lines)
 
 
-def each_reason_once(refusals: Iterable[ReadableRefusal]) -> list[str]:
-    """Return a line for each distinct reason, with all layers that it holds for in front."""
+def by_reason(layers: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one sentence for each reason: the layers that it holds for, then the reason.
+
+    Args:
+        layers: Pairs of a layer and a reason.
+    """
     layers_of: dict[str, list[str]] = {}
-    for refusal in refusals:
-        layers_of.setdefault(refusal.reason, []).append(refusal.layer)
-    return [f"{', '.join(layers)}: {reason}" for reason, layers in layers_of.items()]
+    for layer, reason in layers:
+        layers_of.setdefault(reason, []).append(layer)
+    return [f"{', '.join(names)}: {reason}" for reason, names in layers_of.items()]
 
 
 def refined_sentences(refined: Mapping[str, ReadableRefinement]) -> list[str]:

@@ -22,6 +22,7 @@ class DenseRule(ProducerRule, ConsumerRule):
 
     types = (keras.layers.Dense,)
     linear = True
+    is_dense = True
     axes = {"kernel": ("in", "out"), "bias": ("out",)}
 
     def dense(self, operation: keras.Operation) -> keras.layers.Dense:

@@ -64,9 +64,11 @@ class ProducerRule(KernelRule):
         takes_indices: Whether the inputs are indices into a table instead of values.
         linear: Whether the pre-activations are linear in the variables that have an "out" axis,
             unit by unit. Only then weight-sets can be averaged over units.
+        is_dense: Whether it is a Dense layer: each unit weighs all features of one vector.
     """
 
     takes_indices: ClassVar[bool] = False
+    is_dense: ClassVar[bool] = False
     linear: ClassVar[bool] = False
 
     @abc.abstractmethod

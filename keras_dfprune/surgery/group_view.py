@@ -38,6 +38,7 @@ def view_group(
         "can_survive": can_survive,
         "parameters_per_unit": parameters_per_unit,
         "taps": max((_taps(producer) for producer in group.producers), key=len),
+        "dense": all(producer.rule.is_dense for producer in group.producers),
     }
 
     def view(chosen: Sequence[FoldedUnits], blocks: tuple[np.ndarray, ...]) -> GroupView:

@@ -84,7 +84,7 @@ def one_layer(layer, shape=(4,)):
 @pytest.mark.parametrize(
     ("model", "sparsity", "message"),
     [
-        (lambda: one_layer(layers.Conv1D(6, 2), (5, 3)), None, "for dense layers; give `sparsity`"),
+        (lambda: one_layer(layers.Conv1D(6, 2), (5, 3)), None, "for Dense layers only; give `sp"),
         (
             lambda: one_layer(layers.Dense(6, "exponential")),
             0.5,

@@ -18,7 +18,7 @@ from keras_dfprune.methods.saliency.greedy import GreedyRemovals
 from keras_dfprune.methods.saliency.importance import Importance
 from keras_dfprune.methods.saliency.neighbours import Neighbours
 
-_NOTE_FOR_FILTERS = "the automatic cut-off is for dense layers; give `sparsity` to remove filters"
+_NOT_DENSE = "the automatic cut-off is for Dense layers only; give `sparsity` to remove units here"
 
 
 class Saliency(Method):
@@ -95,8 +95,8 @@ class Saliency(Method):
         if neighbours is not None:
             greedy.remove_all_but_one(neighbours)
         note = None
-        if group.taps:  # filters, for which it removes too much: docs/research/measurements.md
-            cutoff, note = None, _NOTE_FOR_FILTERS
+        if not group.dense:  # it removes too much there: docs/research/measurements.md
+            cutoff, note = None, _NOT_DENSE
         # A curve lives longer than the weights: `merge` must not hold on to `greedy` or `group`.
         units, removals, costs = group.units, greedy.removals, np.array(greedy.costs)
         return Curve(

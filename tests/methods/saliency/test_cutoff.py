@@ -56,7 +56,7 @@ def test_filters_stay_without_a_budget():
     )  # fmt: skip
     plan = dfprune.plan(model)
     assert len(plan.groups[0].removed) == 0 and plan.groups[0].cutoff is None
-    assert "conv: the automatic cut-off is for dense layers; give `sparsity`" in str(plan)
+    assert "conv: the automatic cut-off is for Dense layers only; give `sparsity`" in str(plan)
     assert "give `sparsity`" not in str(dfprune.plan(model, tolerance=0))  # a budget was given
     half = dfprune.plan(model, sparsity=0.5)
     assert len(half.groups[0].removed) == 15 and "automatic" not in str(half)
