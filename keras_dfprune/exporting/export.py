@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.exporting.cast import precision
+from keras_dfprune.exporting.check_options import check_options
 from keras_dfprune.exporting.file_format import FileFormat
 from keras_dfprune.exporting.files import check_target, move_into_place, size_on_disk, staging
 from keras_dfprune.exporting.keras_file import KerasFile
@@ -24,12 +25,10 @@ from keras_dfprune.exporting.result import (
     error_bound,
 )
 from keras_dfprune.exporting.saved_model import SavedModelFolder
-from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
+from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples, first_rows
 from keras_dfprune.inputs.user_rows import read_rows
 from keras_dfprune.report.short_message import short_message
-
-_QUANTIZATIONS = ("dynamic", "float16", "int8")
 
 
 def export(
@@ -37,6 +36,8 @@ def export(
     path: str | os.PathLike[str],
     quantize: str | None = None,
     representative_data: Any = None,
+    io_dtype: str = "float32",
+    batch_size: int | None = None,
 ) -> ExportResult:
     """Write a model to a file, and check that the file computes what the model computes.
 
@@ -48,12 +49,18 @@ def export(
         path: The file. Its suffix chooses the format: `.keras`, `.tflite` (LiteRT), `.onnx`
             (needs the extra `onnx`), or none for a SavedModel folder.
         quantize: For `.tflite` only. `"dynamic"`: weights in 8 bits, needs no data; `"float16"`:
-            weights in 16 bits; `"int8"`: weights and activations in 8 bits (inputs, outputs and
-            the operations that LiteRT has in float only stay float). None (default): float32.
+            weights in 16 bits; `"int8"`: weights and activations in 8 bits, except in operations
+            that LiteRT has in float only. None (default): float32.
         representative_data: For `quantize="int8"` only, and needed there: typical inputs, from
             which the ranges of the activations are read. An array; a dict of arrays by input
             name; a list or tuple of one array for each input; a `tf.data.Dataset`, a generator or
             a function that returns one. At most 512 rows are used.
+        io_dtype: For `quantize="int8"` only: type of the file's float inputs and outputs,
+            `"float32"` (default) or `"int8"`. For int8 the file says by which scale and zero
+            point numbers become integers.
+        batch_size: Number of rows that the file takes at once. All shapes in the file are then
+            fixed, as far as the model fixes the other axes; microcontrollers need that. None
+            (default): any number. Not for `.keras`, which holds the model itself.
 
     Returns:
         An `ExportResult` with `path`, `bytes`, `max_abs_error` and `max_relative_error`.
@@ -74,13 +81,23 @@ def export(
     """
     _check_model(model)
     target, name = check_target(path)
-    _check_quantize(name, quantize, representative_data)
+    check_options(name, quantize, representative_data, io_dtype, batch_size)
+    _check_own_batch_size(model, batch_size)
     rows = None
     if representative_data is not None:
         rows = read_rows(model, representative_data, "representative_data")
-    file_format = _file_format(name, quantize, rows)
+    formats: dict[str, FileFormat] = {
+        "keras": KerasFile(),
+        "saved_model": SavedModelFolder(batch_size),
+        "tflite": LiteRTFile(quantize, rows, io_dtype, batch_size),
+        "onnx": OnnxFile(batch_size),
+    }
+    file_format = formats[name]
     prepared = file_format.prepare(model)
-    samples = draw_samples(model) if rows is None else first_rows(model, rows)
+    if rows is None:
+        samples = draw_samples(model, batch_size)
+    else:
+        samples = first_rows(model, rows, batch_size)
     expected = run_model(model, samples)
     with staging(target) as folder:
         staged = folder / target.name
@@ -90,17 +107,6 @@ def export(
         size = size_on_disk(staged)
         move_into_place(staged, target)
     return ExportResult(os.fspath(path), size, absolute, relative, name, quantize)
-
-
-def _file_format(name: str, quantize: str | None, rows: Samples | None) -> FileFormat:
-    """Return the format of a name in `files.FORMATS`."""
-    formats: dict[str, FileFormat] = {
-        "keras": KerasFile(),
-        "saved_model": SavedModelFolder(),
-        "tflite": LiteRTFile(quantize, rows),
-        "onnx": OnnxFile(),
-    }
-    return formats[name]
 
 
 def _write_and_run(
@@ -134,27 +140,14 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _check_quantize(name: str, quantize: Any, representative_data: Any) -> None:
-    if quantize is not None and quantize not in _QUANTIZATIONS:
+def _check_own_batch_size(model: keras.Model, batch_size: int | None) -> None:
+    if batch_size is None:
+        return
+    fixed = {spec.shape[0] for spec in read_inputs(model)} - {None, batch_size}
+    if fixed:
         raise ValueError(
-            f"Expected `quantize` to be None or one of {_QUANTIZATIONS}. "
-            f"Received: quantize={quantize!r}."
-        )
-    if quantize is not None and name != "tflite":
-        raise ValueError(
-            "Only .tflite files can be quantized. Choose a path that ends in .tflite or leave "
-            f"`quantize` out. Received: quantize={quantize!r} for the format {name}."
-        )
-    if quantize == "int8" and representative_data is None:
-        raise ValueError(
-            "quantize='int8' needs `representative_data`: typical inputs, from which the ranges "
-            "of the activations are read. Without data use quantize='dynamic'. "
-            "Received: representative_data=None."
-        )
-    if quantize != "int8" and representative_data is not None:
-        raise ValueError(
-            "`representative_data` is for quantize='int8' only. Leave it out, or choose 'int8'. "
-            f"Received: quantize={quantize!r}."
+            f"The model's own batch size is {fixed.pop()}. Leave `batch_size` out, or give that. "
+            f"Received: batch_size={batch_size}."
         )
 
 

@@ -43,10 +43,15 @@ class LiteRTFile(FileFormat):
     Attributes:
         quantize: None, `"dynamic"`, `"float16"` or `"int8"`.
         rows: For `"int8"`, representative rows of each input by name; else None.
+        io_dtype: For `"int8"`, the type of those inputs and outputs that are floats in the model:
+            `"float32"` or `"int8"`.
+        batch_size: The only batch size that the file takes. None: the model's own, or any.
     """
 
     quantize: str | None = None
     rows: Samples | None = None
+    io_dtype: str = "float32"
+    batch_size: int | None = None
 
     def prepare(self, model: keras.Model) -> keras.Model:
         """Return `model`, or its cast to float32.
@@ -66,7 +71,7 @@ class LiteRTFile(FileFormat):
                 names the layers.
         """
         folder = path.parent / "saved_model"
-        SavedModelFolder().write(model, folder)
+        SavedModelFolder(self.batch_size).write(model, folder)
         try:
             with silence():
                 content = self._converter(model, folder).convert()
@@ -78,7 +83,12 @@ class LiteRTFile(FileFormat):
 
     def run(self, model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarray]:
         with silence():
-            return open_interpreter(path).get_signature_runner()(**samples)
+            runner = open_interpreter(path).get_signature_runner()
+            inputs, outputs = runner.get_input_details(), runner.get_output_details()
+            received = runner(
+                **{name: _quantized(array, inputs[name]) for name, array in samples.items()}
+            )
+            return {name: _dequantized(array, outputs[name]) for name, array in received.items()}
 
     def _converter(self, model: keras.Model, folder: Path) -> tf.lite.TFLiteConverter:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
@@ -88,7 +98,9 @@ class LiteRTFile(FileFormat):
             converter.target_spec.supported_types = [tf.float16]
         if self.quantize == "int8" and self.rows is not None:
             rows = self.rows
-            converter.representative_dataset = lambda: _batches(model, rows)
+            converter.representative_dataset = lambda: _batches(model, rows, self.batch_size)
+        if self.io_dtype == "int8":
+            converter.inference_input_type = converter.inference_output_type = tf.int8
         return converter
 
 
@@ -99,6 +111,22 @@ def open_interpreter(path: Path) -> tf.lite.Interpreter:
     except ImportError:  # TensorFlow's own interpreter does the same, with a deprecation warning
         runtime = tf.lite
     return runtime.Interpreter(model_path=str(path))
+
+
+def _quantized(array: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    """Return what the file takes for an input: int8 where the file says so, by its own scale."""
+    scale, zero_point = details["quantization"]
+    if scale == 0 or array.dtype == details["dtype"]:
+        return array
+    limits = np.iinfo(details["dtype"])
+    steps = np.round(array / scale) + zero_point
+    return np.clip(steps, limits.min, limits.max).astype(details["dtype"])
+
+
+def _dequantized(array: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    """Return the numbers that an output of the file stands for."""
+    scale, zero_point = details["quantization"]
+    return array if scale == 0 else np.float32(scale) * (array.astype(np.float32) - zero_point)
 
 
 def _refuse_unsupported(model: keras.Model) -> None:
@@ -123,9 +151,9 @@ def _refuse_unsupported(model: keras.Model) -> None:
             )
 
 
-def _batches(model: keras.Model, rows: Samples) -> Iterator[Samples]:
-    """Yield the rows in batches of one row, or of the model's own fixed batch size."""
-    size = max(spec.shape[0] or 1 for spec in read_inputs(model))
+def _batches(model: keras.Model, rows: Samples, batch_size: int | None) -> Iterator[Samples]:
+    """Yield the rows in batches of the file's batch size, else of the model's, else of one row."""
+    size = batch_size or max(spec.shape[0] or 1 for spec in read_inputs(model))
     count = len(next(iter(rows.values())))
     for start in range(0, count, size):
         chosen = np.arange(start, start + size) % count

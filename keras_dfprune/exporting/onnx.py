@@ -1,11 +1,13 @@
 """Write an ONNX file with Keras and tf2onnx, and run it in ONNX Runtime."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_dfprune.exporting.at_inference import export_at_inference
 from keras_dfprune.exporting.file_format import FileFormat
 from keras_dfprune.exporting.result import ExportError
 from keras_dfprune.inputs.model_inputs import Samples, run_model
@@ -13,8 +15,15 @@ from keras_dfprune.report.short_message import short_message
 from keras_dfprune.report.silence import silence
 
 
+@dataclasses.dataclass(frozen=True)
 class OnnxFile(FileFormat):
-    """ONNX file (`.onnx`)."""
+    """ONNX file (`.onnx`).
+
+    Attributes:
+        batch_size: The only batch size that it takes. None: the model's own, or any.
+    """
+
+    batch_size: int | None = None
 
     def prepare(self, model: keras.Model) -> keras.Model:
         missing = [
@@ -28,9 +37,7 @@ class OnnxFile(FileFormat):
         return model
 
     def write(self, model: keras.Model, path: Path) -> None:
-        """Write a model that has been called on actual values, which Keras needs here."""
-        with silence():
-            model.export(path, format="onnx", verbose=False)
+        export_at_inference(model, path, "onnx", self.batch_size)
 
     def run(self, model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarray]:
         try:

@@ -51,6 +51,21 @@ def read_inputs(model: keras.Model) -> list[InputSpec]:
     ]
 
 
+def input_signature(model: keras.Model, batch_size: int | None = None) -> Any:
+    """Return the argument that `model` expects as `tf.TensorSpec`s, for `tf.function`.
+
+    Args:
+        model: A built model.
+        batch_size: Length of the batch axis. None: the model's own, or any.
+    """
+
+    def spec(tensor: keras.KerasTensor) -> tf.TensorSpec:
+        shape = (batch_size or tensor.shape[0], *tensor.shape[1:])
+        return tf.TensorSpec(shape, tensor.dtype, tensor.name)
+
+    return keras.tree.map_structure(spec, _structure(model))
+
+
 def _structure(model: keras.Model) -> Any:
     """Return the argument of `model` as Keras tensors in the lists or dicts that it expects."""
     if isinstance(model, keras.Sequential):

@@ -21,10 +21,14 @@ BATCH = 2  # More than one row, so that mixing up the rows of a batch shows.
 FREE_LENGTHS = (64, 256, 16, 1)
 
 
-def draw_samples(model: keras.Model) -> Samples:
+def draw_samples(model: keras.Model, batch_size: int | None = None) -> Samples:
     """Draw small random inputs (seed 0) on which `model` runs.
 
     Floats are standard normal, integers and booleans 0 or 1, strings "a" or "b".
+
+    Args:
+        model: A built model.
+        batch_size: Number of rows. None: the model's own batch size, or two rows.
 
     Raises:
         ValueError: If the model runs at none of the lengths tried for axes of unknown length.
@@ -35,7 +39,7 @@ def draw_samples(model: keras.Model) -> Samples:
     failure: Exception | None = None
     for length in FREE_LENGTHS if has_free_length else FREE_LENGTHS[:1]:
         generator = np.random.default_rng(0)
-        samples = {spec.name: _draw(spec, length, generator) for spec in specs}
+        samples = {spec.name: _draw(spec, length, generator, batch_size) for spec in specs}
         try:
             outputs = run_model(model, samples)
         except Exception as error:  # whatever a layer raises for a shape that doesn't suit it
@@ -60,10 +64,12 @@ def _has_result(output: np.ndarray) -> bool:
     return output.size > 0 and finite
 
 
-def _draw(spec: InputSpec, free_length: int, generator: np.random.Generator) -> np.ndarray:
+def _draw(
+    spec: InputSpec, free_length: int, generator: np.random.Generator, batch_size: int | None
+) -> np.ndarray:
     shape = [free_length if length is None else length for length in spec.shape]
     if shape:
-        shape[0] = spec.shape[0] or BATCH
+        shape[0] = batch_size or spec.shape[0] or BATCH
     if spec.dtype == "string":
         return generator.choice(np.array(["a", "b"]), shape)
     if "float" in spec.dtype:
@@ -71,7 +77,13 @@ def _draw(spec: InputSpec, free_length: int, generator: np.random.Generator) -> 
     return generator.integers(0, 2, shape).astype(numpy_dtype(spec.dtype))
 
 
-def first_rows(model: keras.Model, rows: Samples) -> Samples:
-    """Return a batch of the first rows, repeated if there are fewer than the batch needs."""
-    batch = max(spec.shape[0] or BATCH for spec in read_inputs(model))
+def first_rows(model: keras.Model, rows: Samples, batch_size: int | None = None) -> Samples:
+    """Return a batch of the first rows, repeated if there are fewer than the batch needs.
+
+    Args:
+        model: A built model.
+        rows: Rows of each input by name.
+        batch_size: Number of rows. None: the model's own batch size, or two rows.
+    """
+    batch = batch_size or max(spec.shape[0] or BATCH for spec in read_inputs(model))
     return {name: array[np.arange(batch) % len(array)] for name, array in rows.items()}

@@ -1,9 +1,13 @@
 """Build small models to export and rows of data for them, and read the files of a folder."""
 
+import contextlib
+import io
 import pathlib
+import re
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_dfprune.inputs.sample_inputs import draw_samples
 
@@ -57,3 +61,11 @@ def rows(model, count=16):
 
 def content(path: pathlib.Path):
     return {f.name: f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+def operations(path: pathlib.Path):
+    """Return the names of the operations in a LiteRT file."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        tf.lite.experimental.Analyzer.analyze(model_path=str(path))
+    return re.findall(r"Op#\d+ (\w+)\(", text.getvalue())
