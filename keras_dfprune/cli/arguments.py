@@ -14,6 +14,11 @@ examples:
       prune with the automatic cut-off
   keras-dfprune prune model.keras -o pruned.tflite --sparsity 0.5 --quantize dynamic
       remove half of the units of every prunable layer, then store int8 weights
+  keras-dfprune prune model.keras -o pruned.tflite --max-params 20000 --quantize int8 \
+      --representative-data rows.npy --io-dtype int8 --batch-size 1
+      write a file for a microcontroller
+  keras-dfprune prune model.keras -o pruned.keras --custom-objects layers:MyLayer
+      prune a model with a class from layers.py
   keras-dfprune prune model.keras -o saved_model --sparsity fc1=0.8 --sparsity fc2=0.25
       prune two layers and leave the others whole; OUT without a suffix is a SavedModel folder
   keras-dfprune prune model.h5 -o small.keras --max-params 100000 --plot curve.png
@@ -79,6 +84,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+    parser.add_argument(
+        "--custom-objects",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="class or function that MODEL needs, from a module of your own, which is imported "
+        "and so run; repeatable",
+    )
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
         "--sparsity",
@@ -122,7 +135,26 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="a file that ends in .keras, .tflite or .onnx, or a folder (SavedModel)",
     )
     parser.add_argument(
-        "--quantize", choices=("dynamic", "float16"), help="for .tflite: store smaller weights"
+        "--quantize",
+        choices=("dynamic", "float16", "int8"),
+        help="for .tflite: store smaller weights; int8: compute in integers, too",
+    )
+    parser.add_argument(
+        "--representative-data",
+        metavar="FILE",
+        help="for --quantize int8: typical inputs, one .npy array or an .npz by input name",
+    )
+    parser.add_argument(
+        "--io-dtype",
+        choices=("float32", "int8"),
+        default="float32",
+        help="for --quantize int8: type of the inputs and outputs (default: float32)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="rows that the file takes at once, so that its shapes are fixed (default: any)",
     )
     parser.add_argument(
         "--no-verify",

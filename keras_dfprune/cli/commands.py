@@ -5,19 +5,20 @@ Every mistake of the user ends with exit code 2 and one line on standard error.
 
 import argparse
 import pathlib
-import re
 import warnings
-import zipfile
+from typing import Any
 
 import keras
+import numpy as np
 
 import keras_dfprune as dfprune
 from keras_dfprune.cli import demo
-from keras_dfprune.cli.messages import CommandError, one_line, show_error, show_warning
+from keras_dfprune.cli.load_model import load_model
+from keras_dfprune.cli.messages import CommandError, show_error, show_warning
+from keras_dfprune.exporting.check_options import check_options
 from keras_dfprune.exporting.files import check_target
 from keras_dfprune.report.plot import require_matplotlib
 
-_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 _SPARSITY_FORM = "--sparsity takes one number in [0, 1), or NAME=F for each layer"
 _USER_ERRORS = (
     CommandError,
@@ -56,18 +57,26 @@ def run(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> None:
     """Print the plan for a model file."""
-    plan = _plan(_load(options.model), options)
+    plan = _plan(load_model(options.model, options.custom_objects), options)
     if not options.verbose:
         print(plan)
 
 
 def prune(options: argparse.Namespace) -> None:
     """Prune a model file to another file."""
-    _check_targets(options)
-    model = _load(options.model)
+    rows = _read_rows(options.representative_data)
+    _check_targets(options, rows)
+    model = load_model(options.model, options.custom_objects)
     plan = _plan(model, options)
     pruned = plan.apply(model, verify=options.verify)
-    result = dfprune.export(pruned, options.out, quantize=options.quantize)
+    result = dfprune.export(
+        pruned,
+        options.out,
+        quantize=options.quantize,
+        representative_data=rows,
+        io_dtype=options.io_dtype,
+        batch_size=options.batch_size,
+    )
     if options.save_plan:
         plan.save(options.save_plan)
     if options.plot:
@@ -127,43 +136,23 @@ def _fraction(text: str, value: str) -> float:
         raise CommandError(f"{_SPARSITY_FORM}. Received: {value}") from error
 
 
-def _load(path: str) -> keras.Model:
-    """Read a model file in Keras' safe mode, which runs no code from the file."""
-    file = pathlib.Path(path)
-    if not file.exists():
-        raise CommandError(f"no such file: {path}")
-    if file.is_dir():
-        raise CommandError(
-            f"{path} is a folder, and a SavedModel doesn't hold the layers of its model. Pass the "
-            ".keras or .h5 file that the model was saved to"
-        )
-    if file.suffix.lower() not in _MODEL_SUFFIXES:
-        raise CommandError(f"not a model file: {path} (expected .keras or .h5)")
-    if file.suffix.lower() == ".keras" and not zipfile.is_zipfile(file):
-        raise CommandError(f"can't read a Keras model from {path}: it is not a zip archive")
+def _read_rows(path: str | None) -> Any:
+    """Read an array, or a dict of arrays by input name, without pickled objects."""
+    if path is None:
+        return None
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras, zipfile and h5py raise errors of a dozen types
-        raise CommandError(f"can't read a Keras model from {path}: {_reason(error)}") from error
+        rows = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise CommandError(f"no such file: {path}") from error
+    except Exception as error:  # NumPy advises to unpickle what it can't read
+        raise CommandError(f"{path} is no .npy or .npz file of numbers") from error
+    return dict(rows) if isinstance(rows, np.lib.npyio.NpzFile) else rows
 
 
-def _reason(error: BaseException) -> str:
-    """Return why Keras can't load a model, without the config of the model in its message."""
-    inner = error
-    while inner.__context__ is not None:
-        inner = inner.__context__
-    match = re.match(r"Could not locate (class|function) '[^']*'|.*Python lambda", str(inner))
-    if match is None:
-        return one_line(error)
-    return (
-        f"{match[0]}. This command knows the classes of Keras only, and runs no code from a file. "
-        "Load the model in Python, and use keras_dfprune.apply and keras_dfprune.export"
-    )
-
-
-def _check_targets(options: argparse.Namespace) -> None:
-    """Check that every file can be written, before any work is done."""
-    check_target(options.out)
+def _check_targets(options: argparse.Namespace, rows: Any) -> None:
+    """Check that every file can be written as it is asked for, before any work is done."""
+    _, name = check_target(options.out)
+    check_options(name, options.quantize, rows, options.io_dtype, options.batch_size)
     for target in filter(None, (options.out, options.plot, options.save_plan)):
         folder = pathlib.Path(target).parent
         if not folder.is_dir():

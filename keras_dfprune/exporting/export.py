@@ -28,7 +28,7 @@ from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples, first_rows
 from keras_dfprune.inputs.user_rows import read_rows
-from keras_dfprune.report.short_message import short_message
+from keras_dfprune.report.cause import cause
 
 
 def export(
@@ -120,7 +120,7 @@ def _write_and_run(
         raise
     except Exception as error:
         raise ExportError(
-            f"Export of model '{model.name}' to '{path.name}' failed: {short_message(error)}"
+            f"Export of model '{model.name}' to '{path.name}' failed: {cause(error)}"
         ) from error
 
 

@@ -12,7 +12,7 @@ from keras_dfprune.exporting.result import ExportError
 from keras_dfprune.graph.keras_private import all_layers, detached
 from keras_dfprune.graph.recreate import unserialisable
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
-from keras_dfprune.report.short_message import short_message
+from keras_dfprune.report.cause import cause
 from keras_dfprune.report.silence import silence
 from keras_dfprune.report.warning import warn
 
@@ -61,7 +61,7 @@ class KerasFile(FileFormat):
                 "@keras.saving.register_keras_serializable(), and use named functions for "
                 "activations in place of lambdas. "
                 f"Received: model={model.name} with {sorted(own) or 'stock layers only'}. "
-                f"Keras' message: {short_message(error)}"
+                f"Keras' message: {cause(error)}"
             ) from error
         return run_model(loaded, adapt_samples(samples, loaded))
 
@@ -75,7 +75,7 @@ def _compile_fault(model: keras.Model) -> str | None:
             config = json.loads(json.dumps(model.get_compile_config()))
             keras.saving.deserialize_keras_object(config)
     except Exception as error:  # any exception: the objects are the user's
-        return short_message(error)
+        return cause(error)
     return None
 
 

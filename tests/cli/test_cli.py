@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.cli.main import main
+from keras_dfprune.exporting.litert import open_interpreter
+from tests.support.commands import fails, run
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def model():
     keras.utils.set_random_seed(0)
     return keras.Sequential(
         [
-            keras.Input((6,)),
+            keras.Input((6,), name="x"),
             keras.layers.Dense(20, activation="relu", name="fc1"),
             keras.layers.Dense(12, activation="relu", name="fc2"),
             keras.layers.Dense(3, name="logits"),
@@ -30,26 +31,9 @@ def model_file(model, tmp_path):
     return path
 
 
-def run(*arguments):
-    return main([str(argument) for argument in arguments])
-
-
 def widths(path):
     model = keras.saving.load_model(path)
     return [model.get_layer(name).units for name in ("fc1", "fc2")]
-
-
-def fails(capsys, *arguments):
-    """Run a command that fails, and return its one line on standard error."""
-    try:
-        code = run(*arguments)
-    except SystemExit as stopped:  # argparse
-        code = stopped.code
-    captured = capsys.readouterr()
-    assert code == 2
-    assert captured.err.count("\n") == 1, captured.err
-    assert "error: " in captured.err
-    return captured.err
 
 
 def test_inspect_prints_the_plan_and_writes_nothing(model, model_file, tmp_path, capsys):
@@ -110,6 +94,20 @@ def test_the_suffix_decides_the_format(model_file, tmp_path, capsys):
     assert f"{plain.stat().st_size:,} bytes" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_file_for_a_microcontroller(model_file, tmp_path, suffix):
+    rows, out = tmp_path / f"rows{suffix}", tmp_path / "small.tflite"
+    values = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
+    if suffix == ".npy":
+        np.save(rows, values)
+    else:
+        np.savez(rows, x=values)
+    arguments = ("--quantize", "int8", "--representative-data", rows, "--io-dtype", "int8")
+    assert run("prune", model_file, "-o", out, *arguments, "--batch-size", 1) == 0
+    details = open_interpreter(out).get_input_details()[0]
+    assert (details["shape"].tolist(), details["dtype"]) == ([1, 6], np.int8)
+
+
 def test_plan_and_plot_are_written(model, model_file, tmp_path):
     plan, plot = tmp_path / "plan.npz", tmp_path / "curve.png"
     out = tmp_path / "pruned.keras"
@@ -140,25 +138,6 @@ def test_files_that_hold_no_model(model_file, tmp_path, capsys):
     assert "can't read a Keras model" in fails(capsys, "inspect", tmp_path / "other.keras")
 
 
-def test_code_in_a_model_file_is_not_run(tmp_path, capsys):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)])
-    model.save(tmp_path / "code.keras")
-    error = fails(capsys, "inspect", tmp_path / "code.keras")
-    assert "can't read a Keras model" in error and "is a Python lambda. This command" in error
-
-
-class Own(keras.layers.Layer):
-    def call(self, x):
-        return x
-
-
-def test_a_layer_that_the_command_cannot_know_is_named(tmp_path, capsys):
-    keras.Sequential([keras.Input((4,)), Own()]).save(tmp_path / "own.keras")
-    error = fails(capsys, "inspect", tmp_path / "own.keras")
-    assert "Could not locate class 'Own'. " in error and "use keras_dfprune.apply" in error
-    assert "config" not in error
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -173,6 +152,10 @@ def test_a_layer_that_the_command_cannot_know_is_named(tmp_path, capsys):
         (("--max-params", "3"), "max_params"),
         (("--method", "magic"), "invalid choice"),
         (("--quantize", "dynamic"), "quantize"),
+        (("--io-dtype", "int8"), "io_dtype='int8' is for quantize='int8' only"),
+        (("--batch-size", "1"), "A .keras file holds the model itself"),
+        (("--representative-data", "rows.npy"), "no such file: rows.npy"),
+        (("--representative-data", __file__), "is no .npy or .npz file"),
     ],
 )
 def test_bad_arguments_leave_nothing_behind(model_file, tmp_path, capsys, arguments, message):
