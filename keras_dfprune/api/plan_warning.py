@@ -113,9 +113,10 @@ def _about_change(plan: PlanData, request: Request) -> str | None:
         remedies.append("give a few dozen unlabelled rows (`data`)")
     if not request.refine_steps:
         remedies.append("let the model recover (`refine_steps=1000`)")
+    bound = "up to " if worst.smallest < change else ""
     also = " This is before recovery." if request.refine_steps else ""
     return (
-        f"The outputs of model '{plan.model_name}' change by {change:.2g} times their "
-        f"variance ({worst.output}, measured on {worst.source}).{also} To change them less, "
+        f"The outputs of model '{plan.model_name}' change by {bound}{change:.2g} times "
+        f"their variance ({worst.output}, measured on {worst.source}).{also} To change them less, "
         f"{', or '.join(remedies)}."
     )

@@ -33,7 +33,7 @@ NOTICEABLE = 0.05
 # multiply-adds for one measurement.
 _MOST_DRAWS, _LEAST_DRAWS = 64, 8
 _MOST_WORK, _KINDS = 2e11, 7
-DRAWN = "draws of several kinds, the largest change"
+DRAWN = "draws of several kinds"
 _BATCH = 64
 
 

@@ -5,6 +5,7 @@ import keras
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.recreate import is_reused, recreate
 from keras_dfprune.locate.groups import Layout, cut_of, is_cut
+from keras_dfprune.planning.request import Request
 from keras_dfprune.surgery.weights import LayerStates, without_bias
 
 
@@ -24,6 +25,16 @@ def notes(graph: Graph, layout: Layout, states: LayerStates) -> tuple[str, ...]:
         *_folded_adapters(layout, states),
         *_changed_losses(layout, states),
         *_shared_layers(graph, layout),
+    )
+
+
+def cutoff_notes(request: Request) -> tuple[str, ...]:
+    """Return a warning of the automatic cut-off if the method's own decides."""
+    if not request.leaves_it_to_the_cutoff:
+        return ()
+    return (
+        f"the automatic cut-off of '{request.method.name}' is a rule of thumb: measure the "
+        "accuracy, or give `max_params`",
     )
 
 

@@ -25,7 +25,7 @@ from keras_dfprune.planning.chosen_groups import choose_groups
 from keras_dfprune.planning.gather_rows import gather_rows
 from keras_dfprune.planning.group_plan import GroupPlan
 from keras_dfprune.planning.measure import OutputChange, Yardstick, default_change, largest_change
-from keras_dfprune.planning.notes import folded_parameters, new_biases, notes
+from keras_dfprune.planning.notes import cutoff_notes, folded_parameters, new_biases, notes
 from keras_dfprune.planning.parameter_count import ParameterCount
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.request import Request
@@ -273,7 +273,7 @@ class _Planner:
             method={"name": self._method.name, **self._method.get_config()},
             model_name=model.name,
             fingerprint=fingerprint,
-            notes=notes(graph, layout, states),
+            notes=(*cutoff_notes(self._request), *notes(graph, layout, states)),
             measured=self._measure(cut),
             refine_steps=self._request.refine_steps,
         )

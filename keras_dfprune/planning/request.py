@@ -64,6 +64,12 @@ class Request:
         return self.max_params or 0
 
     @property
+    def leaves_it_to_the_cutoff(self) -> bool:
+        """Whether the method's own cut-off says how many units go."""
+        budgets = (self.sparsity, self.max_params, self.tolerance)
+        return self.method.has_cutoff and all(budget is None for budget in budgets)
+
+    @property
     def asks_for_units(self) -> bool:
         """True unless every sparsity is 0."""
         values = self.sparsity.values() if isinstance(self.sparsity, dict) else [self.sparsity]

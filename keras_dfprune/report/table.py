@@ -1,8 +1,10 @@
-"""Print a plan as a table: units, parameters, predicted errors, and refusals with their reasons."""
+"""Print a plan: a table of the units, what the cut changes, and refusals with their reasons."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from keras_dfprune.report.readable_plan import (
+    ReadableChange,
     ReadableGroup,
     ReadablePlan,
     ReadableRefinement,
@@ -25,6 +27,9 @@ def render(plan: ReadablePlan) -> str:
     lines += _group_table(plan.groups) if plan.groups else ["Nothing to prune."]
     percent = 100 * (before - after) / before if before else 0.0
     lines += ["", f"Parameters: {before:,} -> {after:,} ({percent:.1f} % fewer)"]
+    when = " before recovery" if plan.refine_steps else ""
+    heading = f"Measured change{when} (squared, over the variance)"
+    lines += _section(heading, [_measured_sentence(output) for output in plan.measured])
     notes = by_reason((group.layer, group.note) for group in plan.groups if group.note)
     lines += _section("Notes", [*notes, *plan.notes])
     lines += _section("Left whole", by_reason((r.layer, r.reason) for r in plan.refusals))
@@ -92,8 +97,30 @@ def _row(group: ReadableGroup) -> tuple[str, ...]:
         f"{group.units:,} -> {len(group.kept):,}",
         f"{100 * len(group.removed) / group.units:.1f} %",
         f"{before:,} -> {after:,}",
-        "-" if error is None else f"{100 * error:.2g} %",
+        "-" if error is None else _percent(error),
     )
+
+
+def _measured_sentence(output: ReadableChange) -> str:
+    """Describe how much an output changes, and on what that was measured.
+
+    Several kinds of draws give a range: the largest change first, because it is the one to go by.
+    """
+    spread = output.smallest < output.change
+    sentence = f"{output.output}: {_percent(output.change)}"
+    if spread:
+        sentence += f" to {_percent(output.smallest)}"
+    if output.agreement is not None:
+        least = "at least " if spread else ""
+        sentence += f", largest entry the same in {least}{100 * output.agreement:.1f} % of rows"
+    return f"{sentence} ({output.source})"
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent with two digits, and large ones without an exponent."""
+    if not math.isfinite(share):
+        return "infinite"
+    return f"{100 * share:,.0f} %" if share >= 1.0 else f"{100 * share:.2g} %"
 
 
 def _section(heading: str, sentences: Sequence[str]) -> list[str]:

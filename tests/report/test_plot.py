@@ -18,7 +18,7 @@ def plan():
             keras.layers.Dense(3, name="logits"),
         ]
     )
-    return dfprune.plan(model)
+    return dfprune.plan(model, method="saliency")
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")])

@@ -1,6 +1,9 @@
 """The text of a plan, from values that a test can read."""
 
 import dataclasses
+import math
+
+import pytest
 
 from keras_dfprune.report.table import align, render
 
@@ -24,6 +27,15 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True)
+class Change:
+    output: str
+    change: float
+    smallest: float
+    agreement: float | None
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Refinement:
     before: float
     after: float
@@ -38,6 +50,8 @@ class Plan:
     method: dict = dataclasses.field(default_factory=lambda: {"name": "moments"})
     model_name: str = "net"
     notes: tuple[str, ...] = ()
+    measured: tuple[Change, ...] = ()
+    refine_steps: int = 0
     refined: dict[str, Refinement] = dataclasses.field(default_factory=dict)
 
 
@@ -50,6 +64,9 @@ fc1        2,000 -> 500   75.0 %  10,000 -> 2,500            1.2 %
 conv (+2)        8 -> 8    0.0 %         88 -> 88                -
 
 Parameters: 12,345 -> 4,845 (60.8 % fewer)
+
+Measured change before recovery (squared, over the variance)
+  head: 12 % to 0.034 %, largest entry the same in at least 98.4 % of rows (draws of several kinds)
 
 Notes
   fc1: its bias is new
@@ -76,7 +93,9 @@ def test_every_section():
     refusal = Refusal("head", "its units are an output of the model")
     notes = ("the weights of 'adapter' are folded in",)
     refined = {"fc1": Refinement(0.12, 0.035, 200)}
+    measured = (Change("head", 0.12, 0.00034, 0.984375, "draws of several kinds"),)
     plan = Plan((wide, residual), (refusal,), (12_345, 4_845), notes=notes, refined=refined)
+    plan = dataclasses.replace(plan, measured=measured, refine_steps=300)
     assert render(plan) == FULL
 
 
@@ -88,6 +107,24 @@ def test_each_reason_stands_once_with_all_its_layers():
     refusals = [Refusal("a", "one"), Refusal("b", "two"), Refusal("c", "one")]
     text = render(Plan(refusals=tuple(refusals)))
     assert text.endswith("Left whole\n  a, c: one\n  b: two")
+
+
+@pytest.mark.parametrize(
+    ("change", "smallest", "agreement", "sentence"),
+    [
+        (0.0123, 0.0123, 0.9375, "1.2 %, largest entry the same in 93.8 % of rows"),
+        (0.5, 0.5, None, "50 %"),
+        (12.0, 0.5, None, "1,200 % to 50 %"),
+        (math.inf, 0.5, None, "infinite to 50 %"),
+        (0.0, 0.0, None, "0 %"),
+    ],
+)
+def test_the_change_of_an_output(change, smallest, agreement, sentence):
+    measured = Change("price", change, smallest, agreement, "held-out part of 64 rows of `data`")
+    lines = render(Plan(measured=(measured,))).splitlines()
+    where = "(held-out part of 64 rows of `data`)"
+    start = lines.index("Measured change (squared, over the variance)")
+    assert lines[start + 1 :] == [f"  price: {sentence} {where}"]
 
 
 def test_no_column_of_errors_without_a_predicted_error():
