@@ -8,10 +8,13 @@ from keras_dfprune.cli.messages import COMMAND
 
 _EPILOG = """\
 examples:
+  keras-dfprune prune model.keras -o pruned.keras --max-params 0.5
+      halve the number of parameters
+  keras-dfprune prune model.keras -o pruned.keras --max-params 0.2 --data rows.npy \
+      --refine-steps 1000
+      go further with some unlabelled rows, and let the result learn to follow the original
   keras-dfprune inspect model.keras
-      show what the automatic cut-off would remove, layer by layer, and what can't be pruned
-  keras-dfprune prune model.keras -o pruned.keras
-      prune with the automatic cut-off
+      show what can go at next to no change, layer by layer, and what can't be pruned
   keras-dfprune prune model.keras -o pruned.tflite --sparsity 0.5 --quantize dynamic
       remove half of the units of every prunable layer, then store int8 weights
   keras-dfprune prune model.keras -o pruned.tflite --max-params 20000 --quantize int8 \
@@ -21,8 +24,8 @@ examples:
       prune a model with a class from layers.py
   keras-dfprune prune model.keras -o saved_model --sparsity fc1=0.8 --sparsity fc2=0.25
       prune two layers and leave the others whole; OUT without a suffix is a SavedModel folder
-  keras-dfprune prune model.h5 -o small.keras --max-params 100000 --plot curve.png
-      prune to a budget for the whole model, and draw the saliency curves
+  keras-dfprune prune model.h5 -o small.keras --method saliency --plot curve.png
+      prune with the paper's method and its automatic cut-off, and draw the saliency curves
   keras-dfprune demo
       train and prune a small net on real data, without a download
 """
@@ -67,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "demo",
         help="train and prune a small net on data that comes with scikit-learn",
         description="Train a net of 64-256-256-10 units on scikit-learn's digits, prune it in "
-        "several ways, print accuracies and sizes, and write the automatically pruned net.",
+        "several ways, print accuracies and sizes, and write the net of half the size.",
     )
     _add_demo_options(demo)
     for command in (inspect, prune, demo):
@@ -100,19 +103,36 @@ def _add_plan_options(parser: argparse.ArgumentParser) -> None:
         help="fraction of the units to remove, in [0, 1); NAME=F for one layer, repeatable",
     )
     budget.add_argument(
-        "--max-params", type=int, metavar="N", help="largest number of parameters of the result"
+        "--max-params",
+        metavar="F|N",
+        help="size of the result: a fraction of the model's parameters, such as 0.5, or their "
+        "largest number, such as 100000",
     )
     budget.add_argument(
         "--tolerance",
         type=float,
         metavar="F",
-        help="largest predicted relative error of each group of units; 0: lossless removals only",
+        help="largest measured change of an output: squared, over its variance; 0: lossless "
+        "removals only",
     )
     parser.add_argument(
         "--method",
-        choices=("saliency", "moments"),
-        default="saliency",
-        help="how units are chosen and replaced (default: saliency)",
+        choices=("moments", "saliency"),
+        default="moments",
+        help="how units are chosen and replaced (default: moments)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="unlabelled rows of the inputs, a few dozen or more: .npy, .npz with an array for "
+        "each input by its name, or .csv for a single input",
+    )
+    parser.add_argument(
+        "--refine-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="steps in which the result learns to follow the original (default: 0)",
     )
     parser.add_argument(
         "--layers",
@@ -163,7 +183,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="don't compare the result with the original",
     )
     parser.add_argument(
-        "--plot", metavar="FILE", help="draw the saliency curves (needs matplotlib)"
+        "--plot", metavar="FILE", help="draw the cost of each removal (needs matplotlib)"
     )
     parser.add_argument("--save-plan", metavar="FILE", help="write the plan (.npz)")
 

@@ -8,13 +8,11 @@ import pathlib
 import warnings
 from typing import Any
 
-import keras
-import numpy as np
-
 import keras_dfprune as dfprune
 from keras_dfprune.cli import demo
 from keras_dfprune.cli.load_model import load_model
 from keras_dfprune.cli.messages import CommandError, show_error, show_warning
+from keras_dfprune.cli.rows_file import read_rows_file
 from keras_dfprune.exporting.check_options import check_options
 from keras_dfprune.exporting.files import check_target
 from keras_dfprune.report.plot import require_matplotlib
@@ -57,17 +55,19 @@ def run(options: argparse.Namespace) -> int:
 
 def inspect(options: argparse.Namespace) -> None:
     """Print the plan for a model file."""
-    plan = _plan(load_model(options.model, options.custom_objects), options)
+    arguments = _plan_arguments(options)
+    plan = dfprune.plan(load_model(options.model, options.custom_objects), **arguments)
     if not options.verbose:
         print(plan)
 
 
 def prune(options: argparse.Namespace) -> None:
     """Prune a model file to another file."""
-    rows = _read_rows(options.representative_data)
+    rows = _rows(options.representative_data)
     _check_targets(options, rows)
+    arguments = _plan_arguments(options)
     model = load_model(options.model, options.custom_objects)
-    plan = _plan(model, options)
+    plan = dfprune.plan(model, **arguments)
     pruned = plan.apply(model, verify=options.verify)
     result = dfprune.export(
         pruned,
@@ -95,17 +95,31 @@ def run_demo(options: argparse.Namespace) -> None:
 _COMMANDS = {"inspect": inspect, "prune": prune, "demo": run_demo}
 
 
-def _plan(model: keras.Model, options: argparse.Namespace) -> dfprune.PruningPlan:
-    """Make the plan; with `--verbose`, `keras_dfprune.plan` prints it."""
-    return dfprune.plan(
-        model,
-        method=options.method,
-        sparsity=_sparsity(options.sparsity),
-        max_params=options.max_params,
-        tolerance=options.tolerance,
-        layers=options.layers,
-        seed=options.seed,
-        verbose=options.verbose,
+def _plan_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `keras_dfprune.plan`, which prints the plan with `--verbose`."""
+    return {
+        "method": options.method,
+        "sparsity": _sparsity(options.sparsity),
+        "max_params": _max_params(options.max_params),
+        "tolerance": options.tolerance,
+        "data": _rows(options.data),
+        "refine_steps": options.refine_steps,
+        "layers": options.layers,
+        "seed": options.seed,
+        "verbose": options.verbose,
+    }
+
+
+def _max_params(text: str | None) -> float | int | None:
+    """Turn `"0.5"` into a fraction, and `"100000"` into a number of parameters."""
+    for kind in (int, float):
+        try:
+            return None if text is None else kind(text)
+        except ValueError:
+            pass
+    raise CommandError(
+        "--max-params takes a fraction such as 0.5, or a number of parameters such as 100000. "
+        f"Received: {text}"
     )
 
 
@@ -136,17 +150,8 @@ def _fraction(text: str, value: str) -> float:
         raise CommandError(f"{_SPARSITY_FORM}. Received: {value}") from error
 
 
-def _read_rows(path: str | None) -> Any:
-    """Read an array, or a dict of arrays by input name, without pickled objects."""
-    if path is None:
-        return None
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CommandError(f"no such file: {path}") from error
-    except Exception as error:  # NumPy advises to unpickle what it can't read
-        raise CommandError(f"{path} is no .npy or .npz file of numbers") from error
-    return dict(rows) if isinstance(rows, np.lib.npyio.NpzFile) else rows
+def _rows(path: str | None) -> Any:
+    return None if path is None else read_rows_file(path)
 
 
 def _check_targets(options: argparse.Namespace, rows: Any) -> None:

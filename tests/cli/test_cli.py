@@ -63,6 +63,7 @@ def test_prune_writes_what_apply_makes(model, model_file, tmp_path):
         (("--sparsity", "0.5", "--layers", "fc2"), [20, 6]),
         (("--sparsity", "0.5", "--layers", "fc1", "fc2"), [10, 6]),
         (("--tolerance", "0"), [20, 12]),
+        (("--sparsity", "0.5", "--method", "saliency"), [10, 6]),
     ],
 )
 def test_budgets(model_file, tmp_path, budget, expected):
@@ -71,10 +72,30 @@ def test_budgets(model_file, tmp_path, budget, expected):
     assert widths(out) == expected
 
 
-def test_max_params(model, model_file, tmp_path):
+@pytest.mark.parametrize(("text", "most"), [("200", 200), ("0.5", 215), ("5e-1", 215)])
+def test_max_params(model, model_file, tmp_path, text, most):
     out = tmp_path / "pruned.keras"
-    assert run("prune", model_file, "-o", out, "--max-params", 200) == 0
-    assert keras.saving.load_model(out).count_params() <= 200 < model.count_params()
+    assert model.count_params() == 431
+    assert run("prune", model_file, "-o", out, "--max-params", text) == 0
+    assert most - 30 < keras.saving.load_model(out).count_params() <= most
+
+
+def test_rows_and_steps_of_recovery_are_handed_on(model, model_file, tmp_path, capsys):
+    rows, out, plan = tmp_path / "rows.npy", tmp_path / "pruned.keras", tmp_path / "plan.npz"
+    np.save(rows, np.random.default_rng(0).normal(size=(40, 6)))
+    arguments = ("--max-params", 0.5, "--data", rows, "--refine-steps", 3, "--save-plan", plan)
+    assert run("prune", model_file, "-o", out, *arguments) == 0
+    assert "held-out part of 40 rows of `data`" in capsys.readouterr().out
+    loaded = dfprune.PruningPlan.load(plan)
+    assert loaded.refine_steps == 3
+    expected = dfprune.plan(model, max_params=0.5, data=np.load(rows))
+    assert loaded.measured == expected.measured
+
+
+@pytest.mark.parametrize(("arguments", "shown"), [((), True), (("--sparsity", 0.5), False)])
+def test_the_papers_cut_off_is_called_a_rule_of_thumb(model_file, capsys, arguments, shown):
+    assert run("inspect", model_file, "--method", "saliency", *arguments) == 0
+    assert ("is a rule of thumb" in capsys.readouterr().out) == shown
 
 
 def test_an_h5_file(model, tmp_path):
@@ -148,8 +169,13 @@ def test_files_that_hold_no_model(model_file, tmp_path, capsys):
         (("--sparsity", "fc7=0.5"), "fc7"),
         (("--layers", "fc7"), "fc7"),
         (("--sparsity", "0.5", "--tolerance", "0"), "not allowed with"),
-        (("--tolerance", "0.1"), "moments"),
+        (("--tolerance", "-1"), "tolerance"),
         (("--max-params", "3"), "max_params"),
+        (("--max-params", "half"), "a fraction such as 0.5, or a number of parameters"),
+        (("--max-params", "1.0"), "a float in (0, 1)"),
+        (("--refine-steps", "-1"), "refine_steps"),
+        (("--refine-steps", "many"), "invalid int value"),
+        (("--data", "missing.npy"), "no such file: missing.npy"),
         (("--method", "magic"), "invalid choice"),
         (("--quantize", "dynamic"), "quantize"),
         (("--io-dtype", "int8"), "io_dtype='int8' is for quantize='int8' only"),
