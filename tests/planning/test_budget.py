@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from keras_dfprune.methods.base import Curve
-from keras_dfprune.planning.budget import share_out
+from keras_dfprune.planning.budget import SharedRemovals
+
+
+def share_out(curves, units, count, max_params):
+    """Return the removals of each group for a budget."""
+    count.neighbours = lambda name: set(curves)
+    removals = SharedRemovals(curves, units, count)
+    return removals.counts(removals.steps_to(max_params, max_params))
 
 
 def shared_out(costs, max_params, *, scales=None, sizes=None):

@@ -47,13 +47,18 @@ def test_wrong_sparsity(value):
     [
         ({"sparsity": 0.5, "max_params": 10}, "at most one of.*sparsity=0.5, max_params=10"),
         ({"sparsity": 0.5, "tolerance": 0}, "at most one of"),
-        ({"tolerance": 0.1}, 'Use method="moments".*tolerance=0.1'),
-        ({"tolerance": -1, "method": "moments"}, "`tolerance` must be a number of at least 0"),
-        ({"max_params": True}, "`max_params` must be a positive number"),
-        ({"max_params": float("inf")}, "`max_params` must be a positive number.*inf"),
-        ({"max_params": 0}, "`max_params` must be a positive number"),
-        ({"max_params": float("nan")}, "`max_params` must be a positive number.*nan"),
-        ({"max_params": "100"}, "`max_params` must be a positive number.*'100'"),
+        ({"tolerance": -1}, "`tolerance` must be a number of at least 0"),
+        ({"max_params": True}, "`max_params` must be a fraction.*True"),
+        ({"max_params": float("inf")}, "`max_params` must be a fraction.*inf"),
+        ({"max_params": 0}, "`max_params` must be a fraction.*Received: 0"),
+        ({"max_params": 0.0}, r"`max_params` must be a fraction.*Received: 0\.0"),
+        ({"max_params": 1.0}, r"an integer of at least 1. Received: 1\.0"),
+        ({"max_params": 1e5}, "an integer of at least 1. Received: 100000.0"),
+        ({"max_params": float("nan")}, "`max_params` must be a fraction.*nan"),
+        ({"max_params": "100"}, "`max_params` must be a fraction.*'100'"),
+        ({"refine_steps": -1}, "`refine_steps` must be an integer, 0 or more. Received: -1"),
+        ({"refine_steps": 1.5}, "`refine_steps` must be an integer, 0 or more. Received: 1.5"),
+        ({"refine_steps": True}, "`refine_steps` must be an integer, 0 or more. Received: True"),
         ({"tolerance": True}, "`tolerance` must be a number of at least 0. Received: True"),
         ({"tolerance": float("inf")}, "`tolerance` must be a number of at least 0.*inf"),
         ({"sparsity": {"fc1": float("nan")}}, r"`sparsity\['fc1'\]` must be a number.*nan"),
@@ -77,25 +82,36 @@ def test_max_params_that_can_t_be_reached():
     assert dfprune.apply(dense_chain([8, 8, 3]), max_params=15).count_params() == 15
 
 
+def test_max_params_may_be_a_fraction():
+    model = dense_chain([40, 30, 5])
+    size = model.count_params()
+    half = dfprune.plan(model, max_params=0.5)
+    assert 0.45 * size < half.parameters[1] <= 0.5 * size
+    counted = dfprune.plan(model, max_params=size // 2)
+    assert counted.parameters == half.parameters
+    with pytest.raises(ValueError, match="`max_params=0.001` can't be reached.*still has"):
+        dfprune.plan(model, max_params=0.001)
+
+
 def one_layer(layer, shape=(4,)):
     return keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(2)])
 
 
 @pytest.mark.parametrize(
-    ("model", "sparsity", "message"),
+    ("layer", "arguments", "message"),
     [
-        (lambda: one_layer(layers.Conv1D(6, 2), (5, 3)), None, "for Dense layers only; give `sp"),
+        (layers.Conv1D(6, 2), {"method": "saliency"}, "for Dense layers only; give `sp"),
         (
-            lambda: one_layer(layers.Dense(6, "exponential")),
-            0.5,
+            layers.Dense(6, "exponential"),
+            {"method": "saliency", "sparsity": 0.5},
             "lossless removals only: the",
         ),
-        (lambda: one_layer(layers.Dense(6, "relu")), 0.05, "less than half a unit in each layer"),
+        (layers.Dense(6, "relu"), {"sparsity": 0.05}, "less than half a unit in each layer"),
     ],
 )
-def test_one_warning_where_nothing_is_removed(model, sparsity, message):
+def test_one_warning_where_nothing_is_removed(layer, arguments, message):
     with pytest.warns(UserWarning, match=f"Nothing is removed from model.*{message}") as seen:
-        dfprune.plan(model(), sparsity=sparsity)
+        dfprune.plan(one_layer(layer, (5, 3)), **arguments)
     assert len(seen) == 1
 
 
