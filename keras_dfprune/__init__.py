@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from keras_dfprune.api.apply import apply as apply
     from keras_dfprune.api.apply import plan as plan
     from keras_dfprune.api.callback import PostTrainPrune as PostTrainPrune
+    from keras_dfprune.api.distill import distill as distill
     from keras_dfprune.api.functionalize import functionalize as functionalize
     from keras_dfprune.api.pruning_plan import PruningPlan as PruningPlan
     from keras_dfprune.exporting.export import export as export
@@ -56,6 +57,7 @@ _MODULES = {
     "UnitMerge": "methods.merge",
     "VerificationError": "verify.verify",
     "apply": "api.apply",
+    "distill": "api.distill",
     "export": "exporting.export",
     "functionalize": "api.functionalize",
     "plan": "api.apply",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -109,8 +110,13 @@ def run_model(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
     values = [samples[spec.name] for spec in read_inputs(model)]
     with tf.device("CPU:0"), keras.StatelessScope():
         tensors = [tf.constant(value) for value in values]
-        outputs = model(keras.tree.pack_sequence_as(_structure(model), tensors), training=False)
+        outputs = model(pack_inputs(model, tensors), training=False)
     return name_outputs(outputs)
+
+
+def pack_inputs(model: keras.Model, values: Sequence[Any]) -> Any:
+    """Return values for a model's inputs, in their order, in the structure that it takes."""
+    return keras.tree.pack_sequence_as(_structure(model), list(values))
 
 
 def name_outputs(outputs: Any) -> dict[str, np.ndarray]:

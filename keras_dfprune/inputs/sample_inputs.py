@@ -3,6 +3,8 @@
 They serve to compare a model with a copy of it or with its file, not to measure it.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -39,7 +41,7 @@ def draw_samples(model: keras.Model, batch_size: int | None = None) -> Samples:
     failure: Exception | None = None
     for length in FREE_LENGTHS if has_free_length else FREE_LENGTHS[:1]:
         generator = np.random.default_rng(0)
-        samples = {spec.name: _draw(spec, length, generator, batch_size) for spec in specs}
+        samples = {spec.name: _draw_spec(spec, length, generator, batch_size) for spec in specs}
         try:
             outputs = run_model(model, samples)
         except Exception as error:  # whatever a layer raises for a shape that doesn't suit it
@@ -64,17 +66,40 @@ def _has_result(output: np.ndarray) -> bool:
     return output.size > 0 and finite
 
 
-def _draw(
+def draw_rows(model: keras.Model, rows: int, seed: int) -> Samples:
+    """Draw a number of rows as `draw_samples` does, with the lengths on which the model runs.
+
+    Args:
+        model: A built model.
+        rows: Number of rows, 1 or more.
+        seed: Int, 0 or more.
+
+    Raises:
+        ValueError: As `draw_samples`.
+    """
+    generator = np.random.default_rng(seed)
+    return {
+        name: _draw(array.dtype, (rows, *array.shape[1:]), generator)
+        for name, array in draw_samples(model).items()
+    }
+
+
+def _draw_spec(
     spec: InputSpec, free_length: int, generator: np.random.Generator, batch_size: int | None
 ) -> np.ndarray:
     shape = [free_length if length is None else length for length in spec.shape]
     if shape:
         shape[0] = batch_size or spec.shape[0] or BATCH
-    if spec.dtype == "string":
+    is_text = spec.dtype == "string"
+    return _draw(np.dtype("U1" if is_text else numpy_dtype(spec.dtype)), shape, generator)
+
+
+def _draw(dtype: np.dtype, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    if dtype.kind == "U":
         return generator.choice(np.array(["a", "b"]), shape)
-    if "float" in spec.dtype:
-        return generator.standard_normal(shape).astype(numpy_dtype(spec.dtype))
-    return generator.integers(0, 2, shape).astype(numpy_dtype(spec.dtype))
+    if dtype.kind in "fV":  # NumPy's kind of bfloat16 is "V"
+        return generator.standard_normal(shape).astype(dtype)
+    return generator.integers(0, 2, shape).astype(dtype)
 
 
 def first_rows(model: keras.Model, rows: Samples, batch_size: int | None = None) -> Samples:

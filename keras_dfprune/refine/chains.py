@@ -17,9 +17,14 @@ from keras_dfprune.locate.groups import Layout, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.methods.moments.prior import read_prior
-from keras_dfprune.refine.distill import Refinement, train_to_follow
+from keras_dfprune.refine.distill import Lessons, Refinement, train_to_follow
 from keras_dfprune.surgery.group_view import view_group
 from keras_dfprune.surgery.weights import LayerStates
+
+# Rows of fresh inputs in each step (docs/research/measurements.md).
+BATCH = 256
+# Rows on which the weights to keep are chosen. They are drawn once and never trained on.
+HELD_OUT = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,16 +84,34 @@ def refine_chains(
         narrow_calls, narrow_ends = (
             [counterparts[call] for call in calls] for calls in (chain.calls, chain.ends)
         )
+        run_wide = _runner(chain.start, chain.calls, chain.ends)
         reached[first.name] = train_to_follow(
-            _runner(chain.start, chain.calls, chain.ends),
+            run_wide,
             _runner(narrow_start, narrow_calls, narrow_ends),
             variables,
-            input_sampler(view, prior),
+            _drawn_lessons(run_wide, input_sampler(view, prior), seed),
             steps=steps,
-            seed=seed,
             progress=progress,
         )
     return reached
+
+
+def _drawn_lessons(
+    run_wide: Callable[[tf.Tensor], list[tf.Tensor]],
+    sample: Callable[[int, tf.Tensor], tf.Tensor],
+    seed: int,
+) -> Lessons:
+    """Return fresh draws for each step, and others that are never trained on."""
+    held_out = sample(HELD_OUT, tf.constant([seed, -1], tf.int32))
+    variances = [
+        tf.reduce_sum(tf.math.reduce_variance(output, axis=0)) for output in run_wide(held_out)
+    ]
+    draw = tf.function(lambda step: sample(BATCH, tf.stack([seed, step])))
+    return Lessons(
+        batch=lambda step: draw(tf.constant(step, tf.int32)),
+        held_out=[held_out],
+        variances=[max(float(variance), 1e-30) for variance in variances],
+    )
 
 
 def find_chains(located: LocatedModel, merges: Mapping[str, UnitMerge]) -> list[Chain]:

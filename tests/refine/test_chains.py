@@ -8,7 +8,7 @@ import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune.locate.locate import locate_model
-from keras_dfprune.refine import chains, distill
+from keras_dfprune.refine import chains
 from tests.support.models import dense_chain, inputs_of, outputs
 
 layers = keras.layers
@@ -16,8 +16,8 @@ layers = keras.layers
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(distill, "BATCH", 64)
-    monkeypatch.setattr(distill, "HELD_OUT", 256)
+    monkeypatch.setattr(chains, "BATCH", 64)
+    monkeypatch.setattr(chains, "HELD_OUT", 256)
 
 
 def chains_of(model, **arguments):

@@ -1,0 +1,201 @@
+"""Train a narrow model to follow a wide one: the public function `distill`."""
+
+import numbers
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_dfprune.graph.check_model import check_model
+from keras_dfprune.inputs.model_inputs import InputSpec, Samples, numpy_dtype, read_inputs
+from keras_dfprune.inputs.sample_inputs import draw_rows
+from keras_dfprune.inputs.user_rows import read_rows
+from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.rebuild.compile_state import carry_compile_state
+from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
+from keras_dfprune.rebuild.rebuild import rebuild
+from keras_dfprune.refine.recover import recover
+from keras_dfprune.refine.rows import hold_out, needs_mixtures
+from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.table import refined_sentences
+from keras_dfprune.surgery.weights import LayerStates
+
+# Rows that are read at most, and their bytes.
+MOST_ROWS = 8192
+MOST_BYTES = 2**30
+# Rows that are drawn where none are given.
+DRAWN_ROWS = 4096
+
+Source = Callable[[keras.Model, int], Samples]
+
+
+def distill(
+    narrow: keras.Model,
+    wide: keras.Model,
+    data: Any = None,
+    steps: int = 1000,
+    *,
+    batch_size: int = 256,
+    checkpoint: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> keras.Model:
+    """Train a copy of a narrow model to follow a wide one, without labels.
+
+    What is minimised is the squared difference of the outputs in front of the last activations.
+    BatchNormalization uses its moving statistics and Dropout is off. Frozen layers don't change,
+    and constraints are kept. A quarter of the rows is held out: the result has the weights that
+    were best on them, which may be those of `narrow`.
+
+    Args:
+        narrow: A built Sequential or Functional model, for example a pruned one. It is not changed.
+        wide: A built Sequential or Functional model with inputs and outputs of the same shapes, in
+            the same order. It is not changed.
+        data: Unlabelled inputs: an array; a dict of arrays by input name; a list or tuple of
+            arrays, one for each input; a `tf.data.Dataset`, or a generator or a function without
+            arguments that returns one, of batches, where `(x, y)` tuples lose their `y`. At least
+            2 rows; at most 8,192 are used. None (default): random draws, standard normal for
+            inputs of floats.
+        steps: Int, 0 or more: training steps.
+        batch_size: Int, 1 or more: rows in each step.
+        checkpoint: Path of a file that keeps the state of the training. If it exists, the training
+            goes on from there, with the result of a training without interruption. The file is
+            left when the training has finished. None (default): no file.
+        seed: Int, 0 or more. Equal seeds give equal results on one machine.
+        verbose: 1 for a progress bar and the difference before and after; 0 (default) for silence.
+
+    Returns:
+        A new Keras model of the same kind as `narrow`, compiled as it was, with the state of
+        its optimizer.
+
+    Raises:
+        TypeError: If one of the models is not a Keras 3 model.
+        ValueError: If one of the models isn't built or its graph can't be seen, if their inputs or
+            outputs don't fit, for `data` with fewer than 2 rows or that doesn't fit the inputs, and
+            for a `checkpoint` of another training.
+
+    Example:
+    >>> import keras, keras_dfprune as dfprune
+    >>> wide = keras.Sequential(
+    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+    ... )
+    >>> narrow = dfprune.distill(dfprune.apply(wide, sparsity=0.5), wide, steps=10)
+    >>> narrow.layers[0].units
+    10
+    """
+    _check_whole_numbers(steps=(steps, 0), batch_size=(batch_size, 1), seed=(seed, 0))
+    check_model(narrow)
+    check_model(wide)
+    _check_fit(narrow, wide)
+
+    def source(model: keras.Model, seed: int) -> Samples:
+        most = _most_rows(read_inputs(model))
+        if data is None:
+            return draw_rows(model, min(DRAWN_ROWS, most), seed)
+        return read_rows(model, data, "data", most)
+
+    return _distilled(
+        narrow,
+        wide,
+        source,
+        steps=int(steps),
+        batch_size=int(batch_size),
+        checkpoint=checkpoint,
+        seed=int(seed),
+        progress=Progress(verbose),
+    )
+
+
+def _distilled(
+    narrow: keras.Model,
+    wide: keras.Model,
+    source: Source,
+    *,
+    steps: int,
+    batch_size: int,
+    checkpoint: str | os.PathLike[str] | None,
+    seed: int,
+    progress: Progress,
+) -> keras.Model:
+    """Return a trained copy of `narrow`; `source` gives the rows for a model and a seed."""
+    rows = source(wide, seed)
+    count = len(next(iter(rows.values())))
+    if count < 2:
+        raise ValueError(
+            f"Expected `data` with at least 2 rows, one to train on and one to choose the weights "
+            f"by. Received: rows={count}."
+        )
+    located = locate_model(narrow)
+    copy = rebuild(located, LayerStates(located.layout), progress)
+    train, held_out = hold_out(rows, seed)
+    reached = recover(
+        copy.model,
+        wide,
+        train,
+        held_out,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        mixtures=needs_mixtures(train),
+        checkpoint=checkpoint,
+        untouched=narrow.variables,
+        progress=progress,
+    )
+    if progress.verbose:
+        print("\n".join(refined_sentences({narrow.name: reached})))  # noqa: T201 - asked for
+    carry_compile_state(narrow, copy.model, copy.variables)
+    warn_of_lost_overrides(narrow)
+    return copy.model
+
+
+def _most_rows(specs: list[InputSpec]) -> int:
+    """Return how many rows fit into the memory allowed, but a batch at least."""
+    row_bytes = 0
+    for spec in specs:
+        size = 16 if spec.dtype == "string" else numpy_dtype(spec.dtype)().itemsize
+        for length in spec.shape[1:]:
+            size *= length or 1
+        row_bytes += size
+    return min(MOST_ROWS, max(256, MOST_BYTES // row_bytes))
+
+
+def _check_whole_numbers(**arguments: tuple[Any, int]) -> None:
+    """Check that each argument is a whole number that isn't below its minimum."""
+    for name, (value, least) in arguments.items():
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+            raise ValueError(
+                f"Expected `{name}` to be a whole number, {least} or more. "
+                f"Received: {name}={value!r}."
+            )
+
+
+def _check_fit(narrow: keras.Model, wide: keras.Model) -> None:
+    """Check that two models take the same inputs and return outputs of the same shapes."""
+    for kind in ("inputs", "outputs"):
+        shapes = [
+            [tuple(tensor.shape) for tensor in getattr(model, kind)] for model in (narrow, wide)
+        ]
+        if len(shapes[0]) != len(shapes[1]) or not all(map(_is_same_shape, *shapes)):
+            raise ValueError(
+                f"Expected `narrow` and `wide` with {kind} of the same shapes, in the same order. "
+                f"Received: narrow={shapes[0]}, wide={shapes[1]}."
+            )
+    dtypes = [[_kind(spec.dtype) for spec in read_inputs(model)] for model in (narrow, wide)]
+    if dtypes[0] != dtypes[1]:
+        raise ValueError(
+            "Expected `narrow` and `wide` with inputs of the same dtypes, in the same order. "
+            f"Received: narrow={dtypes[0]}, wide={dtypes[1]}."
+        )
+
+
+def _is_same_shape(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    """Return whether two shapes can be the same; None is an unknown length."""
+    return len(one) == len(other) and all(
+        a == b or None in (a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def _kind(dtype: str) -> str:
+    """Return the name of a dtype, the same for all floats: Keras casts those."""
+    return "float" if "float" in dtype else dtype
