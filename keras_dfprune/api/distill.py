@@ -2,32 +2,27 @@
 
 import numbers
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_dfprune.graph.check_model import check_model
-from keras_dfprune.inputs.model_inputs import InputSpec, Samples, numpy_dtype, read_inputs
+from keras_dfprune.inputs.model_inputs import read_inputs
+from keras_dfprune.inputs.rows import Rows, rows_of_data, split_rows
 from keras_dfprune.inputs.sample_inputs import draw_rows
-from keras_dfprune.inputs.user_rows import read_rows
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.rebuild.compile_state import carry_compile_state
 from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
 from keras_dfprune.rebuild.rebuild import rebuild
+from keras_dfprune.refine.batches import needs_mixtures
 from keras_dfprune.refine.recover import recover
-from keras_dfprune.refine.rows import hold_out, needs_mixtures
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.table import refined_sentences
 from keras_dfprune.surgery.weights import LayerStates
 
-# Rows that are read at most, and their bytes.
-MOST_ROWS = 8192
-MOST_BYTES = 2**30
 # Rows that are drawn where none are given.
-DRAWN_ROWS = 4096
-
-Source = Callable[[keras.Model, int], Samples]
+DRAWN_ROWS = 2048
 
 
 def distill(
@@ -89,55 +84,19 @@ def distill(
     check_model(wide)
     _check_fit(narrow, wide)
 
-    def source(model: keras.Model, seed: int) -> Samples:
-        most = _most_rows(read_inputs(model))
-        if data is None:
-            return draw_rows(model, min(DRAWN_ROWS, most), seed)
-        return read_rows(model, data, "data", most)
-
-    return _distilled(
-        narrow,
-        wide,
-        source,
-        steps=int(steps),
-        batch_size=int(batch_size),
-        checkpoint=checkpoint,
-        seed=int(seed),
-        progress=Progress(verbose),
-    )
-
-
-def _distilled(
-    narrow: keras.Model,
-    wide: keras.Model,
-    source: Source,
-    *,
-    steps: int,
-    batch_size: int,
-    checkpoint: str | os.PathLike[str] | None,
-    seed: int,
-    progress: Progress,
-) -> keras.Model:
-    """Return a trained copy of `narrow`; `source` gives the rows for a model and a seed."""
-    rows = source(wide, seed)
-    count = len(next(iter(rows.values())))
-    if count < 2:
-        raise ValueError(
-            f"Expected `data` with at least 2 rows, one to train on and one to choose the weights "
-            f"by. Received: rows={count}."
-        )
+    rows = rows_of_data(wide, data, seed) if data is not None else _drawn_rows(wide, seed)
+    progress = Progress(verbose)
     located = locate_model(narrow)
     copy = rebuild(located, LayerStates(located.layout), progress)
-    train, held_out = hold_out(rows, seed)
     reached = recover(
         copy.model,
         wide,
-        train,
-        held_out,
+        rows.fit,
+        rows.held_out,
         steps=steps,
         batch_size=batch_size,
         seed=seed,
-        mixtures=needs_mixtures(train),
+        mixtures=needs_mixtures(rows.fit),
         checkpoint=checkpoint,
         untouched=narrow.variables,
         progress=progress,
@@ -149,15 +108,8 @@ def _distilled(
     return copy.model
 
 
-def _most_rows(specs: list[InputSpec]) -> int:
-    """Return how many rows fit into the memory allowed, but a batch at least."""
-    row_bytes = 0
-    for spec in specs:
-        size = 16 if spec.dtype == "string" else numpy_dtype(spec.dtype)().itemsize
-        for length in spec.shape[1:]:
-            size *= length or 1
-        row_bytes += size
-    return min(MOST_ROWS, max(256, MOST_BYTES // row_bytes))
+def _drawn_rows(model: keras.Model, seed: int) -> Rows:
+    return split_rows(draw_rows(model, DRAWN_ROWS, seed), "draws", seed)
 
 
 def _check_whole_numbers(**arguments: tuple[Any, int]) -> None:

@@ -12,6 +12,7 @@ from keras_dfprune.graph.before_activation import before_activation
 from keras_dfprune.graph.keras_private import all_layers, functional_core
 from keras_dfprune.graph.ownership import variable_key
 from keras_dfprune.inputs.model_inputs import Samples, pack_inputs, read_inputs
+from keras_dfprune.refine.batches import RowBatches, in_chunks
 from keras_dfprune.refine.checkpoint import Checkpoint
 from keras_dfprune.refine.distill import (
     Lessons,
@@ -19,7 +20,6 @@ from keras_dfprune.refine.distill import (
     strategy_of,
     train_to_follow,
 )
-from keras_dfprune.refine.rows import RowBatches, in_chunks
 from keras_dfprune.report.progress import SILENT, Progress
 
 # Learning rate of the first step (docs/research/measurements.md).

@@ -100,7 +100,7 @@ def test_models_and_arguments_that_do_not_fit_are_errors():
     counts = keras.Model(integers, layers.Dense(3)(keras.ops.cast(integers, "float32")))
     with pytest.raises(ValueError, match=r"inputs of the same dtypes"):
         dfprune.distill(counts, wide, x)
-    with pytest.raises(ValueError, match=r"at least 2 rows.*rows=1"):
+    with pytest.raises(ValueError, match="at least 2 rows.*1 row"):
         dfprune.distill(narrow, wide, x[:1])
     with pytest.raises(ValueError, match="`data` doesn't fit"):
         dfprune.distill(narrow, wide, np.zeros((4, 9)))

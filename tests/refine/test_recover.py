@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dfprune.inputs.rows import split_rows
 from keras_dfprune.inputs.sample_inputs import draw_rows
 from keras_dfprune.refine import recover as recover_module
 from keras_dfprune.refine.recover import recover
-from keras_dfprune.refine.rows import hold_out
 from tests.support.models import dense_chain
 
 layers = keras.layers
@@ -49,7 +49,8 @@ def pair(make, narrow=4, wide=16):
 
 
 def rows_of(model, count=160):
-    return hold_out(draw_rows(model, count, seed=0), seed=0)
+    rows = split_rows(draw_rows(model, count, seed=0), "draws")
+    return rows.fit, rows.held_out
 
 
 def weights(model):

@@ -7,32 +7,10 @@ import numpy as np
 from keras_dfprune.graph.compare_outputs import is_float
 from keras_dfprune.inputs.model_inputs import Samples
 
-# Share of the rows that is held out.
-HELD_OUT = 0.25
 # Fewer rows than this are mixed. Measured with 16 to 5,000 rows: docs/research/measurements.md.
 MIXED_BELOW = 2000
 # Both parameters of the Beta distribution of the shares of two mixed rows (Zhang et al. 2018).
 MIXING = 0.4
-
-
-def hold_out(rows: Samples, seed: int) -> tuple[Samples, Samples]:
-    """Divide rows at random into three quarters to train on and a quarter to choose weights by.
-
-    Args:
-        rows: Two or more rows of each input.
-        seed: Int, 0 or more.
-
-    Returns:
-        The rows to train on, and those held out: at least one each.
-    """
-    count = len(next(iter(rows.values())))
-    order = np.random.default_rng([seed, 0]).permutation(count)
-    most = max(1, round(HELD_OUT * count))
-    held_out, rest = np.sort(order[:most]), np.sort(order[most:])
-    return (
-        {name: array[rest] for name, array in rows.items()},
-        {name: array[held_out] for name, array in rows.items()},
-    )
 
 
 def needs_mixtures(rows: Samples) -> bool:

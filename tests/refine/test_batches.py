@@ -1,19 +1,8 @@
-"""Rows to train on: what is held out, the order of the epochs, mixtures of pairs."""
+"""Batches of rows: the order of the epochs, mixtures of pairs, draws."""
 
 import numpy as np
-import pytest
 
-from keras_dfprune.refine.rows import RowBatches, hold_out, in_chunks, needs_mixtures
-
-
-@pytest.mark.parametrize(("count", "held_out"), [(2, 1), (3, 1), (5, 1), (10, 2), (400, 100)])
-def test_a_quarter_is_held_out(count, held_out):
-    rows = {"a": np.arange(count), "b": np.arange(count) * 2.0}
-    train, other = hold_out(rows, seed=3)
-    assert len(other["a"]) == held_out
-    assert sorted([*train["a"], *other["a"]]) == list(range(count))
-    for part in (train, other):
-        np.testing.assert_array_equal(part["b"], 2.0 * part["a"])
+from keras_dfprune.refine.batches import RowBatches, in_chunks, needs_mixtures
 
 
 def test_each_epoch_holds_every_row_once():
