@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from keras_dfprune.graph.copy_model import Copier, Symbols
 from keras_dfprune.graph.keras_private import (
     Node,
     detached,
     functional_core,
+    keeps_histories,
     mask_of,
     node_behind,
     structures,
@@ -24,7 +24,8 @@ from keras_dfprune.graph.last_activation import (
     passes_values,
     softmax_axis,
 )
-from keras_dfprune.graph.recreate import recreate
+
+Symbols = dict[int, keras.KerasTensor]  # new tensors by the `id` of the old ones
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class BeforeActivation:
     """Model that returns what stands in front of the last activations of another model.
 
     Attributes:
-        model: The model. It shares the variables of the original and takes the same inputs. Its
-            outputs have the same structure, order and shapes.
+        model: The model, on the layers of the original. It takes the same inputs. Its outputs have
+            the structure, order and shapes of the original's.
         softmax: For each output, in the order of `model.outputs`, whether a softmax was removed
             in front of it, or another function that ignores a constant added to a row. The mean
             of each row is subtracted from such an output already, because it changes nothing.
@@ -44,7 +45,7 @@ class BeforeActivation:
 
 
 def before_activation(model: keras.Model) -> BeforeActivation:
-    """Build a model on the same variables whose outputs are taken in front of the last activation.
+    """Build a model on the same layers whose outputs are taken in front of the last activation.
 
     The last activation is the `activation` of a Dense or convolution, an activation layer or an
     operation such as `keras.ops.softmax`. It may be inside a nested model that is called last,
@@ -52,7 +53,8 @@ def before_activation(model: keras.Model) -> BeforeActivation:
     comes from anything else is returned as it is.
 
     Args:
-        model: A built Sequential or Functional model. It is not changed, nor are its layers.
+        model: A built Sequential or Functional model. It is not changed, nor are its layers and
+            their call histories.
 
     Returns:
         A `BeforeActivation`.
@@ -60,85 +62,130 @@ def before_activation(model: keras.Model) -> BeforeActivation:
     Raises:
         ValueError: If the graph of the model can't be seen.
     """
+    core = _core_of(model)
+    with keeps_histories(core.operations):
+        ends = _ends(core)
+        found = {id(symbol): end for symbol, end in zip(core.outputs, ends, strict=True)}
+        inputs, outputs = structures(core)
+        fronts = keras.tree.map_structure(lambda symbol: found[id(symbol)].front, outputs)
+        new = keras.Model(inputs, fronts, name=core.name)
+    return BeforeActivation(new, tuple(end.softmax for end in ends))
+
+
+def with_fronts(model: keras.Model) -> keras.Model:
+    """Build a model on the same layers that returns its outputs and what stands in front of them.
+
+    Args:
+        model: As for `before_activation`.
+
+    Returns:
+        A model of the same inputs that returns two lists: the outputs, and the outputs of
+        `before_activation(model).model`, both flat.
+
+    Raises:
+        ValueError: If the graph of the model can't be seen.
+    """
+    return _with_fronts(_core_of(model))[0]
+
+
+def _with_fronts(core: keras.Model) -> tuple[keras.Model, list[bool]]:
+    with keeps_histories(core.operations):
+        ends = _ends(core)
+        outputs = [[end.output for end in ends], [end.front for end in ends]]
+        new = keras.Model(structures(core)[0], outputs, name=core.name)
+    return new, [end.softmax for end in ends]
+
+
+def _core_of(model: keras.Model) -> keras.Model:
     core = functional_core(model)
     if core is None:
         raise ValueError(f"The graph of model '{model.name}' can't be seen.")
-    return _Cutter(core).cut()
+    return core
 
 
-Front = tuple[keras.KerasTensor, bool]  # a new tensor, and whether a softmax was removed
+@dataclasses.dataclass(frozen=True, eq=False)
+class _End:
+    """Output of a model.
+
+    Attributes:
+        output: The tensor, or an equal one.
+        front: The tensor in front of its last activation; `output` without one.
+        softmax: Whether the activation ignores a constant added to a row.
+    """
+
+    output: keras.KerasTensor
+    front: keras.KerasTensor
+    softmax: bool = False
 
 
-class _Cutter:
-    """Cutter of the last activations of a functional graph."""
+def _ends(core: keras.Model) -> list[_End]:
+    """Find what stands in front of the outputs of a functional graph."""
+    finder = _Finder(core)
+    return [finder.end(symbol) for symbol in core.outputs]
+
+
+class _Finder:
+    """Finder of the last activations of a functional graph."""
 
     def __init__(self, core: keras.Model):
-        self._core = core
-        self._copier = Copier(_share)
-        self._symbols: Symbols = self._copier.repeat_calls(core)
         self._names = {operation.name for operation in core.operations}
-        self._nested: dict[int, BeforeActivation] = {}
+        self._calls: dict[int, tuple[Node, list[_End]]] = {}  # of nested models
 
-    def cut(self) -> BeforeActivation:
-        """Return the model without the last activations."""
-        fronts = {id(symbol): self._front(symbol) for symbol in self._core.outputs}
-        inputs, outputs = structures(self._core)
-        inputs = keras.tree.map_structure(lambda symbol: self._symbols[id(symbol)], inputs)
-        outputs = keras.tree.map_structure(lambda symbol: fronts[id(symbol)][0], outputs)
-        softmax = tuple(fronts[id(symbol)][1] for symbol in self._core.outputs)
-        return BeforeActivation(keras.Model(inputs, outputs, name=self._core.name), softmax)
-
-    def _front(self, symbol: keras.KerasTensor) -> Front:
-        """Return what stands in front of the activation that makes a tensor, or else its copy."""
-        copy, node = self._symbols[id(symbol)], node_behind(symbol)
-        if node.is_input:
-            return copy, False
-        front = self._without_activation(node, symbol)
-        return (copy, False) if front is None else front
-
-    def _without_activation(self, node: Node, symbol: keras.KerasTensor) -> Front | None:
-        """Return the tensor in front of the activation that a call ends with; None without one."""
+    def end(self, symbol: keras.KerasTensor) -> _End:
+        """Find what stands in front of the activation that makes a tensor."""
+        node = node_behind(symbol)
         operation = node.operation
+        if node.is_input:
+            return _End(symbol, symbol)
         if functional_core(operation) is not None:
             return self._inside(node, symbol)
         if passes_values(operation):
-            return self._behind(node)
-        axis = softmax_axis(operation)
+            return self._behind(node, symbol)
         if is_activation(operation):
             if len(node.input_tensors) != 1 or _takes_mask(operation, node.input_tensors[0]):
-                return None
-            return self._centred(self._symbols[id(node.input_tensors[0])], axis)
+                return _End(symbol, symbol)
+            return self._centred(symbol, node.input_tensors[0], softmax_axis(operation))
         linear = linear_copy(operation)
         if linear is None:
-            return None
+            return _End(symbol, symbol)
         linear.name = self._new_name(operation.name)
-        return self._centred(self._copier.call_like(node, linear, self._symbols)[0], axis)
+        (front,) = _call_like(node, linear, {})
+        return self._centred(symbol, front, softmax_axis(operation))
 
-    def _inside(self, node: Node, symbol: keras.KerasTensor) -> Front:
-        """Return the output of a nested model in front of the activation inside it."""
-        nested = node.operation
-        if id(nested) not in self._nested:
-            self._nested[id(nested)] = before_activation(nested)
-            self._nested[id(nested)].model.name = self._new_name(nested.name)
-        inner = self._nested[id(nested)]
-        outputs = self._copier.call_like(node, inner.model, self._symbols)
+    def _inside(self, node: Node, symbol: keras.KerasTensor) -> _End:
+        """Find what stands in front of the activation inside a nested model."""
+        if id(node) not in self._calls:
+            inner, softmax = _with_fronts(_core_of(node.operation))
+            inner.name = self._new_name(node.operation.name)
+            outputs = _call_like(node, inner, {})
+            count = len(softmax)
+            ends = list(map(_End, outputs[:count], outputs[count:], softmax))
+            self._calls[id(node)] = node, ends
         position = [output is symbol for output in node.outputs].index(True)
-        return outputs[position], inner.softmax[position]
+        return self._calls[id(node)][1][position]
 
-    def _behind(self, node: Node) -> Front:
+    def _behind(self, node: Node, symbol: keras.KerasTensor) -> _End:
         """Call a layer that passes values on with the values in front of the activation."""
-        fronts = {id(symbol): self._front(symbol) for symbol in node.input_tensors}
-        symbols = {**self._symbols, **{key: symbol for key, (symbol, _) in fronts.items()}}
+        ends = {id(given): self.end(given) for given in node.input_tensors}
+        if all(end.front is end.output for end in ends.values()):
+            return _End(symbol, symbol)
+        outputs = {key: end.output for key, end in ends.items()}
+        fronts = {key: end.front for key, end in ends.items()}
+        output, front = (self._called_again(node, symbols) for symbols in (outputs, fronts))
+        return _End(output, front, any(end.softmax for end in ends.values()))
+
+    def _called_again(self, node: Node, symbols: Symbols) -> keras.KerasTensor:
         copy = detached(node.operation)
         copy.name = self._new_name(copy.name)
-        (output,) = self._copier.call_like(node, copy, symbols)
-        return output, any(softmax for _, softmax in fronts.values())
+        return _call_like(node, copy, symbols)[0]
 
-    def _centred(self, symbol: keras.KerasTensor, axis: Axis | None) -> Front:
+    def _centred(
+        self, output: keras.KerasTensor, front: keras.KerasTensor, axis: Axis | None
+    ) -> _End:
         """Subtract the mean along the axis of a softmax, if there was one."""
         if axis is None:
-            return symbol, False
-        return _Centre(axis, name=self._new_name("centre"))(symbol), True
+            return _End(output, front)
+        return _End(output, _Centre(axis, name=self._new_name("centre"))(front), softmax=True)
 
     def _new_name(self, name: str) -> str:
         """Return a name that no other operation of the new model has."""
@@ -147,6 +194,13 @@ class _Cutter:
             new += "_"
         self._names.add(new)
         return new
+
+
+def _call_like(node: Node, operation: keras.Operation, symbols: Symbols) -> list[keras.KerasTensor]:
+    """Call an operation with the arguments of a call, some tensors among them replaced."""
+    given = {id(tensor): symbols.get(id(tensor), tensor) for tensor in node.input_tensors}
+    args, kwargs = node.arguments.fill_in(given)
+    return keras.tree.flatten(operation(*args, **kwargs))
 
 
 class _Centre(keras.Operation):
@@ -161,12 +215,6 @@ class _Centre(keras.Operation):
 
     def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return keras.KerasTensor(x.shape, x.dtype)
-
-
-def _share(operation: keras.Operation) -> keras.Operation:
-    """Return a copy on the same variables; an `InputLayer` is made anew, with its tensor."""
-    is_input = isinstance(operation, keras.layers.InputLayer)
-    return recreate(operation) if is_input else detached(operation)
 
 
 def _takes_mask(operation: keras.Operation, symbol: keras.KerasTensor) -> bool:

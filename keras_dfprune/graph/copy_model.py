@@ -110,37 +110,24 @@ class Copier:
 
     def copy(self, model: keras.Model) -> keras.Model:
         """Build a new model that calls new operations as `model` calls its own."""
+        self.own(_leaf_operations(model))
         if isinstance(model, keras.Sequential):
-            self.own(_leaf_operations(model))
             layers = [self.new_operation(layer) for layer in stacked_layers(model)]
             return keras.Sequential(layers, name=model.name)
-        symbols = self.repeat_calls(model)
+        symbols: Symbols = {}
+        for symbol in model.inputs:
+            symbols[id(symbol)] = self.new_operation(operation_behind(symbol)).output
+        for node in ordered_nodes(model):
+            self.repeat_call(node, symbols)
         inputs, outputs = (
             keras.tree.map_structure(lambda symbol: symbols[id(symbol)], structure)
             for structure in structures(model)
         )
         return keras.Model(inputs, outputs, name=model.name)
 
-    def repeat_calls(self, core: keras.Model) -> Symbols:
-        """Call the new operations as a functional graph calls its own, and return the tensors."""
-        self.own(_leaf_operations(core))
-        symbols: Symbols = {}
-        for symbol in core.inputs:
-            symbols[id(symbol)] = self.new_operation(operation_behind(symbol)).output
-        for node in ordered_nodes(core):
-            self.repeat_call(node, symbols)
-        return symbols
-
     def repeat_call(self, node: Node, symbols: Symbols, **further_arguments: Any) -> None:
         """Call the new operation as a node calls the old one, and add the outputs to `symbols`."""
         operation = self.new_operation(node.operation)
-        outputs = self.call_like(node, operation, symbols, **further_arguments)
-        symbols.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
-
-    def call_like(
-        self, node: Node, operation: keras.Operation, symbols: Symbols, **further_arguments: Any
-    ) -> list[keras.KerasTensor]:
-        """Call a new operation with the arguments of an old call, and return its outputs."""
         args, kwargs = node.arguments.args, {**node.arguments.kwargs, **further_arguments}
         if self._edit_arguments is not None:
             args, kwargs = self._edit_arguments(node.operation, args, kwargs)
@@ -151,7 +138,8 @@ class Copier:
             return self._new_variable(value) if is_variable(value) else value
 
         args, kwargs = keras.tree.map_structure(fill, (args, kwargs))
-        return keras.tree.flatten(operation(*args, **kwargs))
+        outputs = keras.tree.flatten(operation(*args, **kwargs))
+        symbols.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
 
 
 def _leaf_operations(model: keras.Model) -> Iterator[keras.Operation]:
