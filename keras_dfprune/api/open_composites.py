@@ -152,7 +152,7 @@ def _make(model: keras.Model, traced: Trace, opened: Sequence[keras.Layer]) -> F
     new.trainable = model.trainable
     pairs: list[VariablePair] = []
     for old, made in operations:
-        if isinstance(made, keras.Model) and functional_core(old) is not None:
+        if functional_core(old) is not None:
             made.trainable = old.trainable
         elif isinstance(old, keras.Layer) and is_reused(old, made):
             if old.variables:
@@ -162,8 +162,6 @@ def _make(model: keras.Model, traced: Trace, opened: Sequence[keras.Layer]) -> F
             copy_state(old, made)
             variables = zip(old.variables, made.variables, strict=True)
             pairs += [VariablePair(a, b, lambda array: array) for a, b in variables]
-    for pair in pairs:
-        pair.new.assign(pair.old)  # `copy_state` leaves out the states of random generators
     return FunctionalModel(
         new, tuple(pairs), find_output_mismatch(model, new, traced.inputs, pairs)
     )

@@ -9,7 +9,7 @@ import keras
 
 from keras_dfprune.graph.copy_model import copy_model
 from keras_dfprune.graph.keras_private import all_layers, functional_core
-from keras_dfprune.graph.recreate import copy_state, is_reused, recreate
+from keras_dfprune.graph.recreate import copy_state, is_copied_whole, is_reused, recreate
 
 _OTHER_FLOATS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
@@ -43,9 +43,8 @@ def cast_to_float32(model: keras.Model) -> keras.Model:
         )
     copy, pairs = copy_model(model, _recreate_in_float32)
     for old, new in pairs:
-        if isinstance(new, keras.Layer) and not isinstance(new, keras.Model):
-            if not is_reused(old, new):
-                copy_state(old, new)
+        if is_copied_whole(old, new):
+            copy_state(old, new)
     return copy
 
 

@@ -64,7 +64,7 @@ def before_activation(model: keras.Model) -> BeforeActivation:
     """
     core = _core_of(model)
     with keeps_histories(core.operations):
-        ends = _ends(core)
+        ends = _ends(core, centre=True)
         found = {id(symbol): end for symbol, end in zip(core.outputs, ends, strict=True)}
         inputs, outputs = structures(core)
         fronts = keras.tree.map_structure(lambda symbol: found[id(symbol)].front, outputs)
@@ -79,18 +79,18 @@ def with_fronts(model: keras.Model) -> keras.Model:
         model: As for `before_activation`.
 
     Returns:
-        A model of the same inputs that returns two lists: the outputs, and the outputs of
-        `before_activation(model).model`, both flat.
+        A model of the same inputs that returns two flat lists: the outputs, and what stands in
+        front of each. No mean is subtracted there.
 
     Raises:
         ValueError: If the graph of the model can't be seen.
     """
-    return _with_fronts(_core_of(model))[0]
+    return _with_fronts(_core_of(model), centre=False)[0]
 
 
-def _with_fronts(core: keras.Model) -> tuple[keras.Model, list[bool]]:
+def _with_fronts(core: keras.Model, centre: bool) -> tuple[keras.Model, list[bool]]:
     with keeps_histories(core.operations):
-        ends = _ends(core)
+        ends = _ends(core, centre)
         outputs = [[end.output for end in ends], [end.front for end in ends]]
         new = keras.Model(structures(core)[0], outputs, name=core.name)
     return new, [end.softmax for end in ends]
@@ -118,16 +118,22 @@ class _End:
     softmax: bool = False
 
 
-def _ends(core: keras.Model) -> list[_End]:
+def _ends(core: keras.Model, centre: bool) -> list[_End]:
     """Find what stands in front of the outputs of a functional graph."""
-    finder = _Finder(core)
+    finder = _Finder(core, centre)
     return [finder.end(symbol) for symbol in core.outputs]
 
 
 class _Finder:
-    """Finder of the last activations of a functional graph."""
+    """Finder of the last activations of a functional graph.
 
-    def __init__(self, core: keras.Model):
+    Args:
+        core: The graph.
+        centre: Whether to subtract the mean of each row in front of a softmax.
+    """
+
+    def __init__(self, core: keras.Model, centre: bool):
+        self._centre = centre
         self._names = {operation.name for operation in core.operations}
         self._calls: dict[int, tuple[Node, list[_End]]] = {}  # of nested models
 
@@ -155,7 +161,7 @@ class _Finder:
     def _inside(self, node: Node, symbol: keras.KerasTensor) -> _End:
         """Find what stands in front of the activation inside a nested model."""
         if id(node) not in self._calls:
-            inner, softmax = _with_fronts(_core_of(node.operation))
+            inner, softmax = _with_fronts(_core_of(node.operation), self._centre)
             inner.name = self._new_name(node.operation.name)
             outputs = _call_like(node, inner, {})
             count = len(softmax)
@@ -182,10 +188,10 @@ class _Finder:
     def _centred(
         self, output: keras.KerasTensor, front: keras.KerasTensor, axis: Axis | None
     ) -> _End:
-        """Subtract the mean along the axis of a softmax, if there was one."""
-        if axis is None:
-            return _End(output, front)
-        return _End(output, _Centre(axis, name=self._new_name("centre"))(front), softmax=True)
+        """Subtract the mean along the axis of a softmax, if there was one and it is wanted."""
+        if axis is not None and self._centre:
+            front = _Centre(axis, name=self._new_name("centre"))(front)
+        return _End(output, front, softmax=axis is not None)
 
     def _new_name(self, name: str) -> str:
         """Return a name that no other operation of the new model has."""

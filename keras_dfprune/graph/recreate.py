@@ -13,9 +13,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dfprune.graph.further_state import copy_further_state
 from keras_dfprune.graph.keras_private import (
     all_layers,
     detached,
+    functional_core,
     is_detached,
     is_stock,
     replaced,
@@ -189,6 +191,16 @@ def _construct(kind: type[keras.Layer], config: dict[str, Any]) -> keras.Layer:
         return kind.from_config({key: config[key] for key in config if key not in unknown})
 
 
+def is_copied_whole(layer: keras.Operation, new: keras.Operation) -> bool:
+    """Return whether `copy_state` is for a pair of a copied model.
+
+    It isn't for nested models whose layers are copied one by one, nor for what both models share.
+    A nested model that can't be looked into is copied as one layer.
+    """
+    is_layer = isinstance(layer, keras.Layer) and functional_core(layer) is None
+    return is_layer and not is_reused(layer, new)
+
+
 def copy_state(layer: keras.Layer, new: keras.Layer) -> None:
     """Copy variables, initializers and trainable flags of a built layer to a new one.
 
@@ -197,13 +209,21 @@ def copy_state(layer: keras.Layer, new: keras.Layer) -> None:
         new: What `recreate(layer)` returned, built since.
 
     Raises:
-        ValueError: If the new layer holds other sublayers than the original.
+        ValueError: If the new layer doesn't hold the sublayers and weights of the original.
     """
-    for old_part, new_part in zip(all_layers(layer), all_layers(new), strict=True):
-        store: dict[str, Any] = {}
-        old_part.save_own_variables(store)
-        if store:
-            new_part.load_own_variables(store)
+    try:
+        for old_part, new_part in zip(all_layers(layer), all_layers(new), strict=True):
+            store: dict[str, Any] = {}
+            old_part.save_own_variables(store)
+            if store:
+                new_part.load_own_variables(store)
+    except Exception as error:  # also what a layer of the user's raises
+        raise ValueError(
+            f"Layer '{layer.name}' ({type(layer).__name__}), made anew from its config, doesn't "
+            "hold the same weights. Let its `get_config()` return everything that its "
+            "constructor needs, and let it build all weights when it is first called."
+        ) from error
+    copy_further_state(layer, new)
     restore_settings(layer, new)
 
 

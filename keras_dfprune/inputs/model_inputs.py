@@ -2,12 +2,15 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from keras_dfprune.graph.further_state import keeps_state
+from keras_dfprune.graph.keras_private import all_layers
 
 Samples = dict[str, np.ndarray]  # by the name of the input, the batch axis first
 
@@ -35,7 +38,7 @@ def read_inputs(model: keras.Model) -> list[InputSpec]:
     Raises:
         ValueError: For a subclassed model whose `call` takes several arguments.
     """
-    structure = _structure(model)
+    structure = structure_of(model)
     tensors = keras.tree.flatten(structure)
     if not tensors:
         raise ValueError(
@@ -64,10 +67,10 @@ def input_signature(model: keras.Model, batch_size: int | None = None) -> Any:
         shape = (batch_size or tensor.shape[0], *tensor.shape[1:])
         return tf.TensorSpec(shape, tensor.dtype, tensor.name)
 
-    return keras.tree.map_structure(spec, _structure(model))
+    return keras.tree.map_structure(spec, structure_of(model))
 
 
-def _structure(model: keras.Model) -> Any:
+def structure_of(model: keras.Model) -> Any:
     """Return the argument of `model` as Keras tensors in the lists or dicts that it expects."""
     if isinstance(model, keras.Sequential):
         return model.inputs[0]
@@ -104,19 +107,47 @@ def run_model(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
     """Call `model` at inference on the CPU, and return its outputs as `name_outputs` names them.
 
     Exported files run on the CPU too, and a GPU's default precision (TF32) is too coarse to tell
-    a good file from a bad one. States that layers keep between calls (a stateful LSTM, a counter)
-    stay as they were.
+    a good file from a bad one. States that layers keep between calls (a stateful LSTM, a counter,
+    a seed) stay as they were.
     """
-    values = [samples[spec.name] for spec in read_inputs(model)]
-    with tf.device("CPU:0"), keras.StatelessScope():
-        tensors = [tf.constant(value) for value in values]
-        outputs = model(pack_inputs(model, tensors), training=False)
-    return name_outputs(outputs)
+    return model_runner(model)(samples)
+
+
+def model_runner(model: keras.Model) -> Callable[[Samples], dict[str, np.ndarray]]:
+    """Return a function that runs a model like `run_model`, for several calls.
+
+    A model with recurrent layers is compiled once: called step by step, it takes 20 to 200 times
+    as long (`benchmarks/speed.py`).
+    """
+    specs, structure = read_inputs(model), structure_of(model)
+
+    def call(*tensors: tf.Tensor) -> Any:
+        return model(keras.tree.pack_sequence_as(structure, tensors), training=False)
+
+    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))
+    with keeps_state(model):
+        function = _compiled(call, model) if recurrent else call
+
+    def run(samples: Samples) -> dict[str, np.ndarray]:
+        with tf.device("CPU:0"), keeps_state(model):
+            return name_outputs(function(*(tf.constant(samples[spec.name]) for spec in specs)))
+
+    return run
+
+
+def _compiled(call: Callable, model: keras.Model) -> Callable:
+    """Compile a function of a model's inputs; return the function itself if that fails."""
+    signature = keras.tree.flatten(input_signature(model))
+    try:
+        with tf.device("CPU:0"):
+            return tf.function(call, autograph=False).get_concrete_function(*signature)
+    except Exception:  # whatever a layer raises that reads the values of its input
+        return call
 
 
 def pack_inputs(model: keras.Model, values: Sequence[Any]) -> Any:
     """Return values for a model's inputs, in their order, in the structure that it takes."""
-    return keras.tree.pack_sequence_as(_structure(model), list(values))
+    return keras.tree.pack_sequence_as(structure_of(model), list(values))
 
 
 def name_outputs(outputs: Any) -> dict[str, np.ndarray]:

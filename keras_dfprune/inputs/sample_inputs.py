@@ -3,7 +3,11 @@
 They serve to compare a model with a copy of it or with its file, not to measure it.
 """
 
-from collections.abc import Sequence
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,52 +16,117 @@ from keras_dfprune.graph.compare_outputs import is_number
 from keras_dfprune.inputs.model_inputs import (
     InputSpec,
     Samples,
+    model_runner,
     numpy_dtype,
     read_inputs,
-    run_model,
+    structure_of,
 )
 
+GivenRows = Mapping[str, Any] | Sequence[Any]  # arrays by input name, or in order
 BATCH = 2  # More than one row, so that mixing up the rows of a batch shows.
 # Lengths tried for axes of unknown length, until the model runs and its outputs are finite: 64
 # serves sequences and images that are pooled up to six times.
 FREE_LENGTHS = (64, 256, 16, 1)
+# Lengths tried if the shapes of the layers rule out all of those: a model that crops 10,000
+# samples of sound at each end, say.
+_LONG = tuple(4**power for power in range(5, 10))
+_MOST_LONG = 2  # so many of the long ones
+_MOST_VALUES = 2**24  # of one input
 
 
-def draw_samples(model: keras.Model, batch_size: int | None = None) -> Samples:
+def draw_samples(
+    model: keras.Model, rows: GivenRows | None = None, batch_size: int | None = None
+) -> Samples:
     """Draw small random inputs (seed 0) on which `model` runs.
 
     Floats are standard normal, integers and booleans 0 or 1, strings "a" or "b".
 
     Args:
-        model: A built model.
+        model: A built Keras model.
+        rows: Arrays to take the first rows of instead, by the name of the input or in the order
+            of the inputs.
         batch_size: Number of rows. None: the model's own batch size, or two rows.
 
     Raises:
-        ValueError: If the model runs at none of the lengths tried for axes of unknown length.
+        ValueError: If the model fails on the rows, or at all lengths tried for axes of unknown
+            length.
     """
+    return draw_and_run(model, rows, batch_size)[0]
+
+
+def draw_and_run(
+    model: keras.Model, rows: GivenRows | None = None, batch_size: int | None = None
+) -> tuple[Samples, dict[str, np.ndarray]]:
+    """Draw inputs as `draw_samples` does, and return them with the model's outputs."""
     specs = read_inputs(model)
-    has_free_length = any(length is None for spec in specs for length in spec.shape[1:])
-    without_result: list[Samples] = []
+    run = model_runner(model)
+    without_result: list[tuple[Samples, dict[str, np.ndarray]]] = []
     failure: Exception | None = None
-    for length in FREE_LENGTHS if has_free_length else FREE_LENGTHS[:1]:
-        generator = np.random.default_rng(0)
-        samples = {spec.name: _draw_spec(spec, length, generator, batch_size) for spec in specs}
+    candidates = _candidates(model, specs, batch_size)
+    for samples in candidates if rows is None else [first_rows(model, rows, batch_size)]:
         try:
-            outputs = run_model(model, samples)
+            outputs = run(samples)
         except Exception as error:  # whatever a layer raises for a shape that doesn't suit it
             failure = error
             continue
         if all(_has_result(output) for output in outputs.values()):
-            return samples
-        without_result.append(samples)
+            return samples, outputs
+        without_result.append((samples, outputs))
     if without_result:
         return without_result[0]
     shapes = {spec.name: spec.shape for spec in specs}
+    drawn = "small random inputs" if rows is None else "the rows given"
     raise ValueError(
-        "The model itself fails on small random inputs, so nothing made from it can be checked. "
+        f"The model itself fails on {drawn}, so nothing made from it can be checked. "
         f"Received: inputs={shapes}. If an axis of unknown length is the cause, give the model's "
-        f"Input a fixed shape. The model said: {failure}"
+        f"Input a fixed shape. The model said: {_reason(failure)}"
     ) from failure
+
+
+def _reason(failure: Exception | None) -> str:
+    """Return an error of a layer in one line, without Keras's bold type and list of arguments."""
+    text = re.sub(r"\x1b\[\d+m", "", str(failure)).split("Arguments received by")[0]
+    return " ".join(text.split())
+
+
+def _candidates(
+    model: keras.Model, specs: list[InputSpec], batch_size: int | None
+) -> Iterator[Samples]:
+    """Yield random inputs of different lengths, the likeliest to fit first."""
+    has_free_length = any(length is None for spec in specs for length in spec.shape[1:])
+    for length in _lengths(model, specs) if has_free_length else FREE_LENGTHS[:1]:
+        generator = np.random.default_rng(0)
+        yield {
+            spec.name: _draw(spec, _shape(spec, length, batch_size), generator) for spec in specs
+        }
+
+
+def _lengths(model: keras.Model, specs: list[InputSpec]) -> Iterator[int]:
+    yield from FREE_LENGTHS
+    if not any(_fits(model, specs, length) for length in FREE_LENGTHS):
+        fitting = (length for length in _LONG if _fits(model, specs, length))
+        yield from itertools.islice(fitting, _MOST_LONG)
+
+
+def _fits(model: keras.Model, specs: list[InputSpec], length: int) -> bool:
+    """Return whether the shapes of all layers go with a length, and leave outputs that hold any."""
+    shapes = [_shape(spec, length) for spec in specs]
+    if max(map(math.prod, shapes)) > _MOST_VALUES:
+        return False
+    symbols = [
+        keras.KerasTensor(shape, spec.dtype) for shape, spec in zip(shapes, specs, strict=True)
+    ]
+    try:
+        outputs = model.compute_output_spec(
+            keras.tree.pack_sequence_as(structure_of(model), symbols)
+        )
+    except Exception:  # whatever a layer raises for a shape that doesn't suit it
+        return False
+    return all(
+        length is None or length > 0
+        for output in keras.tree.flatten(outputs)
+        for length in output.shape
+    )
 
 
 def _has_result(output: np.ndarray) -> bool:
@@ -78,37 +147,40 @@ def draw_rows(model: keras.Model, rows: int, seed: int) -> Samples:
         ValueError: As `draw_samples`.
     """
     generator = np.random.default_rng(seed)
-    return {
-        name: _draw(array.dtype, (rows, *array.shape[1:]), generator)
-        for name, array in draw_samples(model).items()
-    }
+    shapes = {name: [rows, *array.shape[1:]] for name, array in draw_samples(model).items()}
+    return {spec.name: _draw(spec, shapes[spec.name], generator) for spec in read_inputs(model)}
 
 
-def _draw_spec(
-    spec: InputSpec, free_length: int, generator: np.random.Generator, batch_size: int | None
-) -> np.ndarray:
+def _shape(spec: InputSpec, free_length: int, batch_size: int | None = None) -> list[int]:
+    """Return the shape of a batch of an input, with a length for axes of unknown length."""
     shape = [free_length if length is None else length for length in spec.shape]
-    if shape:
-        shape[0] = batch_size or spec.shape[0] or BATCH
-    is_text = spec.dtype == "string"
-    return _draw(np.dtype("U1" if is_text else numpy_dtype(spec.dtype)), shape, generator)
+    return [batch_size or spec.shape[0] or BATCH, *shape[1:]] if shape else []
 
 
-def _draw(dtype: np.dtype, shape: Sequence[int], generator: np.random.Generator) -> np.ndarray:
-    if dtype.kind == "U":
+def _draw(spec: InputSpec, shape: list[int], generator: np.random.Generator) -> np.ndarray:
+    if spec.dtype == "string":
         return generator.choice(np.array(["a", "b"]), shape)
-    if dtype.kind in "fV":  # NumPy's kind of bfloat16 is "V"
-        return generator.standard_normal(shape).astype(dtype)
-    return generator.integers(0, 2, shape).astype(dtype)
+    if "float" in spec.dtype:
+        return generator.standard_normal(shape).astype(numpy_dtype(spec.dtype))
+    return generator.integers(0, 2, shape).astype(numpy_dtype(spec.dtype))
 
 
-def first_rows(model: keras.Model, rows: Samples, batch_size: int | None = None) -> Samples:
+def first_rows(model: keras.Model, rows: GivenRows, batch_size: int | None = None) -> Samples:
     """Return a batch of the first rows, repeated if there are fewer than the batch needs.
 
     Args:
         model: A built model.
-        rows: Rows of each input by name.
+        rows: Arrays, by the name of the input or in the order of the inputs.
         batch_size: Number of rows. None: the model's own batch size, or two rows.
     """
-    batch = batch_size or max(spec.shape[0] or BATCH for spec in read_inputs(model))
-    return {name: array[np.arange(batch) % len(array)] for name, array in rows.items()}
+    specs = read_inputs(model)
+    batch = batch_size or max(spec.shape[0] or BATCH for spec in specs)
+    by_name = (
+        rows
+        if isinstance(rows, Mapping)
+        else {spec.name: array for spec, array in zip(specs, rows, strict=True)}
+    )
+    return {
+        spec.name: np.asarray(by_name[spec.name])[np.arange(batch) % len(by_name[spec.name])]
+        for spec in specs
+    }

@@ -6,14 +6,14 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.copy_model import copy_model
-from keras_dfprune.graph.keras_private import all_layers, detached
+from keras_dfprune.graph.further_state import copy_further_state
+from keras_dfprune.graph.keras_private import all_layers, detached, functional_core
 from keras_dfprune.graph.parts import parts_of, whole_config
 from keras_dfprune.graph.recreate import (
     VariablePair,
     copy_state,
-    is_reused,
+    is_copied_whole,
     recreate,
     restore_settings,
 )
@@ -75,26 +75,20 @@ def rebuild(located: LocatedModel, states: LayerStates, progress: Progress = SIL
     narrow, pairs = copy_model(located.model, remake, edit_arguments)
     variables: list[VariablePair] = []
     for old, new in progress.over("Rebuilding", pairs):
-        if isinstance(new, keras.Model) and old is not new and not _is_called(old, graph):
+        path = graph.paths.get(id(old), "")
+        if functional_core(old) is not None:
             new.trainable = old.trainable
-        elif isinstance(old, keras.Layer):
-            path = graph.paths.get(id(old), "")
-            if path in edits:
-                new_parts = parts_of(new)
-                for suffix, part in parts_of(old).items():
-                    rule, state = layers[path + suffix].rule, edits[path + suffix]
-                    _assign(part, new_parts[suffix], rule, state)
-                    variables += _cut_pairs(part, new_parts[suffix], rule, cuts[path + suffix])
-                _restore_settings(old, new)
-            elif not is_reused(old, new):
-                copy_state(old, new)
-                variables += _whole_pairs(old, new)
+        elif path in edits and isinstance(old, keras.Layer):
+            new_parts = parts_of(new)
+            for suffix, part in parts_of(old).items():
+                rule, state = layers[path + suffix].rule, edits[path + suffix]
+                _assign(part, new_parts[suffix], rule, state)
+                variables += _cut_pairs(part, new_parts[suffix], rule, cuts[path + suffix])
+            _restore_settings(old, new)
+        elif is_copied_whole(old, new):
+            copy_state(old, new)
+            variables += _whole_pairs(old, new)
     return Rebuilt(narrow, tuple(variables))
-
-
-def _is_called(operation: keras.Operation, graph: Graph) -> bool:
-    """Return whether the graph calls a model as one operation, which it can't look into."""
-    return any(call.operation is operation for call in graph.calls)
 
 
 def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -> None:
@@ -112,7 +106,8 @@ def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -
 
 
 def _restore_settings(old: keras.Layer, new: keras.Layer) -> None:
-    """Give a narrow layer the settings of the original layer."""
+    """Give a narrow layer the settings and the further state of the original layer."""
+    copy_further_state(old, new)
     restore_settings(old, new)
     for layer in all_layers(new):
         for key, value in vars(layer).items():

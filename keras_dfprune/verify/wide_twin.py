@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.copy_model import copy_model
+from keras_dfprune.graph.further_state import copy_further_state
 from keras_dfprune.graph.keras_private import detached
 from keras_dfprune.graph.parts import parts_of, whole_config
-from keras_dfprune.graph.recreate import copy_state, is_reused, recreate
+from keras_dfprune.graph.recreate import copy_state, is_copied_whole, recreate
 from keras_dfprune.locate.groups import Inlet, Layout, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
@@ -59,7 +60,7 @@ def wide_copy(located: LocatedModel, progress: Progress = SILENT) -> tuple[keras
         new_parts = parts_of(new)
         if path is not None:
             operations |= {path + suffix: part for suffix, part in new_parts.items()}
-        if not isinstance(old, keras.Layer) or isinstance(new, keras.Model) or is_reused(old, new):
+        if not is_copied_whole(old, new):
             continue
         if path in inlet_of:
             for suffix, part in parts_of(old).items():
@@ -67,6 +68,7 @@ def wide_copy(located: LocatedModel, progress: Progress = SILENT) -> tuple[keras
                 variables = rule.variables(new_parts[suffix])
                 for name, value in rule.read(part).variables.items():
                     variables[name].assign(value)
+            copy_further_state(old, new)
         else:
             copy_state(old, new)
     return twin, operations

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_dfprune as dfprune
+from keras_dfprune.inputs.sample_inputs import draw_samples
 from keras_dfprune.methods import lossless
 from keras_dfprune.methods.merge import LinearMerge, SurvivorMerge
 from keras_dfprune.rules.base import Rule
@@ -236,3 +237,76 @@ def test_an_output_of_strings_is_compared():
     assert pruned.get_layer("units").units == 4
     x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
     np.testing.assert_array_equal(pruned(x)[0], model(x)[0])
+
+
+def saturated(last):
+    """Build a model whose softmax is 1 for one class, whatever the input."""
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(8, "relu", name="units")(inputs)
+    model = keras.Model(inputs, last(hidden))
+    model.weights[-1].assign([0.0, 500.0, 0.0])
+    return model
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda x: layers.Dense(3, "softmax")(x),
+        lambda x: layers.Softmax()(layers.Dense(3)(x)),
+        lambda x: keras.ops.sigmoid(layers.Dense(3)(x) - 250.0),
+    ],
+    ids=["built in", "layer", "operation"],
+)
+def test_a_saturated_output_does_not_hide_a_wrong_model(last, monkeypatch):
+    model = saturated(last)
+    dfprune.apply(model, sparsity=0.5)
+    original = SurvivorMerge.taken_over
+    monkeypatch.setattr(SurvivorMerge, "taken_over", lambda *args: 9 * original(*args))
+    with pytest.raises(dfprune.VerificationError):
+        dfprune.apply(model, sparsity=0.5)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        lambda: layers.Cropping1D(10_000),
+        lambda: lambda x: x[:, 500:],
+        lambda: layers.Conv1D(2, 2, dilation_rate=600),
+        lambda: layers.AveragePooling1D(300),
+    ],
+    ids=["crop", "slice", "dilation", "pooling"],
+)
+def test_samples_are_long_enough_for_the_model(behind):
+    inputs = keras.Input((None, 2))
+    hidden = layers.Conv1D(4, 3, padding="same", activation="relu", name="units")(inputs)
+    model = keras.Model(inputs, layers.Conv1D(3, 1)(behind()(hidden)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # "could not be verified"
+        dfprune.apply(model, sparsity=0.5)
+
+
+def test_a_model_that_fails_on_all_lengths_is_not_run_on_long_ones():
+    lengths = []
+
+    def fail(x):
+        if x.shape[1] is not None and tf.executing_eagerly():
+            lengths.append(x.shape[1])
+            raise ValueError("wrong on purpose")
+        return x
+
+    inputs = keras.Input((None, 2))
+    hidden = layers.Lambda(fail, output_shape=lambda shape: shape)(layers.Dense(4, "relu")(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(hidden))
+    with pytest.raises(ValueError, match=r"said: .* Lambda.call\(\)\. wrong on purpose$"):
+        draw_samples(model)
+    assert max(lengths) == 256
+
+
+def test_given_rows_take_the_place_of_random_ones():
+    inputs = [keras.Input((3,), name="a"), keras.Input((2,), name="b")]
+    model = keras.Model(inputs, layers.Dense(2)(layers.Concatenate()(inputs)))
+    a, b = np.arange(9.0).reshape(3, 3), np.arange(6.0).reshape(3, 2)
+    for rows in ([a, b], {"b": b, "a": a}):
+        samples = draw_samples(model, rows)
+        np.testing.assert_array_equal(samples["a"], a[:2])
+        np.testing.assert_array_equal(samples["b"], b[:2])
