@@ -15,6 +15,7 @@ from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.silence import without_keras_warnings
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -138,7 +139,8 @@ def plan(model: keras.Model, **arguments: Any) -> PruningPlan:
     (243, 123)
     """
     request = read_request(**arguments)
-    return _plan(locate_model(model), request, Progress(request.verbose))[0]
+    with without_keras_warnings():
+        return _plan(locate_model(model), request, Progress(request.verbose))[0]
 
 
 def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, keras.Model]:
@@ -151,12 +153,13 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
     Returns:
         The plan and the narrow model.
     """
-    located, progress = locate_model(model), Progress(request.verbose)
-    pruning_plan, planned = _plan(located, request, progress)
-    pruning_plan.check_scope()
-    narrow = narrow_model(
-        located, pruning_plan, planned.rebuilt, verify=pruning_plan.verify, progress=progress
-    )
+    with without_keras_warnings():
+        located, progress = locate_model(model), Progress(request.verbose)
+        pruning_plan, planned = _plan(located, request, progress)
+        pruning_plan.check_scope()
+        narrow = narrow_model(
+            located, pruning_plan, planned.rebuilt, verify=pruning_plan.verify, progress=progress
+        )
     pruning_plan.refined.update(narrow.refined)
     return pruning_plan, narrow.model
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras_dfprune.api.open_composites import Opener
 from keras_dfprune.rebuild.compile_state import carry_compile_state
 from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
+from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.warning import warn
 
 
@@ -60,7 +61,8 @@ def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
     _check(model)
     symbols = _symbols(inputs)
     opener = Opener(model, symbols)
-    result = opener.open_all_possible()
+    with without_keras_warnings():
+        result = opener.open_all_possible()
     if opener.whole:
         reasons = "; ".join(
             f"{error.layer.name} ({type(error.layer).__name__}): {error.reason}"

@@ -16,6 +16,7 @@ from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.plot import plot_plan
 from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import render
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.weights import LayerStates
@@ -84,8 +85,9 @@ class PruningPlan(PlanData):
         for group in progress.over("Merging", self.groups):
             carry_out(located.layout.groups[group.layer], group.merge, states)
         wanted = self.verify if verify is None else verify
-        rebuilt = rebuild(located, states, progress)
-        made = narrow_model(located, self, rebuilt, verify=wanted, progress=progress)
+        with without_keras_warnings():
+            rebuilt = rebuild(located, states, progress)
+            made = narrow_model(located, self, rebuilt, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
 

@@ -44,11 +44,6 @@ def _check_quantize(name: str, quantize: Any, representative_data: Any) -> None:
             "of the activations are read. Without data use quantize='dynamic'. "
             "Received: representative_data=None."
         )
-    if quantize != "int8" and representative_data is not None:
-        raise ValueError(
-            "`representative_data` is for quantize='int8' only. Leave it out, or choose 'int8'. "
-            f"Received: quantize={quantize!r}."
-        )
 
 
 def _check_io_dtype(quantize: str | None, io_dtype: Any) -> None:

@@ -26,9 +26,10 @@ from keras_dfprune.exporting.result import (
 )
 from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs, run_model
-from keras_dfprune.inputs.sample_inputs import draw_samples, first_rows
+from keras_dfprune.inputs.sample_inputs import draw_unsaturated, first_rows
 from keras_dfprune.inputs.user_rows import read_rows
 from keras_dfprune.report.cause import cause
+from keras_dfprune.report.silence import without_keras_warnings
 
 
 def export(
@@ -51,10 +52,11 @@ def export(
         quantize: For `.tflite` only. `"dynamic"`: weights in 8 bits, needs no data; `"float16"`:
             weights in 16 bits; `"int8"`: weights and activations in 8 bits, except in operations
             that LiteRT has in float only. None (default): float32.
-        representative_data: For `quantize="int8"` only, and needed there: typical inputs, from
-            which the ranges of the activations are read. An array; a dict of arrays by input
-            name; a list or tuple of one array for each input; a `tf.data.Dataset`, a generator or
-            a function that returns one. At most 512 rows are used.
+        representative_data: Typical inputs, on the first of which the file is compared with the
+            model; None for random ones. `quantize="int8"` needs them: the ranges of the
+            activations are read from at most 512 rows. An array; a dict of arrays by input name;
+            a list or tuple of one array for each input; a `tf.data.Dataset`, a generator or a
+            function that returns one.
         io_dtype: For `quantize="int8"` only: type of the file's float inputs and outputs,
             `"float32"` (default) or `"int8"`. For int8 the file says by which scale and zero
             point numbers become integers.
@@ -94,11 +96,12 @@ def export(
     }
     file_format = formats[name]
     prepared = file_format.prepare(model)
-    if rows is None:
-        samples = draw_samples(model, batch_size)
-    else:
-        samples = first_rows(model, rows, batch_size)
-    expected = run_model(model, samples)
+    with without_keras_warnings():
+        if rows is None:
+            samples = draw_unsaturated(model, batch_size)
+        else:
+            samples = first_rows(model, rows, batch_size)
+        expected = run_model(model, samples)
     with staging(target) as folder:
         staged = folder / target.name
         received = _write_and_run(file_format, prepared, staged, adapt_samples(samples, prepared))

@@ -21,6 +21,7 @@ from keras_dfprune.graph.keras_private import all_layers
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs
 from keras_dfprune.report.short_message import short_message
 from keras_dfprune.report.silence import silence
+from keras_dfprune.report.warning import warn
 
 # Layers that need string or table operations, which LiteRT doesn't have.
 _LOOKUPS = (
@@ -42,7 +43,7 @@ class LiteRTFile(FileFormat):
 
     Attributes:
         quantize: None, `"dynamic"`, `"float16"` or `"int8"`.
-        rows: For `"int8"`, representative rows of each input by name; else None.
+        rows: Representative rows of each input by name, or None. `"int8"` needs them.
         io_dtype: For `"int8"`, the type of those inputs and outputs that are floats in the model:
             `"float32"` or `"int8"`.
         batch_size: The only batch size that the file takes. None: the model's own, or any.
@@ -80,6 +81,12 @@ class LiteRTFile(FileFormat):
         path.write_bytes(content)
         if self.quantize == "int8":
             _refuse_empty_ranges(model, path)
+        if self.quantize == "dynamic" and not _holds_integers(path):
+            warn(
+                "quantize='dynamic' changed nothing: LiteRT leaves small weights (fewer than 1,024 "
+                f"values) as they are, and model '{model.name}' has no others that it quantizes. "
+                "quantize='float16' halves small weights too."
+            )
 
     def run(self, model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarray]:
         with silence():
@@ -174,6 +181,13 @@ def _refuse_empty_ranges(model: keras.Model, path: Path) -> None:
         "Give data that are more like the real inputs, or use quantize='dynamic'. "
         f"Received: layer {layers}."
     )
+
+
+def _holds_integers(path: Path) -> bool:
+    """Return whether any weights of a file are in 8 bits."""
+    with silence():
+        tensors = open_interpreter(path).get_tensor_details()
+    return any(tensor["dtype"] is np.int8 for tensor in tensors)
 
 
 def _has_empty_range(tensor: Mapping[str, Any]) -> bool:

@@ -25,6 +25,9 @@ class Tensor:
     name: str
 
 
+Tensors = tuple[Tensor, ...]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
     """Call of an operation.
@@ -68,12 +71,14 @@ class Graph:
         calls: The calls. An `InputLayer` of a nested model is a call that returns its input.
         inputs, outputs: The model's tensors.
         paths: Path of each operation of the model, by the operation's `id`.
+        nested: Inputs and outputs of each nested model at its first call, by its path.
     """
 
     calls: tuple[Call, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     paths: dict[int, str]
+    nested: dict[str, tuple[Tensors, Tensors]]
 
 
 def run_calls(

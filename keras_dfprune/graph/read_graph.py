@@ -38,7 +38,7 @@ def read_graph(model: keras.Model) -> Graph:
         layer = operation_behind(symbol)
         reader.paths.setdefault(id(layer), layer.name)
     outputs = reader.read(core, inputs, prefix="", training=None)
-    return Graph(tuple(reader.calls), inputs, outputs, reader.paths)
+    return Graph(tuple(reader.calls), inputs, outputs, reader.paths, reader.nested)
 
 
 class _Reader:
@@ -47,12 +47,14 @@ class _Reader:
     Attributes:
         calls: The calls read so far.
         paths: Path of each operation, by the operation's `id`.
+        nested: Inputs and outputs of each nested model at its first call, by its path.
     """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.paths: dict[int, str] = {}
         self._parts: dict[int, dict[str, keras.Operation]] = {}
+        self.nested: dict[str, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
 
     def read(
         self, core: keras.Model, inputs: tuple[Tensor, ...], prefix: str, training: bool | None
@@ -78,7 +80,9 @@ class _Reader:
             inputs = _in_order_of_names(core, args, kwargs, inputs)
             if len(inputs) == len(core.inputs):
                 inner = self._read_inputs(core, inputs, path + "/")
-                return self.read(core, inner, path + "/", training)
+                outputs = self.read(core, inner, path + "/", training)
+                self.nested.setdefault(path, (inputs, outputs))
+                return outputs
         outputs = tuple(_describe(symbol) for symbol in node.outputs)
         parts = self._parts.setdefault(id(node.operation), parts_of(node.operation))
         if len(parts) == 1 or len(inputs) != 1:

@@ -12,7 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dfprune.graph.compare_outputs import is_number
+from keras_dfprune.graph.before_activation import with_fronts
+from keras_dfprune.graph.compare_outputs import compare_output, is_float, is_number
+from keras_dfprune.graph.keras_private import functional_core
 from keras_dfprune.inputs.model_inputs import (
     InputSpec,
     Samples,
@@ -32,6 +34,10 @@ FREE_LENGTHS = (64, 256, 16, 1)
 _LONG = tuple(4**power for power in range(5, 10))
 _MOST_LONG = 2  # so many of the long ones
 _MOST_VALUES = 2**24  # of one input
+# Scales of the inputs tried until no last activation is saturated, and what counts as saturated:
+# an output that changes 100 times less than what stands in front of it, or that is all but 0.
+_SCALES = (1.0, 0.1, 0.01, 1e-3)
+_LEAST_RESPONSE, _SMALLEST = 1e-2, 1e-30
 
 
 def draw_samples(
@@ -87,6 +93,49 @@ def _reason(failure: Exception | None) -> str:
     """Return an error of a layer in one line, without Keras's bold type and list of arguments."""
     text = re.sub(r"\x1b\[\d+m", "", str(failure)).split("Arguments received by")[0]
     return " ".join(text.split())
+
+
+def draw_unsaturated(model: keras.Model, batch_size: int | None = None) -> Samples:
+    """Draw inputs as `draw_samples` does, smaller ones if a last activation is saturated on them.
+
+    A saturated softmax or sigmoid hides what is computed in front of it, and of a file only the
+    outputs can be seen. If all inputs tried saturate it, those of `draw_samples` are returned.
+    """
+    samples = draw_samples(model, batch_size=batch_size)
+    if functional_core(model) is None:
+        return samples
+    run = model_runner(with_fronts(model))
+    for scale in _SCALES:
+        scaled = _scaled(samples, scale)
+        if not _is_saturated(run(scaled), run(_scaled(scaled, 0.5))):
+            return scaled
+    return samples
+
+
+def _scaled(samples: Samples, scale: float) -> Samples:
+    return {
+        name: (array * scale).astype(array.dtype) if is_float(array) else array
+        for name, array in samples.items()
+    }
+
+
+def _is_saturated(values: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> bool:
+    """Return whether an output hardly changes where what stands in front of its activation does.
+
+    Args:
+        values: The outputs of a model that `with_fronts` made, and what stands in front of them.
+        others: The same on other inputs.
+    """
+    changes = [
+        compare_output(array, other, strict_nonfinite=False)
+        for array, other in zip(values.values(), others.values(), strict=True)
+    ]
+    half = len(changes) // 2
+    return any(
+        output.scale < _SMALLEST or output.relative < _LEAST_RESPONSE * front.relative
+        for output, front in zip(changes[:half], changes[half:], strict=True)
+        if front.relative > 0
+    )
 
 
 def _candidates(

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_dfprune.graph.calls import Graph
+from keras_dfprune.graph.calls import Graph, Tensor
+from keras_dfprune.graph.keras_private import all_layers
 from keras_dfprune.graph.recreate import is_reused, recreate
 from keras_dfprune.locate.groups import Layout, cut_of, is_cut
 from keras_dfprune.planning.request import Request
@@ -25,6 +26,7 @@ def notes(graph: Graph, layout: Layout, states: LayerStates) -> tuple[str, ...]:
         *_folded_adapters(layout, states),
         *_changed_losses(layout, states),
         *_shared_layers(graph, layout),
+        *_narrower_models(graph, layout, states),
     )
 
 
@@ -66,10 +68,16 @@ def _is_rewritten(path: str, layout: Layout, states: LayerStates) -> bool:
 def _folded_adapters(layout: Layout, states: LayerStates) -> list[str]:
     return [
         f"the LoRA weights of {path} are folded into its kernel"
+        + (", which becomes trainable" if record.call.operation.trainable else "")
         for path, record in layout.layers.items()
-        if getattr(record.call.operation, "lora_enabled", False)
-        and _is_rewritten(path, layout, states)
+        if _has_adapter(record.call.operation) and _is_rewritten(path, layout, states)
     ]
+
+
+def _has_adapter(operation: keras.Operation) -> bool:
+    """Return whether a layer, or a layer inside it, has LoRA weights."""
+    parts = all_layers(operation) if isinstance(operation, keras.Layer) else []
+    return any(getattr(part, "lora_enabled", False) for part in parts)
 
 
 def _changed_losses(layout: Layout, states: LayerStates) -> list[str]:
@@ -97,3 +105,30 @@ def _shared_layers(graph: Graph, layout: Layout) -> list[str]:
             owns = " and its variables" if operation.variables else ""
             sentences[path] = f"{path} can't be re-made: both models share it{owns}"
     return list(sentences.values())
+
+
+def _narrower_models(graph: Graph, layout: Layout, states: LayerStates) -> list[str]:
+    """Name nested models that take or return fewer units, so that they differ outside the model."""
+    call_of = {tensor: call for call in graph.calls for tensor in call.outputs}
+
+    def is_narrower(tensor: Tensor) -> bool:
+        call = call_of.get(tensor)
+        while call is not None and call.path not in layout.layers:
+            call = call_of.get(call.inputs[0]) if call.inputs else None
+        return call is not None and (
+            cut_of(layout.layers[call.path], states.kept).outputs is not None
+        )
+
+    sentences = []
+    for path, tensors in graph.nested.items():
+        sides = [
+            side
+            for side, parts in zip(("takes", "returns"), tensors, strict=True)
+            if any(map(is_narrower, parts))
+        ]
+        if sides:
+            sentences.append(
+                f"the nested model {path} {' and '.join(sides)} fewer units: taken out of the "
+                "pruned model, it can't stand in for the original's"
+            )
+    return sentences

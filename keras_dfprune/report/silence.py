@@ -24,6 +24,17 @@ def silence() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def without_keras_warnings() -> Iterator[None]:
+    """Ignore the warnings that Keras issues, about masks, say, each time a layer is called.
+
+    The layers are the user's, and he got these warnings when he built and called the model.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\.")
+        yield
+
+
+@contextlib.contextmanager
 def silence_descriptors(*descriptors: int) -> Iterator[None]:
     """Discard what is written to file descriptors.
 

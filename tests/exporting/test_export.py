@@ -8,13 +8,14 @@ import types
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_dfprune.exporting.cast import cast_to_float32
 from keras_dfprune.exporting.export import export
 from keras_dfprune.exporting.litert import open_interpreter
 from keras_dfprune.exporting.result import ExportError, ExportResult, compare
 from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
-from keras_dfprune.inputs.sample_inputs import draw_samples
+from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated
 from tests.support.exported import chain, convolutional, several
 
 layers = keras.layers
@@ -188,3 +189,36 @@ def test_without_ai_edge_litert_the_interpreter_of_tensorflow_runs(tmp_path, mon
     monkeypatch.delitem(sys.modules, "ai_edge_litert.interpreter", raising=False)
     assert export(chain(), tmp_path / "m.tflite").max_relative_error < 1e-5
     assert "deprecated" not in capfd.readouterr().err
+
+
+class OnlyPositive(layers.Layer):
+    """Layer that fails on other inputs than the user's."""
+
+    def call(self, x):
+        if tf.executing_eagerly():
+            tf.debugging.assert_positive(x)
+        return x
+
+
+def test_the_file_is_read_back_on_representative_data(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), OnlyPositive(), layers.Dense(3)])
+    with pytest.raises(ValueError, match="fails on small random inputs"):
+        export(model, tmp_path / "m")
+    for name in ("m", "m.keras", "m.tflite"):
+        export(model, tmp_path / name, representative_data=np.ones((1, 4)))
+
+
+@pytest.mark.parametrize("last", ["softmax", "sigmoid"])
+def test_a_file_is_compared_where_its_output_is_not_saturated(last):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, last, name="last")])
+    kernel = 300 * np.random.default_rng(0).normal(size=(4, 3))
+    model.get_layer("last").set_weights([kernel, np.zeros(3)])
+    plain, clear = (draw(model) for draw in (draw_samples, draw_unsaturated))
+    is_saturated = [
+        np.all(np.minimum(y, 1 - y) < 1e-3)
+        for y in (run_model(model, samples)["output_0"] for samples in (plain, clear))
+    ]
+    assert is_saturated == [True, False]
+    model.get_layer("last").set_weights([kernel / 300, np.zeros(3)])
+    for name, array in draw_unsaturated(model).items():
+        np.testing.assert_array_equal(array, draw_samples(model)[name])

@@ -1,5 +1,7 @@
 """Quantized LiteRT files, and the representative data that int8 needs."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -60,3 +62,14 @@ def test_empty_range_is_refused(tmp_path):
     # selu holds a constant zero, which is not an empty range.
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "selu"), layers.Dense(2)])
     export(model, tmp_path / "m.tflite", "int8", rows(model))
+
+
+def test_weights_too_small_to_quantize_are_told(tmp_path):
+    small = keras.Sequential([keras.Input((4,)), layers.Dense(3, "relu"), layers.Dense(2)])
+    with pytest.warns(UserWarning, match="quantize='dynamic' changed nothing.*'float16'") as seen:
+        export(small, tmp_path / "m.tflite", "dynamic")
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        export(chain(), tmp_path / "m.tflite", "dynamic")
+        export(small, tmp_path / "m.tflite", "float16")

@@ -267,7 +267,7 @@ def test_a_saturated_output_does_not_hide_a_wrong_model(last, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "behind",
+    "in_front",
     [
         lambda: layers.Cropping1D(10_000),
         lambda: lambda x: x[:, 500:],
@@ -276,10 +276,10 @@ def test_a_saturated_output_does_not_hide_a_wrong_model(last, monkeypatch):
     ],
     ids=["crop", "slice", "dilation", "pooling"],
 )
-def test_samples_are_long_enough_for_the_model(behind):
+def test_samples_are_long_enough_for_the_model(in_front):
     inputs = keras.Input((None, 2))
-    hidden = layers.Conv1D(4, 3, padding="same", activation="relu", name="units")(inputs)
-    model = keras.Model(inputs, layers.Conv1D(3, 1)(behind()(hidden)))
+    hidden = layers.Conv1D(4, 3, padding="same", activation="relu")(in_front()(inputs))
+    model = keras.Model(inputs, layers.Conv1D(3, 1)(hidden))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # "could not be verified"
         dfprune.apply(model, sparsity=0.5)
