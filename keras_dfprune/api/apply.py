@@ -158,7 +158,12 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
         pruning_plan, planned = _plan(located, request, progress)
         pruning_plan.check_scope()
         narrow = narrow_model(
-            located, pruning_plan, planned.rebuilt, verify=pruning_plan.verify, progress=progress
+            located,
+            pruning_plan,
+            planned.rebuilt,
+            planned.rows,
+            verify=pruning_plan.verify,
+            progress=progress,
         )
     pruning_plan.refined.update(narrow.refined)
     return pruning_plan, narrow.model
@@ -168,7 +173,9 @@ def _plan(
     located: LocatedModel, request: Request, progress: Progress
 ) -> tuple[PruningPlan, Planned]:
     planned = make_plan(located, request, progress)
-    pruning_plan = PruningPlan(**vars(planned.plan), verify=request.verify, verbose=request.verbose)
+    pruning_plan = PruningPlan(
+        **vars(planned.plan), rows=planned.rows, verify=request.verify, verbose=request.verbose
+    )
     warn_of_plan(pruning_plan, located, request)
     if request.verbose:
         print(pruning_plan)  # noqa: T201 - the caller asked for it

@@ -9,8 +9,7 @@ import keras
 
 from keras_dfprune.graph.check_model import check_model
 from keras_dfprune.inputs.model_inputs import read_inputs
-from keras_dfprune.inputs.rows import Rows, rows_of_data, split_rows
-from keras_dfprune.inputs.sample_inputs import draw_rows
+from keras_dfprune.inputs.rows import drawn_rows, rows_of_data
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.rebuild.compile_state import carry_compile_state
 from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
@@ -20,9 +19,6 @@ from keras_dfprune.refine.recover import recover
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.table import refined_sentences
 from keras_dfprune.surgery.weights import LayerStates
-
-# Rows that are drawn where none are given.
-DRAWN_ROWS = 2048
 
 
 def distill(
@@ -84,7 +80,7 @@ def distill(
     check_model(wide)
     _check_fit(narrow, wide)
 
-    rows = rows_of_data(wide, data, seed) if data is not None else _drawn_rows(wide, seed)
+    rows = rows_of_data(wide, data, seed) if data is not None else drawn_rows(wide, seed)
     progress = Progress(verbose)
     located = locate_model(narrow)
     copy = rebuild(located, LayerStates(located.layout), progress)
@@ -106,10 +102,6 @@ def distill(
     carry_compile_state(narrow, copy.model, copy.variables)
     warn_of_lost_overrides(narrow)
     return copy.model
-
-
-def _drawn_rows(model: keras.Model, seed: int) -> Rows:
-    return split_rows(draw_rows(model, DRAWN_ROWS, seed), "draws", seed)
 
 
 def _check_whole_numbers(**arguments: tuple[Any, int]) -> None:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 import keras
 
 from keras_dfprune.graph.read_graph import read_graph
+from keras_dfprune.inputs.rows import Rows, drawn_rows
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.rebuild.compile_state import carry_compile_state
 from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
 from keras_dfprune.rebuild.rebuild import Rebuilt
+from keras_dfprune.refine.batches import needs_mixtures
 from keras_dfprune.refine.chains import refine_chains
 from keras_dfprune.refine.distill import Refinement
+from keras_dfprune.refine.recover import recover
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.table import refined_sentences
 from keras_dfprune.verify.verify import verify_narrow
@@ -24,7 +27,8 @@ class NarrowModel:
 
     Attributes:
         model: The model, compiled as the original is.
-        refined: What the refinement reached, by the first layer of each chain; empty without one.
+        refined: What the recovery reached, by the name of the model or the first layer of each chain
+            that was trained; empty without recovery.
     """
 
     model: keras.Model
@@ -35,6 +39,7 @@ def narrow_model(
     located: LocatedModel,
     plan: PlanData,
     rebuilt: Rebuilt,
+    rows: Rows | None = None,
     *,
     verify: bool,
     progress: Progress,
@@ -45,6 +50,7 @@ def narrow_model(
         located: The original with its groups.
         plan: The plan.
         rebuilt: The narrow model after all merges of the plan, which becomes the result.
+        rows: Rows to recover on, or None for draws.
         verify: Whether to compare the narrow model with the wide twin.
         progress: Shows how many layers, or steps of the refinement, are done.
 
@@ -57,12 +63,40 @@ def narrow_model(
         verify_narrow(located, rebuilt.model, merges, lossless=lossless, progress=progress)
     refined: Mapping[str, Refinement] = {}
     if plan.refine_steps:
-        bar = progress.bar("Refining", plan.refine_steps, "step")
-        refined = refine_chains(
-            located, read_graph(rebuilt.model), merges, plan.refine_steps, progress=bar.update
-        )
+        refined = _recover(located, plan, rebuilt, rows, progress)
         if progress.verbose:
             print("\n".join(refined_sentences(refined)))  # noqa: T201 - the caller asked for it
     carry_compile_state(located.model, rebuilt.model, rebuilt.variables)
     warn_of_lost_overrides(located.model)
     return NarrowModel(rebuilt.model, refined)
+
+
+def _recover(
+    located: LocatedModel,
+    plan: PlanData,
+    rebuilt: Rebuilt,
+    rows: Rows | None,
+    progress: Progress,
+) -> Mapping[str, Refinement]:
+    """Let the narrow model follow the original, on rows or else on draws."""
+    steps, seed = plan.refine_steps, plan.seed
+    if rows is None:
+        # Draws for the inputs of a chain of layers are better than draws for those of a model.
+        merges = {group.layer: group.merge for group in plan.groups}
+        bar = progress.bar("Recovering", steps, "step")
+        narrow = read_graph(rebuilt.model)
+        reached = refine_chains(located, narrow, merges, steps, seed, progress=bar.update)
+        if reached:
+            return reached
+        rows = drawn_rows(located.model, seed)
+    reached_by_all = recover(
+        rebuilt.model,
+        located.model,
+        rows.fit,
+        rows.held_out,
+        steps=steps,
+        seed=seed,
+        mixtures=rows.synthetic or needs_mixtures(rows.fit),
+        progress=progress,
+    )
+    return {located.model.name: reached_by_all}

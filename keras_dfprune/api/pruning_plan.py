@@ -2,16 +2,20 @@
 
 import dataclasses
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.graph.fingerprint import find_digest_mismatch, layer_digests
+from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.groups import Layout
-from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.planning.gather_rows import gather_rows
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
+from keras_dfprune.planning.request import read_request
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.plot import plot_plan
@@ -37,6 +41,9 @@ class PruningPlan(PlanData):
         measured: What the cut changes: an `OutputChange` for each output, before recovery. Empty
             where nothing changes.
         refine_steps: Steps of recovery after the cut, 0 for none.
+        seed: Seed of the draws.
+        used_data: Whether the caller gave rows.
+        rows: The rows that were used, for recovery; or None. Not saved.
         verify: Whether `apply` compares its result with the wide twin. Not saved.
         verbose: Whether `apply` shows its progress. Not saved.
         refined: What the refinement reached when the plan was last applied, by the first layer of
@@ -44,6 +51,7 @@ class PruningPlan(PlanData):
             over their variance. Empty before that. Not saved.
     """
 
+    rows: Rows | None = None
     verify: bool = True
     verbose: int = 0
     refined: dict[str, Refinement] = dataclasses.field(default_factory=dict)
@@ -55,11 +63,15 @@ class PruningPlan(PlanData):
         before, after = self.parameters
         return f"<PruningPlan for '{self.model_name}': {before:,} -> {after:,} parameters>"
 
-    def apply(self, model: keras.Model, *, verify: bool | None = None) -> keras.Model:
+    def apply(
+        self, model: keras.Model, *, data: Any = None, verify: bool | None = None
+    ) -> keras.Model:
         """Make the narrow model.
 
         Args:
             model: The model that was planned for. It is not changed.
+            data: Unlabelled rows to recover on, as `keras_dfprune.apply` takes them. None (default):
+                those of the plan, as long as it has not been saved and loaded.
             verify: Whether to compare the result with the wide twin. None: as planned.
 
         Returns:
@@ -87,9 +99,23 @@ class PruningPlan(PlanData):
         wanted = self.verify if verify is None else verify
         with without_keras_warnings():
             rebuilt = rebuild(located, states, progress)
-            made = narrow_model(located, self, rebuilt, verify=wanted, progress=progress)
+            rows = self._rows_to_recover_on(located, data, progress)
+        made = narrow_model(located, self, rebuilt, rows, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
+
+    def _rows_to_recover_on(
+        self, located: LocatedModel, data: Any, progress: Progress
+    ) -> Rows | None:
+        if not self.refine_steps or (data is None and self.rows is not None):
+            return self.rows
+        if data is None and self.used_data:
+            raise ValueError(
+                "This plan was made with `data`, which its file doesn't hold, and is to recover on "
+                "it (`refine_steps`). Give the rows again: plan.apply(model, data=...)."
+            )
+        request = read_request(data=data, refine_steps=self.refine_steps, seed=self.seed)
+        return gather_rows(located, request, progress)
 
     def check_scope(self) -> None:
         """Check that a plan with refinement isn't applied inside the scope of a strategy.

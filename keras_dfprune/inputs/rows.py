@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.inputs.model_inputs import Samples
+from keras_dfprune.inputs.sample_inputs import draw_rows
 from keras_dfprune.inputs.user_rows import read_rows
 
 # Rows of `data` that are read. Moments, recovery and measurement gain little from more.
@@ -15,6 +16,8 @@ MOST_ROWS = 8192
 # Share of the rows that is held out, and the most rows that a measurement needs.
 _HELD_OUT = 0.25
 _MOST_HELD_OUT = 512
+# Rows that are drawn where none are given.
+_DRAWN_ROWS = 2048
 # A variance needs two rows, and one of them is held out where there are few.
 _FEWEST = 2
 
@@ -27,11 +30,13 @@ class Rows:
         fit: Rows on which units are measured and the narrow model is trained.
         held_out: Other rows, on which the result is measured.
         source: Where they come from, as the report says it.
+        synthetic: Whether they were made for the model, not measured.
     """
 
     fit: Samples
     held_out: Samples
     source: str
+    synthetic: bool = False
 
     @property
     def count(self) -> int:
@@ -61,13 +66,19 @@ def rows_of_data(model: keras.Model, data: Any, seed: int = 0) -> Rows:
     return split_rows(samples, f"{count:,} rows of `data`", seed)
 
 
-def split_rows(samples: Samples, source: str, seed: int = 0) -> Rows:
+def drawn_rows(model: keras.Model, seed: int = 0) -> Rows:
+    """Draw rows, standard normal for floats, where nothing better is known."""
+    return split_rows(draw_rows(model, _DRAWN_ROWS, seed), "draws", seed, synthetic=True)
+
+
+def split_rows(samples: Samples, source: str, seed: int = 0, *, synthetic: bool = False) -> Rows:
     """Hold some rows out, chosen at random.
 
     Args:
         samples: At least two rows of every input.
         source: Where they come from.
         seed: For the choice.
+        synthetic: Whether they were made for the model.
     """
     count = len(next(iter(samples.values())))
     held_out = min(_MOST_HELD_OUT, max(1, math.floor(_HELD_OUT * count)))
@@ -77,4 +88,5 @@ def split_rows(samples: Samples, source: str, seed: int = 0) -> Rows:
         fit={name: array[fit] for name, array in samples.items()},
         held_out={name: array[rest] for name, array in samples.items()},
         source=source,
+        synthetic=synthetic,
     )

@@ -52,9 +52,10 @@ def _check_finite(name: str, array: np.ndarray, argument: str) -> None:
     finite = np.isfinite(array.astype(np.float32) if array.dtype.kind == "V" else array)
     if np.all(finite):
         return
-    row, *place = np.argwhere(~finite)[0]
-    value = "NaN" if np.isnan(array[(row, *place)]) else "an infinity"
-    where = f"column {place[0]}" if len(place) == 1 else f"position {tuple(map(int, place))}"
+    first = tuple(map(int, np.argwhere(~finite)[0]))
+    place = first[1:]
+    value = "NaN" if np.isnan(array[first]) else "an infinity"
+    where = f"column {place[0]}" if len(place) == 1 else f"position {place}"
     raise ValueError(
         f"`{argument}` has {value} in {where} of input '{name}'. Leave such rows out, or fill the "
         f"gaps as for training. Received: {int(np.sum(~finite)):,} of {array.size:,} values that "

@@ -234,7 +234,8 @@ class Method(abc.ABC):
         predicts_error: Whether costs are expected squared changes of the consumers' outputs, so
             that `sum(costs) / scale` is a relative error. Default: False.
         found_inputs: Number of inputs to find for `Context.values` where the caller gives no rows
-            and the model has BatchNormalizations: `"auto"`, or an int. Default: 0.
+            and the model has BatchNormalizations: `"auto"`, or an int. Default: None, for methods
+            that don't use values.
         has_cutoff: Whether `Curve.automatic` says how many units go without a budget. Default:
             False, and then as many go as change the model's outputs little.
 
@@ -257,7 +258,7 @@ class Method(abc.ABC):
     """
 
     predicts_error: bool = False
-    found_inputs: int | str = 0
+    found_inputs: int | str | None = None
     has_cutoff: bool = False
 
     @property

@@ -31,8 +31,10 @@ def gather_rows(located: LocatedModel, request: Request, progress: Progress) -> 
     if request.data is not None:
         return rows_of_data(located.model, request.data, request.seed)
     wanted = request.method.found_inputs
+    if wanted is None and request.refine_steps:
+        wanted = "auto"
     lossless = request.tolerance == 0
-    if wanted == 0 or lossless or not request.asks_for_units or not located.layout.groups:
+    if not wanted or lossless or not request.asks_for_units or not located.layout.groups:
         return None
     if can_find_inputs(located) is not None:
         return None
@@ -46,4 +48,4 @@ def gather_rows(located: LocatedModel, request: Request, progress: Progress) -> 
         f"{count:,} inputs found from the statistics of {found.layers} BatchNormalization layers "
         f"(met to {found.after**0.5:.1%} of a deviation)"
     )
-    return split_rows(found.samples, source, request.seed)
+    return split_rows(found.samples, source, request.seed, synthetic=True)

@@ -109,13 +109,13 @@ class Yardstick:
             _change(wide[part], received[part], variance)
             for part, variance in zip(self._parts, self._variances[name], strict=True)
         ]
-        changes = [change for change in changes if change is not None]
+        measured = [change for change in changes if change is not None]
         agreements = [_agreement(wide[part], received[part]) for part in self._parts]
         known = [agreement for agreement in agreements if agreement is not None]
         return OutputChange(
             output=name,
-            change=max(changes, default=0.0),
-            smallest=min(changes, default=0.0),
+            change=max(measured, default=0.0),
+            smallest=min(measured, default=0.0),
             agreement=min(known) if known else None,
             source=self._source,
         )

@@ -24,6 +24,8 @@ class PlanData:
         measured: Change of each output by the cut, before recovery. Empty where the cut changes
             nothing.
         refine_steps: Steps of recovery after the cut, 0 for none.
+        seed: Seed of the draws.
+        used_data: Whether the caller gave rows. They are not stored.
     """
 
     groups: tuple[GroupPlan, ...]
@@ -35,3 +37,5 @@ class PlanData:
     notes: tuple[str, ...] = ()
     measured: tuple[OutputChange, ...] = ()
     refine_steps: int = 0
+    seed: int = 0
+    used_data: bool = False

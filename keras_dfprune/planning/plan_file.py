@@ -25,7 +25,7 @@ _MERGES: dict[str, type[UnitMerge]] = {
     "linear": LinearMerge,
     "centroid": CentroidMerge,
 }
-_PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refine_steps")
+_PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refine_steps", "seed", "used_data")
 
 
 def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:

@@ -92,11 +92,12 @@ class _Planner:
         self._located, self._layout, self._request = located, located.layout, request
         self._method, self._progress, self._rows = request.method, progress, rows
         self._count = ParameterCount(self._layout, located.model.count_params())
-        values = {} if rows is None else unit_values(located, rows.fit, request.seed)
+        wanted = request.has_data or self._method.found_inputs is not None
+        values = unit_values(located, rows.fit, request.seed) if rows and wanted else {}
         self._context = Context(
             request.seed,
             values=values,
-            rows=0 if rows is None else rows.count,
+            rows=rows.count if rows and values else 0,
             strategy=request.strategy,
             progress=progress,
         )
@@ -117,12 +118,11 @@ class _Planner:
             return self._cut_one_by_one(chosen)
         curves = self._curves(chosen)
         removals = self._share_out(curves)
-        if request.max_params is not None:
-            budget = request.max_params_of(self._located.model.count_params())
-            return self._cut_by_curves(
-                curves, removals.counts(removals.steps_to(budget, request.max_params))
-            )
-        return self._largest_within(curves, removals, limit)
+        if limit is not None:
+            return self._largest_within(curves, removals, limit)
+        budget = request.max_params_of(self._located.model.count_params())
+        steps = removals.steps_to(budget, request.max_params)
+        return self._cut_by_curves(curves, removals.counts(steps))
 
     def _largest_change(self) -> float | None:
         """Return the largest change that the request allows, or None where it isn't about that."""
@@ -276,6 +276,8 @@ class _Planner:
             notes=(*cutoff_notes(self._request), *notes(graph, layout, states)),
             measured=self._measure(cut),
             refine_steps=self._request.refine_steps,
+            seed=self._request.seed,
+            used_data=self._request.has_data,
         )
 
 

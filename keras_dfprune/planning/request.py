@@ -172,9 +172,9 @@ def _read_max_params(max_params: Any) -> float | int | None:
     if max_params is None:
         return None
     if _is_number(max_params):
-        if isinstance(max_params, numbers.Integral) and max_params >= 1:
+        if isinstance(max_params, int | np.integer) and max_params >= 1:
             return int(max_params)
-        if not isinstance(max_params, numbers.Integral) and 0.0 < max_params < 1.0:
+        if not isinstance(max_params, int | np.integer) and 0.0 < max_params < 1.0:
             return float(max_params)
     raise ValueError(
         "`max_params` must be a fraction of the model's parameters, a float in (0, 1) such as "
@@ -183,7 +183,7 @@ def _read_max_params(max_params: Any) -> float | int | None:
 
 
 def _check_steps(steps: Any) -> None:
-    if not (_is_number(steps) and isinstance(steps, numbers.Integral) and steps >= 0):
+    if not (_is_number(steps) and isinstance(steps, int | np.integer) and steps >= 0):
         raise ValueError(f"`refine_steps` must be an integer, 0 or more. Received: {steps!r}")
 
 

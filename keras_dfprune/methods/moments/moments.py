@@ -4,7 +4,6 @@ The paper bounds the error of a pair of units. `Moments` computes the expected e
 `C = E[h h^T]` in closed form, then Optimal Brain Surgeon for units (`removal_order.py`).
 """
 
-import numbers
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -170,9 +169,11 @@ class Moments(Method):
 
 
 def _read_found_inputs(count: object) -> int | str:
-    is_number = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-    if count == "auto" or (is_number and (count == 0 or count >= _FEWEST_INPUTS)):
-        return count if isinstance(count, str) else int(count)
+    if isinstance(count, str) and count == "auto":
+        return count
+    if isinstance(count, int | np.integer) and not isinstance(count, bool):
+        if count == 0 or count >= _FEWEST_INPUTS:
+            return int(count)
     raise ValueError(
         '`found_inputs` must be "auto", 0 for none, or an integer of at least '
         f"{_FEWEST_INPUTS}. Received: found_inputs={count!r}"
