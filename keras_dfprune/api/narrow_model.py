@@ -27,8 +27,8 @@ class NarrowModel:
 
     Attributes:
         model: The model, compiled as the original is.
-        refined: What the recovery reached, by the name of the model or the first layer of each chain
-            that was trained; empty without recovery.
+        refined: What the recovery reached, by the name of the model or of the first layer of each
+            chain that was trained; empty without recovery.
     """
 
     model: keras.Model

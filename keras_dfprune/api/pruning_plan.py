@@ -70,8 +70,8 @@ class PruningPlan(PlanData):
 
         Args:
             model: The model that was planned for. It is not changed.
-            data: Unlabelled rows to recover on, as `keras_dfprune.apply` takes them. None (default):
-                those of the plan, as long as it has not been saved and loaded.
+            data: Unlabelled rows to recover on, as `keras_dfprune.apply` takes them. None
+                (default): those of the plan, as long as it has not been saved and loaded.
             verify: Whether to compare the result with the wide twin. None: as planned.
 
         Returns:

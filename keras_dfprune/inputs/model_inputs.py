@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -148,6 +148,22 @@ def _compiled(call: Callable, model: keras.Model) -> Callable:
 def pack_inputs(model: keras.Model, values: Sequence[Any]) -> Any:
     """Return values for a model's inputs, in their order, in the structure that it takes."""
     return keras.tree.pack_sequence_as(structure_of(model), list(values))
+
+
+def batches(model: keras.Model, samples: Samples, size: int) -> Iterator[Samples]:
+    """Split rows into batches that a model takes.
+
+    Args:
+        model: A built model. If its batch size is fixed, rows are repeated to fill the last batch.
+        samples: Rows of every input.
+        size: Rows in a batch, unless the model's batch size is fixed.
+    """
+    fixed = next((spec.shape[0] for spec in read_inputs(model) if spec.shape[:1] != (None,)), None)
+    count, size = len(next(iter(samples.values()))), fixed or size
+    for start in range(0, count, size):
+        end = start + size if fixed else min(start + size, count)
+        rows = np.arange(start, end) % count
+        yield {name: array[rows] for name, array in samples.items()}
 
 
 def name_outputs(outputs: Any) -> dict[str, np.ndarray]:

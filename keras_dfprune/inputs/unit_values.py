@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Tensor, run_calls
-from keras_dfprune.inputs.model_inputs import Samples
+from keras_dfprune.inputs.model_inputs import Samples, batches
 from keras_dfprune.locate.groups import Inlet, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 
@@ -35,9 +35,9 @@ def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str
     collected: dict[str, list[np.ndarray]] = {name: [] for name in located.layout.groups}
     total = len(next(iter(rows.values())))
     share = max(1, _MOST_VALUES * _BATCH // max(total, _BATCH))
-    for start in range(0, total, _BATCH):
+    for batch in batches(located.model, rows, _BATCH):
         given = {
-            tensor: keras.ops.convert_to_tensor(rows[tensor.name][start : start + _BATCH])
+            tensor: keras.ops.convert_to_tensor(batch[tensor.name])
             for tensor in located.graph.inputs
         }
         with keras.StatelessScope():  # the states of a stateful LSTM stay as they were

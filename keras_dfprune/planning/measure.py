@@ -14,7 +14,7 @@ import numpy as np
 from keras_dfprune.graph.before_activation import before_activation
 from keras_dfprune.graph.compare_outputs import is_number
 from keras_dfprune.inputs.guard_draws import guard_draws, stacked
-from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, run_model
+from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, batches, model_runner
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.depth import why_untied
 from keras_dfprune.locate.locate import LocatedModel
@@ -154,13 +154,12 @@ def _first(samples: Samples, count: int = 512) -> Samples:
 def _outputs(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
     """Return a model's numeric outputs in front of its last activations, float64."""
     front = before_activation(model).model
+    run, given = model_runner(front), adapt_samples(samples, front)
+    parts = [run(batch) for batch in batches(front, given, _BATCH)]
     count = len(next(iter(samples.values())))
-    parts = [
-        run_model(front, adapt_samples({n: a[k : k + _BATCH] for n, a in samples.items()}, front))
-        for k in range(0, count, _BATCH)
-    ]
     names = [name for name, output in parts[0].items() if is_number(output)]
-    return {name: np.concatenate([p[name] for p in parts]).astype(np.float64) for name in names}
+    rows = {name: np.concatenate([part[name] for part in parts])[:count] for name in names}
+    return {name: array.astype(np.float64) for name, array in rows.items()}
 
 
 def _variance(outputs: np.ndarray) -> float:

@@ -31,6 +31,7 @@ from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.request import Request
 from keras_dfprune.rebuild.rebuild import Rebuilt, rebuild
 from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.short_message import short_message
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.group_view import view_group
 from keras_dfprune.surgery.weights import LayerStates, without_bias
@@ -93,7 +94,7 @@ class _Planner:
         self._method, self._progress, self._rows = request.method, progress, rows
         self._count = ParameterCount(self._layout, located.model.count_params())
         wanted = request.has_data or self._method.found_inputs is not None
-        values = unit_values(located, rows.fit, request.seed) if rows and wanted else {}
+        values = _values(located, rows, request.seed) if rows and wanted else {}
         self._context = Context(
             request.seed,
             values=values,
@@ -104,8 +105,14 @@ class _Planner:
         self._rebuilt: tuple[_Cut, Rebuilt] | None = None
 
     @functools.cached_property
-    def _yardstick(self) -> Yardstick:
-        return Yardstick(self._located, self._rows, self._request.seed)
+    def _yardstick(self) -> Yardstick | None:
+        """Inputs to measure on; None where the model can't be run on any that can be drawn."""
+        try:
+            return Yardstick(self._located, self._rows, self._request.seed)
+        except Exception:  # whatever a layer raises for inputs that don't suit it
+            if self._rows is not None:
+                raise
+            return None
 
     def cut_to_budget(self, chosen: Mapping[str, float | None]) -> _Cut:
         """Cut the chosen groups as the budget says, or the method without one.
@@ -159,6 +166,8 @@ class _Planner:
         """Return the largest shared-out cut whose measured change stays within a limit."""
         fewest, most = removals.lossless, len(removals.steps) + 1
         best = self._cut_by_curves(curves, removals.counts(fewest))
+        if self._yardstick is None:
+            return best
         for _ in self._progress.over("Searching the budget", range(_TRIALS), "trial"):
             # Halves the parameters, not the removals: narrow layers have many removals of few.
             middle = 0.5 * (removals.parameters[fewest] + removals.parameters[most - 1])
@@ -245,7 +254,8 @@ class _Planner:
         """Measure what a cut changes; empty where it changes nothing, or nothing can be run."""
         if all(len(group.removed) <= group.lossless for group in cut.groups):
             return ()
-        return self._yardstick.measure(self.rebuilt(cut).model)
+        yardstick = self._yardstick
+        return () if yardstick is None else yardstick.measure(self.rebuilt(cut).model)
 
     def _predicted_error(self, curve: Curve, count: int) -> float | None:
         if not self._method.predicts_error:
@@ -279,6 +289,16 @@ class _Planner:
             seed=self._request.seed,
             used_data=self._request.has_data,
         )
+
+
+def _values(located: LocatedModel, rows: Rows, seed: int) -> dict[str, np.ndarray]:
+    try:
+        return unit_values(located, rows.fit, seed)
+    except Exception as error:  # whatever a layer raises for rows that don't suit it
+        raise ValueError(
+            f"Model '{located.model.name}' can't be run on the {rows.source}: "
+            f"{short_message(error)}"
+        ) from error
 
 
 class _ScoringPass:
