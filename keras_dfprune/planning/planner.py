@@ -9,7 +9,6 @@ and measured.
 import dataclasses
 import functools
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.inputs.unit_values import unit_values
 from keras_dfprune.locate.groups import UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
-from keras_dfprune.methods.base import Context, Curve, Method
+from keras_dfprune.methods.base import Context, Curve
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.planning.budget import SharedRemovals, count_for_sparsity
 from keras_dfprune.planning.chosen_groups import choose_groups
@@ -29,11 +28,11 @@ from keras_dfprune.planning.notes import cutoff_notes, folded_parameters, new_bi
 from keras_dfprune.planning.parameter_count import ParameterCount
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.request import Request
+from keras_dfprune.planning.scoring_pass import ScoringPass, check_merge
 from keras_dfprune.rebuild.rebuild import Rebuilt, rebuild
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.short_message import short_message
 from keras_dfprune.surgery.carry_out import carry_out
-from keras_dfprune.surgery.group_view import view_group
 from keras_dfprune.surgery.weights import LayerStates, without_bias
 
 # Trial cuts of the search for the largest budget that a change of the outputs allows.
@@ -188,7 +187,7 @@ class _Planner:
         for name, group in self._layout.groups.items():
             if name in curves:
                 merge = curves[name].merge(counts[name])
-                _check_merge(self._method, group, merge, counts[name])
+                check_merge(self._method, group, merge, counts[name])
                 carry_out(group, merge, states)
                 groups.append(self._group_plan(group, curves[name], merge, asked=True))
             else:
@@ -209,11 +208,11 @@ class _Planner:
             del curve  # It may hold large matrices: none stays while the next group is scored.
         return _Cut(groups, scoring.states)
 
-    def _start_pass(self) -> "_ScoringPass":
-        return _ScoringPass(self._located, self._method, self._context, self._count)
+    def _start_pass(self) -> ScoringPass:
+        return ScoringPass(self._located, self._method, self._context, self._count)
 
     def _cut_group(
-        self, scoring: "_ScoringPass", name: str, curve: Curve, sparsity: float | None
+        self, scoring: ScoringPass, name: str, curve: Curve, sparsity: float | None
     ) -> GroupPlan:
         group = self._layout.groups[name]
         asked: int | None = None
@@ -299,59 +298,3 @@ def _values(located: LocatedModel, rows: Rows, seed: int) -> dict[str, np.ndarra
             f"Model '{located.model.name}' can't be run on the {rows.source}: "
             f"{short_message(error)}"
         ) from error
-
-
-class _ScoringPass:
-    """Pass over the groups, from input to output.
-
-    Attributes:
-        states: The states of the layers as the groups so far have left them.
-    """
-
-    def __init__(
-        self, located: LocatedModel, method: Method, context: Context, count: ParameterCount
-    ):
-        self.states = LayerStates(located.layout)
-        self._layout, self._method = located.layout, method
-        self._context, self._count = context, count
-        self._moments: dict[str, Any] = {}
-
-    def curve(self, name: str) -> Curve:
-        """Score a group on the weights that the groups before it left."""
-        kept = {path: len(units) for path, units in self.states.kept.items()}
-        per_unit = self._count.saved_by_one(name, kept)
-        view = view_group(self._layout.groups[name], self._layout, self.states, per_unit)
-        return self._method.curve(view, dataclasses.replace(self._context, moments=self._moments))
-
-    def leave_whole(self, name: str, curve: Curve) -> None:
-        """Keep all units of a group, for the groups behind it to see."""
-        self.states.kept[name] = np.arange(self._layout.groups[name].units)
-        self._hand_on(name, curve, 0)
-
-    def cut(self, name: str, curve: Curve, count: int) -> UnitMerge:
-        """Carry out the merge of a group's first `count` removals."""
-        group = self._layout.groups[name]
-        merge = curve.merge(count)
-        _check_merge(self._method, group, merge, count)
-        carry_out(group, merge, self.states)
-        self._hand_on(name, curve, count)
-        return merge
-
-    def _hand_on(self, name: str, curve: Curve, count: int) -> None:
-        if curve.moments is not None:
-            self._moments[name] = curve.moments(count)
-
-
-def _check_merge(method: Method, group: UnitGroup, merge: UnitMerge, count: int) -> None:
-    """Check that a method's merge is the one that was asked for."""
-    if merge.units != group.units or len(merge.removed) != count:
-        raise ValueError(
-            f"method='{method.name}' must remove {count} of the {group.units} units of layer "
-            f"'{group.name}', as `Curve.merge({count})` was asked to. Received: a merge that "
-            f"removes {len(merge.removed)} of {merge.units}"
-        )
-    if np.any(merge.offset) and not group.offset_allowed:
-        raise ValueError(
-            f"method='{method.name}' returned an offset for layer '{group.name}', which can't "
-            "take one. Return zeros where `GroupView.offset_allowed` is False."
-        )

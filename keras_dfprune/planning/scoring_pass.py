@@ -1,0 +1,75 @@
+"""Score the groups of a model from input to output, on weights that change on the way."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_dfprune.locate.groups import UnitGroup
+from keras_dfprune.locate.locate import LocatedModel
+from keras_dfprune.methods.base import Context, Curve, Method
+from keras_dfprune.methods.merge import UnitMerge
+from keras_dfprune.planning.parameter_count import ParameterCount
+from keras_dfprune.surgery.carry_out import carry_out
+from keras_dfprune.surgery.group_view import view_group
+from keras_dfprune.surgery.weights import LayerStates
+
+
+class ScoringPass:
+    """Pass over the groups, from input to output.
+
+    Attributes:
+        states: The states of the layers as the groups so far have left them.
+    """
+
+    def __init__(
+        self, located: LocatedModel, method: Method, context: Context, count: ParameterCount
+    ):
+        self.states = LayerStates(located.layout)
+        self._layout, self._method = located.layout, method
+        self._context, self._count = context, count
+        self._moments: dict[str, Any] = {}
+
+    def curve(self, name: str) -> Curve:
+        """Score a group on the weights that the groups before it left."""
+        kept = {path: len(units) for path, units in self.states.kept.items()}
+        per_unit = self._count.saved_by_one(name, kept)
+        view = view_group(self._layout.groups[name], self._layout, self.states, per_unit)
+        return self._method.curve(view, dataclasses.replace(self._context, moments=self._moments))
+
+    def leave_whole(self, name: str, curve: Curve) -> None:
+        """Keep all units of a group, for the groups behind it to see."""
+        self.states.kept[name] = np.arange(self._layout.groups[name].units)
+        self._hand_on(name, curve, 0)
+
+    def cut(self, name: str, curve: Curve, count: int) -> UnitMerge:
+        """Carry out the merge of a group's first `count` removals."""
+        group = self._layout.groups[name]
+        merge = curve.merge(count)
+        check_merge(self._method, group, merge, count)
+        carry_out(group, merge, self.states)
+        self._hand_on(name, curve, count)
+        return merge
+
+    def _hand_on(self, name: str, curve: Curve, count: int) -> None:
+        if curve.moments is not None:
+            self._moments[name] = curve.moments(count)
+
+
+def check_merge(method: Method, group: UnitGroup, merge: UnitMerge, count: int) -> None:
+    """Check that a method's merge is the one that was asked for.
+
+    Raises:
+        ValueError: If it isn't, or has an offset that the group can't take.
+    """
+    if merge.units != group.units or len(merge.removed) != count:
+        raise ValueError(
+            f"method='{method.name}' must remove {count} of the {group.units} units of layer "
+            f"'{group.name}', as `Curve.merge({count})` was asked to. Received: a merge that "
+            f"removes {len(merge.removed)} of {merge.units}"
+        )
+    if np.any(merge.offset) and not group.offset_allowed:
+        raise ValueError(
+            f"method='{method.name}' returned an offset for layer '{group.name}', which can't "
+            "take one. Return zeros where `GroupView.offset_allowed` is False."
+        )
