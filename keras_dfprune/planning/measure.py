@@ -13,11 +13,11 @@ import numpy as np
 
 from keras_dfprune.graph.before_activation import before_activation
 from keras_dfprune.graph.compare_outputs import is_number
-from keras_dfprune.inputs.guard_draws import guard_draws, stacked
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, batches, model_runner
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.depth import why_untied
 from keras_dfprune.locate.locate import LocatedModel
+from keras_dfprune.planning.guard_draws import guard_draws, stacked
 from keras_dfprune.rules.multiply_adds import multiply_adds
 
 # Largest change up to which units are removed without a budget, measured on rows and on draws.

@@ -54,7 +54,7 @@ class Request:
 
     @property
     def has_data(self) -> bool:
-        """Whether the caller gave rows."""
+        """True if the caller gave rows."""
         return self.data is not None
 
     def max_params_of(self, parameters: int) -> int:

@@ -80,7 +80,8 @@ class Preactivations:
         shares = self.components.shares / np.maximum(squares, 1e-300)
         if len(shares) == 1 or not np.all(np.isfinite(shares)):
             return self
-        components = self.components._replace(shares=shares / np.sum(shares))
+        means, scales, _ = self.components
+        components = Components(means, scales, shares / np.sum(shares))
         return dataclasses.replace(self, components=components)
 
     def take_units(self, units: np.ndarray) -> "Preactivations":
