@@ -15,23 +15,24 @@ _REASONS_SHOWN, _LAYERS_SHOWN = 3, 3
 
 
 def warn_of_plan(plan: PlanData, located: LocatedModel, request: Request) -> None:
-    """Warn once if named layers, all layers or most of the model stay whole, with the reasons.
+    """Give one warning of all that the caller should know about a plan, or none.
 
-    Warn as well if the outputs change by more than a default budget would allow.
+    It says which layers stay whole although that might surprise, with the reasons, and whether the
+    outputs change by more than a default budget would allow.
 
     Args:
         plan: The plan.
         located: The model.
         request: The caller's arguments.
     """
-    message = (
+    stays = (
         _about_refusals(plan, located.layout, request)
         or _about_nothing_removed(plan, located, request)
         or _about_whole_layers(plan, located, request)
     )
-    for text in (message, _about_change(plan, request)):
-        if text is not None:
-            warn(text)
+    messages = [text for text in (stays, _about_change(plan, request)) if text is not None]
+    if messages:
+        warn(" ".join(f"{text.removesuffix('.')}." for text in messages))
 
 
 def _about_refusals(plan: PlanData, layout: Layout, request: Request) -> str | None:

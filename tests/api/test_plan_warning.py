@@ -73,7 +73,7 @@ def test_one_warning_where_most_of_a_model_stays_whole(steps, sparsity, message,
 def test_no_warning_where_enough_is_pruned_or_the_caller_chose(steps, arguments, recwarn, seeded):
     keras.backend.clear_session()  # the names of the layers begin anew
     dfprune.plan(keras.Sequential(steps()), **arguments)
-    assert not recwarn.list
+    assert not [warning for warning in recwarn if "stays whole" in str(warning.message)]
 
 
 def test_a_warning_names_the_largest_layers_only(seeded):
