@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.before_activation import before_activation
+from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.compare_outputs import is_number
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, batches, model_runner
 from keras_dfprune.inputs.rows import Rows
@@ -42,7 +43,7 @@ class OutputChange:
     """Change of one output of a model by pruning.
 
     Attributes:
-        output: Name of the output.
+        output: Name of the output: its key, or the layer that returns it.
         change: Squared change over the variance, in front of the last activation. Without rows
             the largest over several kinds of draws. Infinite where an output is not finite.
         smallest: The smallest over these kinds; the same as `change` with rows.
@@ -72,6 +73,7 @@ class Yardstick:
 
     def __init__(self, located: LocatedModel, rows: Rows | None, seed: int):
         self._model = located.model
+        self._names = _names(located.graph)
         if rows is None:
             sets = guard_draws(located, _rows_of_draws(located), seed)
             self._source = DRAWN
@@ -113,7 +115,7 @@ class Yardstick:
         agreements = [_agreement(wide[part], received[part]) for part in self._parts]
         known = [agreement for agreement in agreements if agreement is not None]
         return OutputChange(
-            output=name,
+            output=self._names.get(name, name),
             change=max(measured, default=0.0),
             smallest=min(measured, default=0.0),
             agreement=min(known) if known else None,
@@ -145,6 +147,17 @@ def _rows_of_draws(located: LocatedModel) -> int:
     except ValueError:  # A length is unknown.
         return _MOST_DRAWS
     return int(np.clip(_MOST_WORK / (_KINDS * max(cost, 1)), _LEAST_DRAWS, _MOST_DRAWS))
+
+
+def _names(graph: Graph) -> dict[str, str]:
+    """Return the layers of outputs that are only numbered, by these names; each layer once."""
+    paths = {tensor: call.path for call in graph.calls for tensor in call.outputs}
+    layers = [paths.get(tensor) for tensor in graph.outputs]
+    return {
+        f"output_{number}": layer
+        for number, layer in enumerate(layers)
+        if layer is not None and layers.count(layer) == 1
+    }
 
 
 def _first(samples: Samples, count: int = 512) -> Samples:

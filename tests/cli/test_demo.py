@@ -21,28 +21,34 @@ def test_it_writes_the_pruned_model_in_three_formats_and_a_picture(rows, output)
     names = {path.name for path in output.iterdir()}
     assert names == {"pruned.keras", "saved_model", "pruned.tflite", "saliency.png"}
     pruned = keras.saving.load_model(output / "pruned.keras")
-    automatic = rows[1]
-    assert automatic.name == "automatic"
-    assert pruned.count_params() == automatic.parameters < rows[0].parameters
-    assert (output / "pruned.keras").stat().st_size == automatic.keras_bytes
-    assert (output / "pruned.tflite").stat().st_size == automatic.litert_bytes
+    half = rows[1]
+    assert half.name == "max_params=0.5"
+    assert pruned.count_params() == half.parameters <= rows[0].parameters / 2
+    assert (output / "pruned.tflite").stat().st_size == half.litert_bytes
 
 
 def test_the_rows_are_true(rows):
-    trained, _, half, moments = rows
+    trained, half, no_budget, small, with_rows, paper, *_ = rows
     assert trained.units == (256, 256)
     assert trained.parameters == 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
     assert trained.accuracy > 0.8
-    assert half.units == moments.units == (128, 128)
-    assert half.litert_bytes < trained.litert_bytes / 2
-    assert moments.accuracy > trained.accuracy - 0.05
+    assert half.litert_bytes < 0.55 * trained.litert_bytes
+    assert no_budget.parameters < trained.parameters and no_budget.measured <= 0.02
+    assert abs(half.accuracy - trained.accuracy) < 0.02
+    assert half.true_change < paper.true_change
+    for row in (small, with_rows):
+        assert 0.04 < row.parameters / trained.parameters <= 0.05
+        assert row.true_change > half.true_change
 
 
 def test_the_table_is_aligned():
-    row = demo.Row("trained", 0.5, (256, 256), 85_002, 358_433, 341_880)
-    lines = demo.table([row, row]).splitlines()
+    trained = demo.Row("trained", 0.5, (256, 256), 85_002, None, None, 341_880)
+    half = demo.Row("half", 0.5, (256, 96), 42_282, 0.0048, 0.00146, 171_000)
+    lines = demo.table([trained, half]).splitlines()
     assert len({len(line) for line in lines}) == 1
-    assert lines[2].split() == ["trained", "0.5000", "256-256", "85,002", "358,433", "341,880"]
+    assert lines[2].split() == ["trained", "0.5000", "256-256", "85,002", "341,880"]
+    cells = lines[3].split()
+    assert cells == ["half", "0.5000", "256-96", "42,282", "0.48", "%", "0.15", "%", "171,000"]
 
 
 @pytest.mark.parametrize(
