@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.planning.measure import largest_change
 from tests.support.models import dense_chain, inputs_of, nested_model, outputs, widths
 
 layers = keras.layers
@@ -78,34 +79,33 @@ def test_a_user_s_own_method():
     kernel = model.get_layer("fc1").kernel.numpy()
     np.testing.assert_array_equal(pruned.get_layer("fc1").kernel.numpy(), kernel[:, kept])
     assert dfprune.apply(model, max_params=60, method=SmallestFirst()).count_params() <= 60
-    with pytest.raises(ValueError, match="'smallestfirst' has no automatic cut-off"):
-        dfprune.apply(model, method=SmallestFirst())
-    with pytest.raises(ValueError, match="predicts no error"):
-        dfprune.apply(model, method=SmallestFirst(), tolerance=0.1)
+    bounded = dfprune.plan(model, method=SmallestFirst(), tolerance=0.9)
+    assert sum(len(group.removed) for group in bounded.groups) > 0
+    assert largest_change(bounded.measured) <= 0.9
 
 
-def test_tolerance_bounds_the_predicted_error():
+@pytest.mark.parametrize("method", ["moments", "saliency"])
+def test_tolerance_bounds_the_measured_change(method):
     model = dense_chain([40, 30, 5], seed=2)
-    removed = []
+    parameters = []
     for tolerance in (0.01, 0.1, 0.5):
-        plan = dfprune.plan(model, method="moments", tolerance=tolerance)
-        assert all(group.predicted_error <= tolerance for group in plan.groups)
-        removed.append(sum(len(group.removed) for group in plan.groups))
-    assert removed == sorted(removed) and removed[0] < removed[-1]
+        plan = dfprune.plan(model, method=method, tolerance=tolerance)
+        assert largest_change(plan.measured) <= tolerance
+        parameters.append(plan.parameters[1])
+    assert parameters == sorted(parameters, reverse=True)
+    assert parameters[0] > parameters[-1]
 
 
-def test_calibration_data_sharpens_moments():
+def test_data_sharpens_moments():
     model = dense_chain([40, 5], seed=4)
     random = np.random.default_rng(0)
     directions = random.normal(size=(2, 6))
     x = (random.normal(size=(500, 2)) @ directions).astype("float32")
     errors = []
     for data in (None, x):
-        pruned = dfprune.apply(model, sparsity=0.8, method=dfprune.Moments(calibration_data=data))
+        pruned = dfprune.apply(model, sparsity=0.8, data=data)
         errors.append(np.mean((outputs(pruned, x) - outputs(model, x)) ** 2))
     assert errors[1] < 0.5 * errors[0]
-    with pytest.raises(ValueError, match="`calibration_data` doesn't fit"):
-        dfprune.apply(model, method=dfprune.Moments(calibration_data=np.ones((3, 5))))
 
 
 def test_result_can_be_trained_on_and_names_stay():

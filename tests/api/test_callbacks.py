@@ -170,7 +170,7 @@ def test_an_error_while_scoring_keeps_the_pruned_model(data):
     assert callback.error is not None
 
 
-@pytest.mark.parametrize("bad", [{"sparsity": 2}, {"method": "magic"}, {"tolerance": 0.1}])
+@pytest.mark.parametrize("bad", [{"sparsity": 2}, {"method": "magic"}, {"tolerance": -1}])
 def test_arguments_that_suit_no_model_are_errors_before_the_training(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         dfprune.PostTrainPrune(**bad)

@@ -79,7 +79,7 @@ def test_result_made_inside_the_scope_trains_on_all_devices(strategy):
 
 def test_refinement_inside_the_scope_is_an_error(strategy):
     model = mirrored(strategy)
-    plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=1), sparsity=0.5)
+    plan = dfprune.plan(model, refine_steps=1, sparsity=0.5)
     with strategy.scope(), pytest.raises(ValueError, match=r"outside `strategy.scope\(\)`"):
         plan.apply(model)
     assert plan.apply(model).get_layer("first").units == 4

@@ -95,13 +95,13 @@ def test_names_may_come_from_a_generator():
     assert len(callback.plan.groups[0].removed) == 4
 
 
-def test_progress_is_shown_with_calibration_data(capsys, monkeypatch):
+def test_progress_is_shown_with_data(capsys, monkeypatch):
     """The bar of the removals comes from the method, which gets it in its context."""
     hours = types.SimpleNamespace(monotonic=itertools.count(step=3600.0).__next__)
     monkeypatch.setattr(progress, "time", hours)  # a bar appears after a second
     model = dense_chain([40, 3])
     rows = np.random.default_rng(0).standard_normal((32, model.input_shape[1]))
-    dfprune.plan(model, method=dfprune.Moments(calibration_data=rows), sparsity=0.5, verbose=1)
+    dfprune.plan(model, data=rows, sparsity=0.5, verbose=1)
     assert "removing units" in capsys.readouterr().out
 
 
@@ -123,7 +123,7 @@ def test_a_failure_names_the_step_that_failed(tmp_path):
 
 def test_the_plan_says_what_the_refinement_reached():
     model = dense_chain([16, 12, 3])
-    plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=20), sparsity=0.5)
+    plan = dfprune.plan(model, refine_steps=20, sparsity=0.5)
     assert plan.refined == {}
     plan.apply(model)
     (reached,) = plan.refined.values()

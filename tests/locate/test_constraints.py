@@ -138,7 +138,7 @@ def test_the_plan_says_that_a_regularization_loss_changes():
 
 def test_the_refinement_leaves_constrained_variables_as_they_are():
     model = net("producer kernel", constraints.NonNeg())
-    plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=30), sparsity=0.5)
+    plan = dfprune.plan(model, refine_steps=30, sparsity=0.5)
     pruned = plan.apply(model)
     assert plan.refined["units"].step > 0
     assert np.array(pruned.get_layer("units").kernel).min() >= 0

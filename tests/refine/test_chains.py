@@ -46,8 +46,7 @@ def test_layers_whose_inputs_cannot_be_drawn_are_left_out():
 
 
 def refined(model, steps, **arguments):
-    method = dfprune.Moments(refine_steps=steps, prior="isotropic", prior_scale=1.0)
-    return dfprune.apply(model, method=method, sparsity=0.6, **arguments)
+    return dfprune.apply(model, refine_steps=steps, sparsity=0.6, **arguments)
 
 
 def test_refinement_lessens_the_change_and_is_repeatable():
@@ -73,9 +72,8 @@ def test_the_original_and_frozen_layers_stay():
     model = dense_chain([16, 12, 4])
     model.get_layer("fc2").trainable = False
     before = model.get_weights()
-    method = dfprune.Moments(refine_steps=20)
-    plan = dfprune.plan(model, method=method, sparsity=0.5)
-    plain, moved = dataclasses.replace(plan, refinement=None).apply(model), plan.apply(model)
+    plan = dfprune.plan(model, refine_steps=20, sparsity=0.5)
+    plain, moved = dataclasses.replace(plan, refine_steps=0).apply(model), plan.apply(model)
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(*[m.get_layer("fc2").kernel.numpy() for m in (plain, moved)])
@@ -85,10 +83,10 @@ def test_the_original_and_frozen_layers_stay():
 
 def test_a_saved_plan_refines_again(tmp_path):
     model = dense_chain([16, 4])
-    plan = dfprune.plan(model, method=dfprune.Moments(refine_steps=10), sparsity=0.5)
+    plan = dfprune.plan(model, refine_steps=10, sparsity=0.5)
     plan.save(tmp_path / "plan.npz")
     loaded = dfprune.PruningPlan.load(tmp_path / "plan.npz")
-    assert loaded.refinement["steps"] == 10
+    assert loaded.refine_steps == 10
     x = inputs_of(model)
     np.testing.assert_array_equal(outputs(plan.apply(model), x), outputs(loaded.apply(model), x))
 
@@ -97,7 +95,7 @@ def test_a_model_with_a_softmax_follows_the_logits():
     chain = dense_chain([16, 4])
     model = keras.Sequential([*chain.layers[:1], layers.Dense(4, "softmax", name="end")])
     model.build((None, 6))
-    found = dfprune.apply(model, method=dfprune.Moments(refine_steps=5), sparsity=0.5)
+    found = dfprune.apply(model, refine_steps=5, sparsity=0.5)
     np.testing.assert_allclose(outputs(found, inputs_of(model)).sum(axis=1), 1, rtol=1e-5)
     assert found.get_layer("end").activation is keras.activations.softmax
     assert model.get_layer("end").activation is keras.activations.softmax

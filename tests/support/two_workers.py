@@ -17,7 +17,7 @@ def planned(strategy=None):
     neighbours.ROWS = 8
     model = dense_chain([32, 3], inputs=12)
     plant_copy(model.get_layer("fc1"), 3, 20)
-    (group,) = dfprune.plan(model, sparsity=0.6, strategy=strategy).groups
+    (group,) = dfprune.plan(model, method="saliency", sparsity=0.6, strategy=strategy).groups
     return group.removed.tolist(), group.survivor.tolist(), group.saliency.tolist(), group.cutoff
 
 

@@ -88,7 +88,7 @@ def test_the_state_of_layers_is_not_changed():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # "could not be verified"
         dfprune.apply(model, sparsity=0.5)
-        dfprune.apply(model, method=dfprune.Moments(calibration_data=data), sparsity=0.5)
+        dfprune.apply(model, data=data, sparsity=0.5)
     assert model.get_layer("counter").calls.numpy() == 0
     assert [state.numpy().any() for state in model.layers[2].states] == [False, False]
 

@@ -120,7 +120,7 @@ def test_surgery_decides():
     for target in range(20, 40):
         plant_copy(model.get_layer("fc1"), target - 20, target)
     x = inputs_of(model)
-    with_surgery = dfprune.apply(model, sparsity=0.5)
+    with_surgery = dfprune.apply(model, sparsity=0.5, method="saliency")
     without = dfprune.apply(model, sparsity=0.5, method=dfprune.Saliency(surgery=False))
     wanted = outputs(model, x)
     np.testing.assert_allclose(outputs(with_surgery, x), wanted, atol=1e-5 * abs(wanted).max())
@@ -152,6 +152,6 @@ def test_normalization_is_refused_where_it_is_not_exact():
 def test_unbounded_slope_means_exact_removals_only():
     model = dense_chain([8, 3], "exponential")
     plant_copy(model.get_layer("fc1"), 0, 5)
-    plan = dfprune.plan(model, sparsity=0.5)
+    plan = dfprune.plan(model, sparsity=0.5, method="saliency")
     assert plan.groups[0].removed.tolist() == [0]
     assert "lossless removals only: the slope of exponential has no bound" in str(plan)

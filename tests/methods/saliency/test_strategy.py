@@ -70,10 +70,11 @@ def test_a_replica_that_is_wrong_would_be_seen(monkeypatch, strategy):
         tile = between(self, *blocks)
         return tile + 1.0 if tile.device.endswith("CPU:3") else tile
 
-    alone = dfprune.plan(model, sparsity=0.6)
+    arguments = {"method": "saliency", "sparsity": 0.6}
+    alone = dfprune.plan(model, **arguments)
     monkeypatch.setattr(PairDistances, "between", wrong)
     with pytest.raises(AssertionError):
-        assert_same(alone, dfprune.plan(model, sparsity=0.6, strategy=strategy))
+        assert_same(alone, dfprune.plan(model, **arguments, strategy=strategy))
 
 
 @pytest.mark.parametrize("disabled", [False, True])
@@ -89,7 +90,9 @@ def test_options_of_tensorflow_are_as_before(monkeypatch, strategy, disabled):
     options.set_experimental_options({"disable_meta_optimizer": disabled})
     try:
         before = options.get_experimental_options()
-        dfprune.plan(dense_chain([6, 3]), sparsity=0.6, strategy=strategy)
+        dfprune.plan(
+            dense_chain([6, 3]), method="saliency", sparsity=0.6, strategy=strategy
+        )
         assert options.get_experimental_options() == before
     finally:
         options.set_experimental_options(original)
@@ -107,17 +110,20 @@ def test_the_callback_hands_it_on(monkeypatch, strategy):
     monkeypatch.setattr(Neighbours, "__init__", watched)
     model = dense_chain([8, 3])
     model.compile("sgd", "mse")
-    callback = dfprune.PostTrainPrune(sparsity=0.5, strategy=strategy)
+    callback = dfprune.PostTrainPrune(method="saliency", sparsity=0.5, strategy=strategy)
     model.fit(np.ones((4, 6)), np.ones((4, 3)), verbose=0, callbacks=[callback])
     assert callback.error is None and seen == [strategy]
 
 
-def test_methods_and_values_without_a_strategy_are_errors(strategy):
+def test_a_strategy_changes_nothing_where_a_method_has_no_use_for_it(strategy):
     model = dense_chain([8, 3])
-    with pytest.raises(ValueError, match="method='moments' works on one device"):
-        dfprune.plan(model, method="moments", sparsity=0.5, strategy=strategy)
-    with pytest.raises(ValueError, match="Leave `strategy` out"):
-        dfprune.PostTrainPrune(method="moments", strategy=strategy)
+    plans = [dfprune.plan(model, sparsity=0.5, strategy=given) for given in (strategy, None)]
+    assert_same(*plans)
+    assert plans[0].measured == plans[1].measured
+
+
+def test_a_strategy_that_is_none_is_an_error():
+    model = dense_chain([8, 3])
     with pytest.raises(TypeError, match="Received: strategy='mirrored'"):
         dfprune.apply(model, sparsity=0.5, strategy="mirrored")
 
