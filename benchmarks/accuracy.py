@@ -40,7 +40,7 @@ CALIBRATION_IMAGES = 5000
 REFINE_STEPS = 1500
 
 Sparsity = float | dict[str, float]
-MakeMethod = Callable[[np.ndarray, int], dfprune.Method]  # from images and a seed
+MakeMethod = Callable[[int], dfprune.Method]  # from a seed
 Prune = Callable[[keras.Model, Sparsity, np.ndarray, int], keras.Model]
 
 
@@ -57,11 +57,18 @@ class Cell(typing.NamedTuple):
 FIELDS = (*Cell._fields, "accuracy", "parameters", "seconds")
 
 
-def _prune(make_method: MakeMethod) -> Prune:
+def _prune(make_method: MakeMethod, *, data: bool = False, refine_steps: int = 0) -> Prune:
     """Return a function that removes the same fraction of the units of every layer."""
 
     def run(model: keras.Model, sparsity: Sparsity, images: np.ndarray, seed: int) -> keras.Model:
-        return dfprune.apply(model, method=make_method(images, seed), sparsity=sparsity)
+        return dfprune.apply(
+            model,
+            method=make_method(seed),
+            sparsity=sparsity,
+            data=images if data else None,
+            refine_steps=refine_steps,
+            seed=seed,
+        )
 
     return run
 
@@ -71,7 +78,7 @@ def _share_out(make_method: MakeMethod) -> Prune:
 
     def run(model: keras.Model, sparsity: Sparsity, images: np.ndarray, seed: int) -> keras.Model:
         size = dfprune.plan(model, sparsity=sparsity).parameters[1]
-        return dfprune.apply(model, method=make_method(images, seed), max_params=size)
+        return dfprune.apply(model, method=make_method(seed), max_params=size)
 
     return run
 
@@ -83,16 +90,16 @@ def _ward(model: keras.Model, sparsity: Sparsity, images: np.ndarray, seed: int)
 # Only "calibrated" sees the images, which are unlabelled. "smallest weights" and "smallest
 # products" are two settings of the same method: the tables show the better one.
 METHODS: dict[str, Prune] = {
-    "random": _prune(lambda images, seed: Drop("random", seed)),
-    "smallest weights": _prune(lambda images, seed: Drop("weights")),
-    "smallest products": _prune(lambda images, seed: Drop("product")),
-    "paper, raw": _prune(lambda images, seed: dfprune.Saliency(normalize=False)),
-    "paper": _prune(lambda images, seed: dfprune.Saliency()),
+    "random": _prune(lambda seed: Drop("random", seed)),
+    "smallest weights": _prune(lambda seed: Drop("weights")),
+    "smallest products": _prune(lambda seed: Drop("product")),
+    "paper, raw": _prune(lambda seed: dfprune.Saliency(normalize=False)),
+    "paper": _prune(lambda seed: dfprune.Saliency()),
     "Ward": _ward,
-    "moments": _prune(lambda images, seed: dfprune.Moments()),
-    "calibrated": _prune(lambda images, seed: dfprune.Moments(calibration_data=images)),
-    "shared out": _share_out(lambda images, seed: dfprune.Moments()),
-    "refined": _prune(lambda images, seed: dfprune.Moments(refine_steps=REFINE_STEPS, seed=seed)),
+    "moments": _prune(lambda seed: dfprune.Moments()),
+    "calibrated": _prune(lambda seed: dfprune.Moments(), data=True),
+    "shared out": _share_out(lambda seed: dfprune.Moments()),
+    "refined": _prune(lambda seed: dfprune.Moments(), refine_steps=REFINE_STEPS),
 }
 
 

@@ -96,13 +96,13 @@ def measure(widths: tuple[int, ...], rounds: int, moments: bool, peers: bool) ->
     """
     rounds, warm = (1, 0) if is_slow(widths) else (rounds, 1)
     model, arrays = dense(widths), planned_weight_sets(widths, 0.5)
-    plan = dfprune.plan(model, sparsity=0.5)
+    plan = dfprune.plan(model, method="saliency", sparsity=0.5)
     work: dict[str, Callable[[], object]] = {
         "gram": lambda: products(arrays),
-        "saliency": lambda: dfprune.plan(model, sparsity=0.5),
+        "saliency": lambda: dfprune.plan(model, method="saliency", sparsity=0.5),
         "rebuild": lambda: plan.apply(model, verify=False),
         "rebuild and verify": lambda: plan.apply(model),
-        "apply": lambda: dfprune.apply(model, sparsity=0.5),
+        "apply": lambda: dfprune.apply(model, method="saliency", sparsity=0.5),
     }
     narrow = plan.apply(model)
     config, weights = narrow.get_config(), narrow.get_weights()
@@ -218,11 +218,13 @@ def memory(units: int, inputs: int, similar: bool) -> dict:
     if similar:
         kernel = model.layers[0].kernel
         kernel.assign(tf.ones((inputs, 1)) + 1e-3 * kernel)
-    dfprune.plan(dense((8, 16, 3)), sparsity=0.5)  # TensorFlow takes its own memory
+    dfprune.plan(
+        dense((8, 16, 3)), method="saliency", sparsity=0.5
+    )  # TensorFlow takes its own memory
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])  # resident now
     before = pages * resource.getpagesize()
-    elapsed = seconds(lambda: dfprune.plan(model, sparsity=0.5))
+    elapsed = seconds(lambda: dfprune.plan(model, method="saliency", sparsity=0.5))
     return {"units": units, "inputs": inputs, "extra": peak() - before, "seconds": elapsed}
 
 

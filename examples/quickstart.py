@@ -14,7 +14,7 @@ from keras_dfprune.cli.demo import load_digits, train_digits
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sparsity", type=float, default=0.7, help="default: 0.7")
+    parser.add_argument("--max-params", type=float, default=0.2, help="default: 0.2")
     parser.add_argument("--quick", action="store_true", help="train for two epochs only")
     options = parser.parse_args(argv)
 
@@ -22,11 +22,12 @@ def main(argv: list[str] | None = None) -> None:
     model = train_digits(train, epochs=2 if options.quick else 30)
     _report("trained", model, test)
 
-    # The plan shows what will be removed from each layer, and which layers are refused and why.
-    plan = dfprune.plan(model, sparsity=options.sparsity)
+    # The plan shows what will be removed from each layer, how much the outputs change, and which
+    # layers are refused and why. Unlabelled rows tell the method what the inputs look like.
+    plan = dfprune.plan(model, max_params=options.max_params, data=train[0][:200])
     print(plan)
 
-    # `dfprune.apply(model, sparsity=...)` does both steps at once. `model` is not changed.
+    # `dfprune.apply(model, ...)` does both steps at once. `model` is not changed.
     pruned = plan.apply(model)
     _report("pruned", pruned, test)
 

@@ -23,7 +23,7 @@ _EQUAL = (0, 2)  # units with equal weight-sets, biases included
 def run(settings: Settings) -> dict[str, float]:
     """Draw both networks and compare their outputs on 1,000 random inputs."""
     model = toy_net()
-    plan = dfprune.plan(model, tolerance=0)
+    plan = dfprune.plan(model, method="saliency", tolerance=0)
     pruned = plan.apply(model)
     x = np.random.default_rng(0).standard_normal((1000, 3)).astype("float32")
     without = dfprune.apply(

@@ -124,7 +124,8 @@ def _compare(name: str, train: Table, test: Table, settings: Settings) -> Compar
         model = _train(train, seed, settings.quick)
         net = SmallNet.of(model.get_weights())
         grid = _grid(len(net.weights), 5 if settings.quick else _POINTS)
-        dfprune.plan(model, sparsity=0.5)  # TensorFlow's first call takes longer
+        # TensorFlow's first call takes longer.
+        dfprune.plan(model, method="saliency", sparsity=0.5)
         for method in METHODS:
             if method in ("OBD", "OBS"):
                 prune = brain_damage if method == "OBD" else brain_surgeon

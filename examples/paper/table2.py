@@ -39,7 +39,7 @@ def run(settings: Settings) -> list[list]:
     rows, narrow = [["whole", *_widths(model), f"{total:,}", "0.0", "", "", _peak()]], [model]
     for label, arguments in selections:
         start = time.process_time()
-        plan = dfprune.plan(model, **arguments)
+        plan = dfprune.plan(model, method="saliency", **arguments)
         planned = time.process_time()
         pruned = plan.apply(model)
         times = (f"{planned - start:.1f}", f"{time.process_time() - planned:.1f}")

@@ -27,7 +27,7 @@ def test_every_example_is_run_here():
 def test_quickstart(capsys):
     run("quickstart")
     out = capsys.readouterr().out
-    assert "256 -> 77" in out
+    assert "held-out part of 200 rows" in out
     assert "pruned: accuracy" in out
     assert "trained on: accuracy" in out
 
