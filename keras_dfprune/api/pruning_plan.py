@@ -8,20 +8,28 @@ import keras
 import tensorflow as tf
 
 from keras_dfprune.api.narrow_model import narrow_model
-from keras_dfprune.graph.fingerprint import find_digest_mismatch, layer_digests
+from keras_dfprune.graph.fingerprint import (
+    find_digest_mismatch,
+    layer_digests,
+    matching_layers,
+)
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.groups import Layout
 from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.gather_rows import gather_rows
+from keras_dfprune.planning.group_plan import GroupPlan
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
-from keras_dfprune.planning.request import read_request
+from keras_dfprune.planning.request import method_of_plan, read_request
+from keras_dfprune.planning.reuse import merge_anew, rename_groups
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.plot import plot_plan
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import render
+from keras_dfprune.report.warning import warn
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.weights import LayerStates
 
@@ -64,14 +72,24 @@ class PruningPlan(PlanData):
         return f"<PruningPlan for '{self.model_name}': {before:,} -> {after:,} parameters>"
 
     def apply(
-        self, model: keras.Model, *, data: Any = None, verify: bool | None = None
+        self,
+        model: keras.Model,
+        *,
+        data: Any = None,
+        reuse: bool = False,
+        verify: bool | None = None,
     ) -> keras.Model:
         """Make the narrow model.
 
         Args:
             model: The model that was planned for. It is not changed.
-            data: Unlabelled rows to recover on, as `keras_dfprune.apply` takes them. None
-                (default): those of the plan, as long as it has not been saved and loaded.
+            data: Unlabelled rows to recover on, and for the merges of another model (`reuse`), as
+                `keras_dfprune.apply` takes them. None (default): those of the plan, as long as it
+                has not been saved and loaded.
+            reuse: True to allow a model with the same layers and other weights: a copy that was
+                trained further, a target network, the other folds of a cross-validation. The same
+                units are removed. How the kept units take over is computed anew on the model's
+                weights, by the plan's method. Names of layers may differ. Default: False.
             verify: Whether to compare the result with the wide twin. None: as planned.
 
         Returns:
@@ -85,37 +103,75 @@ class PruningPlan(PlanData):
             VerificationError: If the result doesn't compute what the plan says.
         """
         self.check_scope()
-        located = locate_model(model)
-        mismatch = find_digest_mismatch(self.fingerprint, layer_digests(located.graph))
-        mismatch = mismatch or self._missing_group(located.layout)
-        if mismatch:
-            raise ValueError(
-                f"This plan was made for another model than '{model.name}': {mismatch}. Make a new "
-                "plan with `keras_dfprune.plan(model, ...)`."
-            )
-        states, progress = LayerStates(located.layout), Progress(self.verbose)
-        for group in progress.over("Merging", self.groups):
+        located, progress = locate_model(model), Progress(self.verbose)
+        groups, has_other_weights = self._groups_for(located, reuse)
+        method = method_of_plan(self.method) if has_other_weights else None
+        with without_keras_warnings():
+            rows = self._rows_for(located, data, method, progress)
+        if method is not None:
+            groups = merge_anew(located, groups, method, rows, progress)
+        if has_other_weights:
+            self._tell_of_other_weights(model, merges_are_new=method is not None)
+            groups = tuple(dataclasses.replace(group, lossless=0) for group in groups)
+        states = LayerStates(located.layout)
+        for group in progress.over("Merging", groups):
             carry_out(located.layout.groups[group.layer], group.merge, states)
         wanted = self.verify if verify is None else verify
         with without_keras_warnings():
             rebuilt = rebuild(located, states, progress)
-            rows = self._rows_to_recover_on(located, data, progress)
-        made = narrow_model(located, self, rebuilt, rows, verify=wanted, progress=progress)
+        plan = dataclasses.replace(self, groups=groups)
+        made = narrow_model(located, plan, rebuilt, rows, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
 
-    def _rows_to_recover_on(
-        self, located: LocatedModel, data: Any, progress: Progress
+    def _groups_for(self, located: LocatedModel, reuse: bool) -> tuple[tuple[GroupPlan, ...], bool]:
+        """Return the groups under the paths of a model, and whether it has other weights."""
+        digests, groups = layer_digests(located.graph), self.groups
+        mismatch = find_digest_mismatch(self.fingerprint, digests)
+        names = matching_layers(self.fingerprint, digests) if mismatch else None
+        if names and reuse:
+            groups, mismatch = rename_groups(groups, names), None
+        mismatch = mismatch or _missing_group(groups, located.layout)
+        if mismatch:
+            hint = " Or give reuse=True, to remove the same units from this one." if names else ""
+            raise ValueError(
+                f"This plan was made for another model than '{located.model.name}': {mismatch}. "
+                f"Make a new plan with `keras_dfprune.plan(model, ...)`.{hint}"
+            )
+        known = self.fingerprint
+        return groups, any(known[path] != digests[other] for path, other in (names or {}).items())
+
+    def _rows_for(
+        self, located: LocatedModel, data: Any, method: Method | None, progress: Progress
     ) -> Rows | None:
-        if not self.refine_steps or (data is None and self.rows is not None):
+        """Return rows for recovery and, if a method is given, for new merges by it."""
+        needs_rows = method is not None and method.found_inputs is not None
+        if not self.refine_steps and not needs_rows:
             return self.rows
+        if data is None and self.rows is not None and not (needs_rows and self.rows.synthetic):
+            return self.rows.adapted(located.model)
         if data is None and self.used_data:
             raise ValueError(
-                "This plan was made with `data`, which its file doesn't hold, and is to recover on "
-                "it (`refine_steps`). Give the rows again: plan.apply(model, data=...)."
+                "This plan was made with `data`, which its file doesn't hold. Give the rows again, "
+                "to recover or to merge on: plan.apply(model, data=...)."
             )
-        request = read_request(data=data, refine_steps=self.refine_steps, seed=self.seed)
+        settings = {} if method is None else {"method": method}
+        steps, seed = self.refine_steps, self.seed
+        request = read_request(data=data, refine_steps=steps, seed=seed, **settings)
         return gather_rows(located, request, progress)
+
+    def _tell_of_other_weights(self, model: keras.Model, merges_are_new: bool) -> None:
+        if not merges_are_new:
+            warn(
+                f"method='{self.method['name']}' is none of this package, so the plan's own merges "
+                f"are used on the other weights of model '{model.name}'. They suit a copy that was "
+                "trained a little further. For any other model make a new plan."
+            )
+        elif self.verbose:
+            print(  # noqa: T201 - the caller asked for it
+                f"The weights of model '{model.name}' are not those of the plan: the same units "
+                "go, and new merges were computed."
+            )
 
     def check_scope(self) -> None:
         """Check that a plan with refinement isn't applied inside the scope of a strategy.
@@ -128,14 +184,6 @@ class PruningPlan(PlanData):
                 "`refine_steps` trains the narrow layers on one device. Call this outside "
                 "`strategy.scope()`, or plan without `refine_steps`."
             )
-
-    def _missing_group(self, layout: Layout) -> str | None:
-        """Describe the first group that a model with the same weights doesn't have."""
-        for plan in self.groups:
-            group = layout.groups.get(plan.layer)
-            if group is None or not group.units == plan.units == plan.merge.units:
-                return f"layer {plan.layer} has no {plan.units} units there that can be pruned"
-        return None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the plan to one `.npz` file without pickled objects.
@@ -167,3 +215,12 @@ class PruningPlan(PlanData):
             ImportError: If matplotlib is not installed.
         """
         plot_plan(self, path)
+
+
+def _missing_group(groups: tuple[GroupPlan, ...], layout: Layout) -> str | None:
+    """Describe the first group that a model with the same layers doesn't have."""
+    for plan in groups:
+        group = layout.groups.get(plan.layer)
+        if group is None or not group.units == plan.units == plan.merge.units:
+            return f"layer {plan.layer} has no {plan.units} units there that can be pruned"
+    return None

@@ -153,5 +153,30 @@ def find_digest_mismatch(expected: LayerDigests, received: LayerDigests) -> str 
     return f"the weights of layer {', '.join(changed)} differ" if changed else None
 
 
+def matching_layers(expected: LayerDigests, received: LayerDigests) -> dict[str, str] | None:
+    """Match the layers of two models that differ in their weights at most.
+
+    Layers are matched by path. If the models have other paths, as two models that one function
+    builds may have, they are matched by their order.
+
+    Args:
+        expected: `layer_digests` of the model that was planned for.
+        received: `layer_digests` of the other model.
+
+    Returns:
+        Paths in the other model, by the path in the first. None if the layers or calls differ.
+    """
+    if len(expected) != len(received):
+        return None
+    others = expected if expected.keys() == received.keys() else received
+    paths = dict(zip(expected, others, strict=True))
+    same_graph = all(
+        _shapes(expected[path]) == _shapes(received[other])
+        and expected[path][-1] == received[other][-1]
+        for path, other in paths.items()
+    )
+    return paths if same_graph else None
+
+
 def _shapes(rows: list[list]) -> list[list[int]]:
     return [shape for name, shape, _ in rows if name != _CALLS]

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dfprune.inputs.model_inputs import Samples
+from keras_dfprune.inputs.model_inputs import Samples, adapt_samples
 from keras_dfprune.inputs.sample_inputs import draw_rows
 from keras_dfprune.inputs.user_rows import read_rows
 
@@ -42,6 +42,11 @@ class Rows:
     def count(self) -> int:
         """Number of rows to fit to."""
         return len(next(iter(self.fit.values())))
+
+    def adapted(self, model: keras.Model) -> "Rows":
+        """Return the same rows under the names that a copy of the model gives its inputs."""
+        fit, held_out = adapt_samples(self.fit, model), adapt_samples(self.held_out, model)
+        return dataclasses.replace(self, fit=fit, held_out=held_out)
 
 
 def rows_of_data(model: keras.Model, data: Any, seed: int = 0) -> Rows:

@@ -175,6 +175,8 @@ class Context:
             group name: float arrays, shape `(samples, units)`. Positions count as samples. Empty
             without rows.
         rows: Number of those rows: the independent ones among the samples.
+        removed: Int array: units to remove, in this order, which a plan for other weights chose.
+            None (default): the method chooses. Only the methods of this package get it.
         strategy: A `tf.distribute.Strategy` whose replicas share the work of a layer, or None.
         progress: Progress bars, or silence. `progress.over(stage, steps, unit)` yields the steps
             of a long search.
@@ -184,6 +186,7 @@ class Context:
     moments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     values: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     rows: int = 0
+    removed: np.ndarray | None = None
     strategy: tf.distribute.Strategy | None = None
     progress: Progress = SILENT
 

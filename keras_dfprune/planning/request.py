@@ -124,6 +124,16 @@ def find_method(method: str | Method) -> Method:
     )
 
 
+def method_of_plan(config: Mapping[str, Any]) -> Method | None:
+    """Make the method of a plan anew; None if it is none of this package's.
+
+    Args:
+        config: Name and settings, as in `PlanData.method`.
+    """
+    settings = {key: value for key, value in config.items() if key != "name"}
+    return METHODS[config["name"]](**settings) if config["name"] in METHODS else None
+
+
 def _check_names(arguments: Mapping[str, Any]) -> None:
     names = [field.name for field in dataclasses.fields(Request)]
     for name in arguments:

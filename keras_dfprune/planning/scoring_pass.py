@@ -30,12 +30,18 @@ class ScoringPass:
         self._context, self._count = context, count
         self._moments: dict[str, Any] = {}
 
-    def curve(self, name: str) -> Curve:
-        """Score a group on the weights that the groups before it left."""
+    def curve(self, name: str, removed: np.ndarray | None = None) -> Curve:
+        """Score a group on the weights that the groups before it left.
+
+        Args:
+            name: The group.
+            removed: The units that go, as in `Context.removed`.
+        """
         kept = {path: len(units) for path, units in self.states.kept.items()}
         per_unit = self._count.saved_by_one(name, kept)
         view = view_group(self._layout.groups[name], self._layout, self.states, per_unit)
-        return self._method.curve(view, dataclasses.replace(self._context, moments=self._moments))
+        context = dataclasses.replace(self._context, moments=self._moments, removed=removed)
+        return self._method.curve(view, context)
 
     def leave_whole(self, name: str, curve: Curve) -> None:
         """Keep all units of a group, for the groups behind it to see."""

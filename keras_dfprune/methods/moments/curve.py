@@ -66,6 +66,18 @@ def moment_curve(
     )
 
 
+def curve_of_given_units(known: GroupMoments, units: np.ndarray) -> Curve:
+    """Return a curve that removes given units in their order, at costs that are not computed.
+
+    Args:
+        known: The group and its moments, which must be finite.
+        units: Int array: the units.
+    """
+    merges = MomentMerges(known.moments, [], remaining_units(known, []), units)
+    costs = np.zeros(len(units))
+    return Curve(order=units, costs=costs, merge=merges.merge, moments=merges.moments)
+
+
 class MomentMerges:
     """Merges of one group for every number of removals.
 

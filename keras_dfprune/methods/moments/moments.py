@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.lossless import lossless_removals
-from keras_dfprune.methods.moments.curve import lossless_curve, moment_curve
+from keras_dfprune.methods.moments.curve import curve_of_given_units, lossless_curve, moment_curve
 from keras_dfprune.methods.moments.joined_units import joined_moments, pooled_moments
 from keras_dfprune.methods.moments.preactivations import group_preactivations
 from keras_dfprune.methods.moments.prior import PriorArgument, read_prior
@@ -115,7 +115,10 @@ class Moments(Method):
             ) from error
 
     def _curve(self, group: GroupView, context: Context) -> Curve:
-        known, removals = self._group_moments(group, context), lossless_removals(group)
+        known = self._group_moments(group, context)
+        if context.removed is not None and is_finite(known.moments.second):
+            return curve_of_given_units(known, context.removed)
+        removals = lossless_removals(group)
         if not is_finite(known.moments.second):
             note = f"lossless removals only: the moments of {group.activation.name} are not finite"
             return lossless_curve(group, removals, note)

@@ -64,6 +64,18 @@ class GreedyRemovals:
                 unit = self._cheapest()
             self._remove(self._removal_of(unit), float(self._cost[unit]))
 
+    def remove_given(self, units: np.ndarray, neighbours: Neighbours) -> None:
+        """Remove given units in their order. Each is merged with its nearest unit that stays.
+
+        Args:
+            units: Int array: the units.
+            neighbours: Lists of units that stay.
+        """
+        self._can_survive[units] = False
+        self._set_nearest(units, neighbours.nearest(units, self._can_survive))
+        for unit in units.tolist():
+            self._remove(self._removal_of(unit), float(self._cost[unit]))
+
     def _cheapest(self) -> int:
         unit = int(self._cost.argmin())
         if self._alive[unit]:

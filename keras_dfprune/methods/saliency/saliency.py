@@ -80,6 +80,8 @@ class Saliency(Method):
         }
 
     def curve(self, group: GroupView, context: Context) -> Curve:
+        if context.removed is not None:
+            return self._curve_of_given_units(group, context, context.removed)
         exact = lossless_removals(group, self.surgery)
         alpha = self._alpha(group)
         importance = Importance(group, self.aggregate, alpha)
@@ -109,6 +111,21 @@ class Saliency(Method):
             cutoff=cutoff,
             histogram=histogram,
             note=note,
+        )
+
+    def _curve_of_given_units(self, group: GroupView, context: Context, units: np.ndarray) -> Curve:
+        """Merge each of the given units with its nearest unit that stays."""
+        importance = Importance(group, self.aggregate, self._alpha(group))
+        greedy = GreedyRemovals(group, importance, self.surgery)
+        if len(units):
+            stays = group.can_survive.copy()
+            stays[units] = False
+            greedy.remove_given(units, Neighbours(self._distances(group), stays, context))
+        all_units, removals = group.units, greedy.removals
+        return Curve(
+            order=units,
+            costs=np.array(greedy.costs),
+            merge=lambda count: merge_of(all_units, removals[:count]),
         )
 
     def _neighbours(

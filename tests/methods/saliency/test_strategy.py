@@ -90,9 +90,7 @@ def test_options_of_tensorflow_are_as_before(monkeypatch, strategy, disabled):
     options.set_experimental_options({"disable_meta_optimizer": disabled})
     try:
         before = options.get_experimental_options()
-        dfprune.plan(
-            dense_chain([6, 3]), method="saliency", sparsity=0.6, strategy=strategy
-        )
+        dfprune.plan(dense_chain([6, 3]), method="saliency", sparsity=0.6, strategy=strategy)
         assert options.get_experimental_options() == before
     finally:
         options.set_experimental_options(original)
