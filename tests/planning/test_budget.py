@@ -1,12 +1,15 @@
 """A budget for the whole model removes the units that cost least per parameter saved."""
 
+import dataclasses
+import itertools
+import math
 import types
 
 import numpy as np
 import pytest
 
 from keras_dfprune.methods.base import Curve
-from keras_dfprune.planning.budget import SharedRemovals
+from keras_dfprune.planning.budget import FLOOR, SharedRemovals
 
 
 def share_out(curves, units, count, max_params):
@@ -83,3 +86,67 @@ def test_a_group_keeps_some_units_while_another_has_more():
 
 def test_lossless_removals_go_below_the_floor():
     assert floored(41, lossless=39) == {"cheap": 39, "dear": 0}
+
+
+class Chain:
+    """Counter of the parameters of Dense layers in a row without biases, which share kernels."""
+
+    def __init__(self, names, inputs=7, outputs=5):
+        self._names, self._ends = list(names), (inputs, outputs)
+
+    def total(self, kept):
+        widths = [self._ends[0], *(kept[name] for name in self._names), self._ends[1]]
+        return sum(before * after for before, after in itertools.pairwise(widths))
+
+    def saved_by_one(self, name, kept):
+        return self.total(kept) - self.total({**kept, name: kept[name] - 1})
+
+    def neighbours(self, name):
+        place = self._names.index(name)
+        return set(self._names[max(0, place - 1) : place + 2])
+
+
+def cheapest_first(curves, units, count):
+    """Remove unit after unit at the lowest price, with every price computed anew each time."""
+    removed, steps = dict.fromkeys(curves, 0), []
+    floors = {name: units[name] - math.ceil(FLOOR * units[name]) for name in curves}
+    limits = [{name: curves[name].lossless for name in curves}]
+    limits += [floors, {name: len(curve.order) for name, curve in curves.items()}]
+    for limit in limits:
+        while open_groups := [name for name in curves if removed[name] < limit[name]]:
+            kept = {name: units[name] - removed[name] for name in curves}
+            price = {
+                name: np.max(curves[name].costs[: removed[name] + 1])
+                / curves[name].scale
+                / count.saved_by_one(name, kept)
+                for name in open_groups
+            }
+            steps.append(min(price, key=price.get))
+            removed[steps[-1]] += 1
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_neighbouring_layers_are_priced_anew_after_each_removal(seed):
+    """The order is that of a search which computes every price at every step."""
+    random, names = np.random.default_rng(seed), ["a", "b", "c", "d"]
+    units = {name: int(random.integers(3, 30)) for name in names}
+    curves = {
+        name: Curve(
+            np.arange(units[name] - 1),
+            random.gamma(0.5, size=units[name] - 1),
+            merge=None,
+            scale=float(random.uniform(0.5, 2.0)),
+        )
+        for name in names
+    }
+    curves["b"].costs[:1] = 0.0
+    curves["b"] = dataclasses.replace(curves["b"], lossless=1)
+    count = Chain(names)
+    removals = SharedRemovals(curves, units, count)
+    assert removals.steps == cheapest_first(curves, units, count)
+    assert removals.lossless == 1
+    for steps in range(0, len(removals.steps) + 1, 5):
+        kept = {name: units[name] - lost for name, lost in removals.counts(steps).items()}
+        assert removals.parameters[steps] == count.total(kept)
+        assert removals.steps_to(count.total(kept), "any") <= steps
