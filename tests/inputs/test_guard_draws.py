@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.planning.guard_draws import guard_draws, stacked
 from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.planning.guard_draws import guard_draws, stacked
 from tests.support.models import dense_chain
 
 layers = keras.layers
