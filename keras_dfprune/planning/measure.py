@@ -87,14 +87,14 @@ class Yardstick:
         ends = np.cumsum(lengths)
         self._parts = [slice(end - count, end) for end, count in zip(ends, lengths, strict=True)]
         self._wide = _outputs(located.model, self._inputs)
-        reference = self._wide if rows is None else _outputs(located.model, _first(rows.fit))
-        everything = slice(None)
+        fit = None if rows is None else _outputs(located.model, _first(rows.fit))
         self._variances = {
+            # Few rows that are held out have no variance worth the name: the others count too.
             name: [
-                _variance(reference[name][part if rows is None else everything])
+                _variance(wide[part] if fit is None else np.concatenate([wide, fit[name]]))
                 for part in self._parts
             ]
-            for name in self._wide
+            for name, wide in self._wide.items()
         }
 
     def measure(self, narrow: keras.Model) -> tuple[OutputChange, ...]:
