@@ -79,14 +79,14 @@ def test_a_user_s_own_method():
     kernel = model.get_layer("fc1").kernel.numpy()
     np.testing.assert_array_equal(pruned.get_layer("fc1").kernel.numpy(), kernel[:, kept])
     assert dfprune.apply(model, max_params=60, method=SmallestFirst()).count_params() <= 60
-    bounded = dfprune.plan(model, method=SmallestFirst(), tolerance=0.9)
+    bounded = dfprune.plan(model, method=SmallestFirst(), tolerance=5.0)
     assert sum(len(group.removed) for group in bounded.groups) > 0
-    assert largest_change(bounded.measured) <= 0.9
+    assert largest_change(bounded.measured) <= 5.0
 
 
 @pytest.mark.parametrize("method", ["moments", "saliency"])
 def test_tolerance_bounds_the_measured_change(method):
-    model = dense_chain([40, 30, 5], seed=2)
+    model = dense_chain([24, 16, 5], seed=2)
     parameters = []
     for tolerance in (0.01, 0.1, 0.5):
         plan = dfprune.plan(model, method=method, tolerance=tolerance)
