@@ -65,7 +65,7 @@ class Request:
 
     @property
     def leaves_it_to_the_cutoff(self) -> bool:
-        """Whether the method's own cut-off says how many units go."""
+        """True if the method's own cut-off says how many units go."""
         budgets = (self.sparsity, self.max_params, self.tolerance)
         return self.method.has_cutoff and all(budget is None for budget in budgets)
 
