@@ -181,7 +181,7 @@ def test_files_that_hold_no_model(model_file, tmp_path, capsys):
         (("--io-dtype", "int8"), "io_dtype='int8' is for quantize='int8' only"),
         (("--batch-size", "1"), "A .keras file holds the model itself"),
         (("--representative-data", "rows.npy"), "no such file: rows.npy"),
-        (("--representative-data", __file__), "is no .npy file of numbers"),
+        (("--representative-data", __file__), "not a file of rows"),
     ],
 )
 def test_bad_arguments_leave_nothing_behind(model_file, tmp_path, capsys, arguments, message):
