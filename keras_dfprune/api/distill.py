@@ -36,8 +36,8 @@ def distill(
 
     What is minimised is the squared difference of the outputs in front of the last activations.
     BatchNormalization uses its moving statistics and Dropout is off. Frozen layers don't change,
-    and constraints are kept. A quarter of the rows is held out: the result has the weights that
-    were best on them, which may be those of `narrow`.
+    and constraints are kept. A quarter of the rows, at most 512, is held out: the result has the
+    weights that were best on them, which may be those of `narrow`.
 
     Args:
         narrow: A built Sequential or Functional model, for example a pruned one. It is not changed.

@@ -69,7 +69,7 @@ def test_a_narrow_model_follows(make, mixtures):
     before, statistics = weights(wide), weights(narrow)
     rows, held_out = rows_of(wide)
     reached = recover(narrow, wide, rows, held_out, steps=120, batch_size=32, mixtures=mixtures)
-    assert reached.after < 0.9 * reached.before
+    assert reached.after < 0.95 * reached.before
     assert_equal_weights(weights(wide), before)
     for variable, start in zip(narrow.weights, statistics, strict=True):
         if not variable.trainable:
