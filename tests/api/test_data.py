@@ -95,7 +95,7 @@ def test_rows_that_the_model_fails_on_are_an_error():
     positions = layers.Embedding(10, 4)(inputs)
     fixed = layers.Reshape((20,))(positions)  # runs on five tokens only
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(8, "relu")(fixed)))
-    with pytest.raises(ValueError, match="(?i)reshape"):
+    with pytest.raises(ValueError, match="can't be run on the 8 rows of `data`"):
         dfprune.plan(model, sparsity=0.5, data=np.zeros((8, 4), int))
 
 
