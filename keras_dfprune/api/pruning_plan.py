@@ -17,6 +17,7 @@ from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.groups import Layout
 from keras_dfprune.locate.locate import LocatedModel, locate_model
 from keras_dfprune.methods.base import Method
+from keras_dfprune.methods.merge import CentroidMerge
 from keras_dfprune.planning.gather_rows import gather_rows
 from keras_dfprune.planning.group_plan import GroupPlan
 from keras_dfprune.planning.plan_data import PlanData
@@ -104,14 +105,14 @@ class PruningPlan(PlanData):
         """
         self.check_scope()
         located, progress = locate_model(model), Progress(self.verbose)
-        groups, has_other_weights = self._groups_for(located, reuse)
-        method = method_of_plan(self.method) if has_other_weights else None
+        groups, needs_other_merges = self._groups_for(located, reuse)
+        method = method_of_plan(self.method) if needs_other_merges else None
         with without_keras_warnings():
             rows = self._rows_for(located, data, method, progress)
         if method is not None:
             groups = merge_anew(located, groups, method, rows, progress)
-        if has_other_weights:
-            self._tell_of_other_weights(model, merges_are_new=method is not None)
+        if needs_other_merges:
+            self._tell_of_other_merges(model, merges_are_new=method is not None)
             groups = tuple(dataclasses.replace(group, lossless=0) for group in groups)
         states = LayerStates(located.layout)
         for group in progress.over("Merging", groups):
@@ -125,7 +126,10 @@ class PruningPlan(PlanData):
         return made.model
 
     def _groups_for(self, located: LocatedModel, reuse: bool) -> tuple[tuple[GroupPlan, ...], bool]:
-        """Return the groups under the paths of a model, and whether it has other weights."""
+        """Return the groups under the paths of a model, and whether it needs other merges.
+
+        It does if it has other weights, or frozen layers that can't get weighted sums.
+        """
         digests, groups = layer_digests(located.graph), self.groups
         mismatch = find_digest_mismatch(self.fingerprint, digests)
         names = matching_layers(self.fingerprint, digests) if mismatch else None
@@ -139,7 +143,8 @@ class PruningPlan(PlanData):
                 f"Make a new plan with `keras_dfprune.plan(model, ...)`.{hint}"
             )
         known = self.fingerprint
-        return groups, any(known[path] != digests[other] for path, other in (names or {}).items())
+        changed = any(known[path] != digests[other] for path, other in (names or {}).items())
+        return groups, changed or (reuse and _needs_weighted_sums(groups, located.layout))
 
     def _rows_for(
         self, located: LocatedModel, data: Any, method: Method | None, progress: Progress
@@ -160,7 +165,7 @@ class PruningPlan(PlanData):
         request = read_request(data=data, refine_steps=steps, seed=seed, **settings)
         return gather_rows(located, request, progress)
 
-    def _tell_of_other_weights(self, model: keras.Model, merges_are_new: bool) -> None:
+    def _tell_of_other_merges(self, model: keras.Model, merges_are_new: bool) -> None:
         if not merges_are_new:
             warn(
                 f"method='{self.method['name']}' is none of this package, so the plan's own merges "
@@ -169,8 +174,8 @@ class PruningPlan(PlanData):
             )
         elif self.verbose:
             print(  # noqa: T201 - the caller asked for it
-                f"The weights of model '{model.name}' are not those of the plan: the same units "
-                "go, and new merges were computed."
+                f"Model '{model.name}' has other weights or frozen layers than the one that was "
+                "planned for: the same units go, and new merges were computed."
             )
 
     def check_scope(self) -> None:
@@ -215,6 +220,14 @@ class PruningPlan(PlanData):
             ImportError: If matplotlib is not installed.
         """
         plot_plan(self, path)
+
+
+def _needs_weighted_sums(groups: tuple[GroupPlan, ...], layout: Layout) -> bool:
+    """Return whether merges average weight-sets in groups that can't, such as frozen ones."""
+    return any(
+        isinstance(plan.merge, CentroidMerge) and not layout.groups[plan.layer].averages
+        for plan in groups
+    )
 
 
 def _missing_group(groups: tuple[GroupPlan, ...], layout: Layout) -> str | None:

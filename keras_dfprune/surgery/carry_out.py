@@ -77,7 +77,7 @@ def _no_weighted_sums(group: UnitGroup, reason: str) -> ValueError:
     return ValueError(
         f"The units of layer '{group.name}' can't get weighted sums of weight-sets: {reason}. "
         "Return another merge where `GroupView.averages` is False. If the layer has changed since "
-        "it was planned for, make a new plan."
+        "it was planned for, make a new plan or apply it with reuse=True."
     )
 
 

@@ -97,6 +97,17 @@ def test_the_same_weights_get_the_plans_own_merges(plans):
     np.testing.assert_array_equal(merged(rows(model)), again(rows(model)))
 
 
+def test_a_frozen_copy_gets_merges_that_leave_its_units_as_they_are(plans):
+    plan, target = plans["moments"], net(0)
+    assert any(isinstance(group.merge, dfprune.CentroidMerge) for group in plan.groups)
+    target.trainable = False
+    pruned = plan.apply(target, reuse=True)
+    kept = plan.groups[0].kept
+    kernel = np.asarray(target.layers[0].kernel)
+    np.testing.assert_array_equal(pruned.layers[0].kernel, kernel[:, kept])
+    assert difference(pruned, target) < 0.5
+
+
 def test_other_weights_are_an_error_unless_they_are_asked_for(plans):
     plan = plans["saliency"]
     with pytest.raises(ValueError, match="made for another model.*Or give reuse=True"):

@@ -46,7 +46,7 @@ def test_equal_weights_in_another_model(changes, layer):
 
 def test_the_same_model_from_code_and_from_a_file(tmp_path):
     model = branched()
-    plan = dfprune.plan(model, sparsity=0.5)
+    plan = dfprune.plan(model, sparsity=0.5, method="saliency")
     plan.save(tmp_path / "plan.npz")
     plan = dfprune.PruningPlan.load(tmp_path / "plan.npz")
     model.save(tmp_path / "model.keras")
