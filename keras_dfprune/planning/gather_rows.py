@@ -41,7 +41,10 @@ def gather_rows(located: LocatedModel, request: Request, progress: Progress) -> 
     count = _FOR_RECOVERY if request.refine_steps else _FOR_MOMENTS
     if isinstance(wanted, int):
         count = wanted
-    found = found_inputs(located, count=count, seed=request.seed, progress=progress)
+    try:
+        found = found_inputs(located, count=count, seed=request.seed, progress=progress)
+    except Exception:  # whatever a layer raises that can't be run here, or has no gradient
+        return None
     if not found.after <= _MET:
         return None
     source = (

@@ -13,6 +13,11 @@ from tests.support.models import dense_chain, plant_copy
 optimizers = keras.optimizers
 
 
+def apart_from_change(seen):
+    """Return the warnings but that the outputs of a small random network change."""
+    return [warning for warning in seen if "The outputs of model" not in str(warning.message)]
+
+
 def data(seed=0):
     random = np.random.default_rng(seed)
     return random.normal(size=(32, 6)).astype("float32"), random.normal(size=(32, 3))
@@ -90,7 +95,7 @@ def test_slots_that_can_t_be_cut_are_reset():
     losses(model, 2)
     with pytest.warns(UserWarning, match="state of optimizer Adafactor") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1
+    assert len(apart_from_change(seen)) == 1
     assert isinstance(pruned.optimizer, optimizers.Adafactor)
     losses(pruned, 1)
 
@@ -140,7 +145,7 @@ def test_functions_are_reused_and_metrics_that_can_t_be_re_created_are_left_out(
     state = [variable.numpy() for variable in model.metrics_variables]
     with pytest.warns(UserWarning, match="without the original's metrics OwnMetric") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1
+    assert len(apart_from_change(seen)) == 1
     assert pruned.loss is own_loss
     x, y = data()
     assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == {"loss", "mae"}
@@ -168,7 +173,7 @@ def test_metrics_stay_with_their_outputs(metrics):
     expected = set(model.evaluate(x, y, return_dict=True, verbose=0)) - {"a_mean_squared_error"}
     with pytest.warns(UserWarning, match="without the original's metrics OwnMetric") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1
+    assert len(apart_from_change(seen)) == 1
     assert set(pruned.evaluate(x, y, return_dict=True, verbose=0)) == expected
 
 
@@ -220,7 +225,7 @@ def test_a_warning_names_all_that_a_plain_model_lacks():
     names = "OwnMethods defines: predict_step, explain, classes, small"
     with pytest.warns(UserWarning, match=rf"lacks what the class {names}\.") as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1 and pruned.compiled
+    assert len(apart_from_change(seen)) == 1 and pruned.compiled
 
 
 def test_a_custom_train_step_is_left_out_with_a_warning():
@@ -230,7 +235,7 @@ def test_a_custom_train_step_is_left_out_with_a_warning():
     message = "OwnTraining defines: train_step.*It is not compiled"
     with pytest.warns(UserWarning, match=message) as seen:
         pruned = dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1 and not pruned.compiled
+    assert len(apart_from_change(seen)) == 1 and not pruned.compiled
     pruned.compile("adam", "mse")
     assert losses(pruned, 1)[0] > 0  # the loss of Keras's own train_step
 

@@ -84,7 +84,7 @@ def test_functions_stay_the_objects_that_they_were():
 def test_adapters_are_folded_and_the_plan_says_so():
     model = kinds.prepare(ROWS["adapters"].build)
     plan = dfprune.plan(model, sparsity=0.5)
-    assert "the LoRA weights of scaled1 are folded into its kernel" in plan.notes
+    assert "the LoRA weights of scaled1 are folded into its kernel" in str(plan)
     assert not any(layer.lora_enabled for layer in plan.apply(model).layers)
     assert all(layer.lora_enabled for layer in model.layers[:2])
 
