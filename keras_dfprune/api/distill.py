@@ -17,6 +17,7 @@ from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.batches import needs_mixtures
 from keras_dfprune.refine.recover import recover
 from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import refined_sentences
 from keras_dfprune.surgery.weights import LayerStates
 
@@ -80,23 +81,24 @@ def distill(
     check_model(wide)
     _check_fit(narrow, wide)
 
-    rows = rows_of_data(wide, data, seed) if data is not None else drawn_rows(wide, seed)
     progress = Progress(verbose)
-    located = locate_model(narrow)
-    copy = rebuild(located, LayerStates(located.layout), progress)
-    reached = recover(
-        copy.model,
-        wide,
-        rows.fit,
-        rows.held_out,
-        steps=steps,
-        batch_size=batch_size,
-        seed=seed,
-        mixtures=needs_mixtures(rows.fit),
-        checkpoint=checkpoint,
-        untouched=narrow.variables,
-        progress=progress,
-    )
+    with without_keras_warnings():
+        rows = rows_of_data(wide, data, seed) if data is not None else drawn_rows(wide, seed)
+        located = locate_model(narrow)
+        copy = rebuild(located, LayerStates(located.layout), progress)
+        reached = recover(
+            copy.model,
+            wide,
+            rows.fit,
+            rows.held_out,
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            mixtures=needs_mixtures(rows.fit),
+            checkpoint=checkpoint,
+            untouched=narrow.variables,
+            progress=progress,
+        )
     if progress.verbose:
         print("\n".join(refined_sentences({narrow.name: reached})))  # noqa: T201 - asked for
     carry_compile_state(narrow, copy.model, copy.variables)

@@ -104,24 +104,23 @@ class PruningPlan(PlanData):
             VerificationError: If the result doesn't compute what the plan says.
         """
         self.check_scope()
-        located, progress = locate_model(model), Progress(self.verbose)
-        groups, needs_other_merges = self._groups_for(located, reuse)
-        method = method_of_plan(self.method) if needs_other_merges else None
         with without_keras_warnings():
+            located, progress = locate_model(model), Progress(self.verbose)
+            groups, needs_other_merges = self._groups_for(located, reuse)
+            method = method_of_plan(self.method) if needs_other_merges else None
             rows = self._rows_for(located, data, method, progress)
-        if method is not None:
-            groups = merge_anew(located, groups, method, rows, progress)
-        if needs_other_merges:
-            self._tell_of_other_merges(model, merges_are_new=method is not None)
-            groups = tuple(dataclasses.replace(group, lossless=0) for group in groups)
-        states = LayerStates(located.layout)
-        for group in progress.over("Merging", groups):
-            carry_out(located.layout.groups[group.layer], group.merge, states)
-        wanted = self.verify if verify is None else verify
-        with without_keras_warnings():
+            if method is not None:
+                groups = merge_anew(located, groups, method, rows, progress)
+            if needs_other_merges:
+                self._tell_of_other_merges(model, merges_are_new=method is not None)
+                groups = tuple(dataclasses.replace(group, lossless=0) for group in groups)
+            states = LayerStates(located.layout)
+            for group in progress.over("Merging", groups):
+                carry_out(located.layout.groups[group.layer], group.merge, states)
+            wanted = self.verify if verify is None else verify
             rebuilt = rebuild(located, states, progress)
-        plan = dataclasses.replace(self, groups=groups)
-        made = narrow_model(located, plan, rebuilt, rows, verify=wanted, progress=progress)
+            plan = dataclasses.replace(self, groups=groups)
+            made = narrow_model(located, plan, rebuilt, rows, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
 

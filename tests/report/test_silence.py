@@ -32,4 +32,6 @@ def test_keras_warns_on_the_user_s_own_calls_only(tmp_path):
     assert mask_warnings(lambda: dfprune.apply(model, sparsity=0.5)) == 0
     assert mask_warnings(lambda: dfprune.plan(model, sparsity=0.5).apply(model)) == 0
     assert mask_warnings(lambda: dfprune.export(model, tmp_path / "m")) == 0
-    assert mask_warnings(lambda: dfprune.apply(model, sparsity=0.5)(x)) == 1
+    pruned = dfprune.apply(model, sparsity=0.5)
+    assert mask_warnings(lambda: dfprune.distill(pruned, model, steps=2)) == 0
+    assert mask_warnings(lambda: pruned(x)) == 1
