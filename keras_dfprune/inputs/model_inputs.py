@@ -117,7 +117,7 @@ def model_runner(model: keras.Model) -> Callable[[Samples], dict[str, np.ndarray
     """Return a function that runs a model like `run_model`, for several calls.
 
     A model with recurrent layers is compiled once: called step by step, it takes 20 to 200 times
-    as long (`benchmarks/speed.py`).
+    as long (`benchmarks/recurrent.py`).
     """
     specs, structure = read_inputs(model), structure_of(model)
 

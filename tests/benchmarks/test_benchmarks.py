@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from benchmarks import accuracy, nets, residual
+from benchmarks import accuracy, nets, recurrent, residual
 from benchmarks.accuracy_report import BEGIN, END, write
 from benchmarks.baselines import Ward, folded
 
@@ -22,6 +22,11 @@ from benchmarks.baselines import Ward, folded
 )
 def test_parameters(name, parameters):
     assert nets.NETS[name].build().count_params() == parameters
+
+
+def test_verification_of_a_recurrent_model_is_timed():
+    result = recurrent.measure("GRU", 3, rounds=1)
+    assert result["layer"] == "GRU" and result["one call, s"] > 0
 
 
 def test_trained_once(tmp_path):
