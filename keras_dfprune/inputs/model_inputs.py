@@ -114,19 +114,15 @@ def run_model(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
 
 
 def model_runner(model: keras.Model) -> Callable[[Samples], dict[str, np.ndarray]]:
-    """Return a function that runs a model like `run_model`, for several calls.
-
-    A model with recurrent layers is compiled once: called step by step, it takes 20 to 200 times
-    as long (`benchmarks/recurrent.py`).
-    """
+    """Return a function that runs a model like `run_model`, for several calls."""
     specs, structure = read_inputs(model), structure_of(model)
 
     def call(*tensors: tf.Tensor) -> Any:
         return model(keras.tree.pack_sequence_as(structure, tensors), training=False)
 
-    recurrent = any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model))
-    with keeps_state(model):
-        function = _compiled(call, model) if recurrent else call
+    with keeps_state(model), tf.device("CPU:0"):
+        signature = keras.tree.flatten(input_signature(model))
+        function = compiled_if_recurrent(model, call, *signature)
 
     def run(samples: Samples) -> dict[str, np.ndarray]:
         with tf.device("CPU:0"), keeps_state(model):
@@ -135,12 +131,23 @@ def model_runner(model: keras.Model) -> Callable[[Samples], dict[str, np.ndarray
     return run
 
 
-def _compiled(call: Callable, model: keras.Model) -> Callable:
-    """Compile a function of a model's inputs; return the function itself if that fails."""
-    signature = keras.tree.flatten(input_signature(model))
+def compiled_if_recurrent(model: keras.Model, call: Callable, *signature: Any) -> Callable:
+    """Compile a function that calls a model, if the model has recurrent layers.
+
+    Called step by step, such a model takes 10 to 200 times as long (`benchmarks/recurrent.py`).
+
+    Args:
+        model: The model.
+        call: Function of tensors, or of structures of them.
+        *signature: Its arguments: tensors of the same shapes, or `tf.TensorSpec`s.
+
+    Returns:
+        The compiled function, or `call` if it can't be compiled.
+    """
+    if not any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model)):
+        return call
     try:
-        with tf.device("CPU:0"):
-            return tf.function(call, autograph=False).get_concrete_function(*signature)
+        return tf.function(call, autograph=False).get_concrete_function(*signature)
     except Exception:  # whatever a layer raises that reads the values of its input
         return call
 
