@@ -1,7 +1,6 @@
 """Models that can't be pruned are errors or warnings, and the model passed in isn't changed."""
 
 import json
-import warnings
 
 import keras
 import numpy as np
@@ -9,7 +8,14 @@ import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune.graph.keras_private import all_layers
-from tests.support.models import call_history, dense_chain, inputs_of, operations_of, outputs
+from tests.support.models import (
+    call_history,
+    dense_chain,
+    inputs_of,
+    operations_of,
+    outputs,
+    warnings_are_errors,
+)
 
 layers = keras.layers
 
@@ -123,9 +129,7 @@ def test_refused_layers_that_were_named_are_one_warning():
     assert len(seen) == 1
     assert "mixed: " in str(seen[0].message) and "head: " in str(seen[0].message)
     assert [group.layer for group in plan.groups] == ["fine"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", "The outputs of model")
+    with warnings_are_errors():
         dfprune.plan(model, sparsity=0.5)  # without names the plan lists them, without a warning
 
 

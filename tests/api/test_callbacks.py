@@ -1,13 +1,12 @@
 """`PostTrainPrune` prunes, scores and exports a model when `fit` ends."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_dfprune as dfprune
+from tests.support.models import warnings_are_errors
 
 
 def small_model(**compile_arguments):
@@ -32,9 +31,7 @@ def data():
 @pytest.fixture
 def no_user_warning():
     """Turn every UserWarning into an error, but that of the outputs of small random models."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", "The outputs of model")
+    with warnings_are_errors():
         yield
 
 

@@ -1,5 +1,8 @@
 """Provide small models, planted copies and comparisons that many tests use."""
 
+import contextlib
+import warnings
+
 import keras
 import numpy as np
 
@@ -19,6 +22,15 @@ def dense_chain(widths, activation="relu", inputs=6, use_bias=True, seed=0):
     for variable in model.weights:
         variable.assign(random.normal(0, 0.5, variable.shape))
     return model
+
+
+@contextlib.contextmanager
+def warnings_are_errors():
+    """Turn each UserWarning into an error, but not that a random network's outputs change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "The outputs of model")
+        yield
 
 
 def nested_model():

@@ -20,13 +20,13 @@ layers = keras.layers
 
 
 def test_a_wrong_surgery_is_caught(monkeypatch):
-    model = dense_chain([10, 8, 3])
+    model, half = dense_chain([10, 8, 3]), {"sparsity": 0.5, "method": "saliency"}
     original = SurvivorMerge.taken_over
     monkeypatch.setattr(SurvivorMerge, "taken_over", lambda *args: 2 * original(*args))
     with pytest.raises(dfprune.VerificationError, match="of the largest output from the original"):
-        dfprune.apply(model, sparsity=0.5)
-    dfprune.apply(model, sparsity=0.5, verify=False)
-    plan = dfprune.plan(model, sparsity=0.5, verify=False)
+        dfprune.apply(model, **half)
+    dfprune.apply(model, **half, verify=False)
+    plan = dfprune.plan(model, **half, verify=False)
     plan.apply(model)
     with pytest.raises(dfprune.VerificationError):
         plan.apply(model, verify=True)
@@ -68,7 +68,7 @@ def test_a_random_model_can_t_be_verified():
     model = keras.Model(inputs, layers.Dense(2)(hidden))
     with pytest.warns(UserWarning, match="answers differently each time") as seen:
         dfprune.apply(model, sparsity=0.5)
-    assert len(seen) == 1
+    assert len([w for w in seen if "could not be verified" in str(w.message)]) == 1
 
 
 class Counter(keras.layers.Layer):
@@ -86,7 +86,7 @@ def test_the_state_of_layers_is_not_changed():
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, "relu")(hidden)))
     data = np.ones((2, 4, 3), "float32")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # "could not be verified"
+        warnings.filterwarnings("error", ".*could not be verified")
         dfprune.apply(model, sparsity=0.5)
         dfprune.apply(model, data=data, sparsity=0.5)
     assert model.get_layer("counter").calls.numpy() == 0
@@ -106,7 +106,7 @@ def test_outputs_that_are_not_finite_are_compared_where_they_are(monkeypatch):
     scores = layers.Dense(3)(layers.Dense(8, "sigmoid")(inputs))
     model = keras.Model(inputs, [scores, keras.ops.log(-keras.ops.abs(inputs))])  # the second: NaN
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("error", ".*could not be verified")
         pruned = dfprune.apply(model, sparsity=0.5)
     assert pruned.count_params() < model.count_params()
     monkeypatch.setattr(DenseRule, "with_offset", lambda self, state, offset: state)
@@ -211,7 +211,7 @@ def test_a_lossless_removal_of_units_that_are_no_copies_is_caught(monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("keras_dfprune.methods.saliency.saliency.lossless_removals", wrong)
-        plan = dfprune.plan(model, tolerance=0)
+        plan = dfprune.plan(model, tolerance=0, method="saliency")
     assert [(len(group.removed), group.lossless) for group in plan.groups] == [(1, 1), (1, 1)]
     with pytest.raises(dfprune.VerificationError, match="only removals that change nothing"):
         plan.apply(model)
@@ -259,11 +259,11 @@ def saturated(last):
 )
 def test_a_saturated_output_does_not_hide_a_wrong_model(last, monkeypatch, seeded):
     model = saturated(last)
-    dfprune.apply(model, sparsity=0.5)
+    dfprune.apply(model, sparsity=0.5, method="saliency")
     original = SurvivorMerge.taken_over
     monkeypatch.setattr(SurvivorMerge, "taken_over", lambda *args: 9 * original(*args))
     with pytest.raises(dfprune.VerificationError):
-        dfprune.apply(model, sparsity=0.5)
+        dfprune.apply(model, sparsity=0.5, method="saliency")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_samples_are_long_enough_for_the_model(in_front):
     hidden = layers.Conv1D(4, 3, padding="same", activation="relu")(in_front()(inputs))
     model = keras.Model(inputs, layers.Conv1D(3, 1)(hidden))
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # "could not be verified"
+        warnings.filterwarnings("error", ".*could not be verified")
         dfprune.apply(model, sparsity=0.5)
 
 
