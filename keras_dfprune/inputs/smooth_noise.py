@@ -1,5 +1,6 @@
 """Draw noise that varies slowly over the positions of an image or a sequence."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -30,12 +31,13 @@ def smooth_noise(shape: Sequence[int], rows: int, generator: np.random.Generator
         coarse[axis] = -(-coarse[axis] // _SPACING)
     noise = generator.standard_normal(coarse).astype(np.float32)
     for axis in positions:
-        noise = np.moveaxis(noise, axis, -1) @ _interpolation(noise.shape[axis], shape[axis - 1])
-        noise = np.moveaxis(noise, -1, axis)
+        noise = _stretched(noise, axis, shape[axis - 1])
     return noise / max(float(noise.std()), 1e-6)
 
 
-def _interpolation(coarse: int, fine: int) -> np.ndarray:
-    """Return the matrix of a cubic interpolation, shape `(coarse, fine)`."""
-    points = np.eye(coarse, dtype=np.float32)[:, None, :]
-    return tf.image.resize(points, (fine, 1), "bicubic").numpy()[:, 0, :].T
+def _stretched(noise: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """Interpolate along an axis, without a matrix of lengths by lengths: recordings are long."""
+    before, after = noise.shape[:axis], noise.shape[axis + 1 :]
+    columns = noise.reshape(math.prod(before), noise.shape[axis], 1, math.prod(after))
+    stretched = tf.image.resize(columns, (length, 1), "bicubic").numpy()
+    return stretched.reshape(*before, length, *after)
