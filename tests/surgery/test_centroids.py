@@ -38,6 +38,8 @@ class Averages(dfprune.Method):
 class Copies(dfprune.Method):
     """Method that replaces copies by their mean, where the group allows it."""
 
+    has_cutoff = True
+
     def curve(self, group, context):
         removals = lossless_removals(group)
         order = np.array([removal.unit for removal in removals], int)
