@@ -66,7 +66,7 @@ def test_the_benchmark_multiplies_what_planning_multiplies(monkeypatch):
 
     monkeypatch.setattr(saliency, "weight_distances", recorded)
     widths = (20, 12, 10, 4)
-    dfprune.plan(speed.dense(widths), sparsity=0.5)
+    dfprune.plan(speed.dense(widths), sparsity=0.5, method="saliency")
     assert shapes == [sets.shape for sets in speed.planned_weight_sets(widths, 0.5)]
 
 
@@ -109,15 +109,18 @@ def test_progress_names_the_stage_after_a_second(monkeypatch, capsys):
     dfprune.apply(model, sparsity=0.5, verbose=1)
     assert "layer, pruning" not in capsys.readouterr().out
     set_clock(monkeypatch, step=1.1)
-    dfprune.apply(model, max_params=200, verbose=1)
+    dfprune.apply(model, sparsity=0.5, method="saliency", verbose=1)
     shown = capsys.readouterr().out
-    for stage in ("allocating", "pruning", "rebuilding", "verifying"):
+    for stage in ("pruning", "rebuilding", "verifying"):
         assert f"layer, {stage}" in shown
     assert "tile, comparing units" in shown
     dfprune.plan(model, sparsity=0.5, verbose=1).apply(model)
     assert "layer, merging" in capsys.readouterr().out
-    dfprune.plan(model, sparsity=0.5, method="moments", verbose=1)
-    assert "unit, removing units" in capsys.readouterr().out
+    dfprune.plan(model, max_params=200, verbose=1)
+    shown = capsys.readouterr().out
+    assert "layer, scoring" in shown and "unit, removing units" in shown
+    dfprune.plan(model, tolerance=1.0, verbose=1)
+    assert "trial, searching the budget" in capsys.readouterr().out
     dfprune.apply(model, max_params=200)
     assert capsys.readouterr() == ("", "")
 
@@ -142,7 +145,7 @@ def test_an_interruption_leaves_the_model_as_it_was(monkeypatch, step):
     with monkeypatch.context() as patched:
         patched.setattr(*STEPS[step], interrupted)
         with pytest.raises(KeyboardInterrupt):
-            dfprune.apply(model, sparsity=0.5)
+            dfprune.apply(model, sparsity=0.5, method="saliency")
     assert reached
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
