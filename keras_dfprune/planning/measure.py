@@ -37,7 +37,9 @@ NOTICEABLE = 0.05
 _MOST_DRAWS, _LEAST_DRAWS = 64, 8
 _MOST_WORK, _KINDS = 2e11, 7
 DRAWN = "draws of several kinds"
-_BATCH = 64
+# Rows that a model takes at once: as many as keep to this many multiply-adds, within bounds. Each
+# call of a small model costs more than the rows in it.
+_BATCH_WORK, _LEAST_BATCH, _MOST_BATCH = 2e8, 64, 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +76,13 @@ class Yardstick:
     """
 
     def __init__(self, located: LocatedModel, rows: Rows | None, seed: int):
-        self._model = located.model
+        cost = _multiply_adds(located.graph)
+        self._batch = _LEAST_BATCH
+        if cost is not None:
+            self._batch = int(np.clip(_BATCH_WORK / cost, _LEAST_BATCH, _MOST_BATCH))
         self._names = _names(located.graph)
         if rows is None:
-            sets = guard_draws(located, _rows_of_draws(located), seed)
+            sets = guard_draws(located, _rows_of_draws(cost), seed)
             self._source = DRAWN
         else:
             sets = {rows.source: rows.held_out}
@@ -86,8 +91,8 @@ class Yardstick:
         lengths = [len(next(iter(samples.values()))) for samples in sets.values()]
         ends = np.cumsum(lengths)
         self._parts = [slice(end - count, end) for end, count in zip(ends, lengths, strict=True)]
-        self._wide = _outputs(located.model, self._inputs)
-        fit = None if rows is None else _outputs(located.model, _first(rows.fit))
+        self._wide = _outputs(located.model, self._inputs, self._batch)
+        fit = None if rows is None else _outputs(located.model, _first(rows.fit), self._batch)
         self._variances = {
             # Few rows that are held out have no variance worth the name: the others count too.
             name: [
@@ -103,7 +108,7 @@ class Yardstick:
         Args:
             narrow: A model with the original's inputs and outputs.
         """
-        received = _outputs(narrow, adapt_samples(self._inputs, narrow))
+        received = _outputs(narrow, adapt_samples(self._inputs, narrow), self._batch)
         pairs = zip(self._wide, received.values(), strict=True)
         return tuple(self._compare(name, values) for name, values in pairs)
 
@@ -142,13 +147,19 @@ def largest_change(measured: Sequence[OutputChange]) -> float:
     return max((output.change for output in measured), default=0.0)
 
 
-def _rows_of_draws(located: LocatedModel) -> int:
-    """Return how many rows of each kind are drawn: fewer for large models."""
+def _multiply_adds(graph: Graph) -> int | None:
+    """Return the multiply-adds of one row, at least 1; None where a length is unknown."""
     try:
-        cost = multiply_adds(located.graph.calls)
-    except ValueError:  # A length is unknown.
+        return max(1, multiply_adds(graph.calls))
+    except ValueError:
+        return None
+
+
+def _rows_of_draws(cost: int | None) -> int:
+    """Return how many rows of each kind are drawn: fewer for models of many multiply-adds."""
+    if cost is None:
         return _MOST_DRAWS
-    return int(np.clip(_MOST_WORK / (_KINDS * max(cost, 1)), _LEAST_DRAWS, _MOST_DRAWS))
+    return int(np.clip(_MOST_WORK / (_KINDS * cost), _LEAST_DRAWS, _MOST_DRAWS))
 
 
 def _names(graph: Graph) -> dict[str, str]:
@@ -166,11 +177,11 @@ def _first(samples: Samples, count: int = 512) -> Samples:
     return {name: array[:count] for name, array in samples.items()}
 
 
-def _outputs(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
+def _outputs(model: keras.Model, samples: Samples, batch: int) -> dict[str, np.ndarray]:
     """Return a model's numeric outputs in front of its last activations, float64."""
     front = before_activation(model).model
     run, given = model_runner(front), adapt_samples(samples, front)
-    parts = [run(batch) for batch in batches(front, given, _BATCH)]
+    parts = [run(batch) for batch in batches(front, given, batch)]
     count = len(next(iter(samples.values())))
     names = [name for name, output in parts[0].items() if is_number(output)]
     rows = {name: np.concatenate([part[name] for part in parts])[:count] for name in names}

@@ -67,7 +67,7 @@ class Scatter(dfprune.Method):
             offset = np.zeros(group.units)
             offset[removed] = random.normal(0, 0.5, count) * group.offset_allowed
             centroids = random.random() < 0.5 if self.centroids is None else self.centroids
-            if not (group.averages and centroids):
+            if not (count and group.averages and centroids):
                 return dfprune.LinearMerge(kept, removed, offset, mixture)
             coefficients = random.normal(0, 0.3, (len(kept), group.units))
             return dfprune.CentroidMerge(
