@@ -46,14 +46,19 @@ def seeded() -> None:
     tf.keras.utils.set_random_seed(7)
 
 
-# Tests of layers are about exactness. They don't wait for the search for inputs, which has its own.
+# Tests of layers are about exactness. They wait neither for the search for inputs nor for the
+# measurement of what a cut changes, which have tests of their own.
 OF_LAYERS = {"rules", "locate", "rebuild", "surgery", "graph", "exporting", "verify"}
 
 
 @pytest.fixture(autouse=True)
-def no_search_for_inputs(request, monkeypatch):
-    """Plan without inputs found from BatchNormalization layers in tests of layers."""
+def no_measurement(request, monkeypatch):
+    """Plan without found inputs and without measuring in tests of layers."""
     if request.path.parent.name in OF_LAYERS:
-        from keras_dfprune.planning import gather_rows
+        from keras_dfprune.planning import gather_rows, planner
+
+        def no_yardstick(*arguments):
+            raise ValueError("tests of layers don't measure")
 
         monkeypatch.setattr(gather_rows, "can_find_inputs", lambda located: "is small")
+        monkeypatch.setattr(planner, "Yardstick", no_yardstick)
