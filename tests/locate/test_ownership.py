@@ -7,6 +7,7 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune.graph.ownership import is_variable, variable_key
 from keras_dfprune.graph.read_graph import read_graph
+from tests.support.random_graphs import reachable_variables
 
 layers = keras.layers
 
@@ -76,17 +77,6 @@ def variable_met_by_units():
 MODELS = [tied_decoder, tied_by_einsum, tied_embedding, bias_added_elsewhere,
           variable_of_a_nested_model, tensorflow_variable, variable_without_a_layer,
           variable_met_by_units]  # fmt: skip
-
-
-def reachable_variables(model):
-    """Keys of all variables that a model's graph reads: its layers' and its calls' arguments."""
-    keys = {variable_key(variable) for variable in model.variables}
-    for call in read_graph(model).calls:
-        arguments = keras.tree.flatten((call.args, call.kwargs))
-        keys |= {variable_key(value) for value in arguments if is_variable(value)}
-        if isinstance(call.operation, keras.Layer):
-            keys |= {variable_key(variable) for variable in call.operation.variables}
-    return keys
 
 
 def sample(model):

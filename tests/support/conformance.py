@@ -211,7 +211,6 @@ ROWS = {
             padding="same",
         ),
     ),
-    "separable, residual": ("JoiningRule", separable_residual),
     "activation": ("ActivationRule", lambda: chain(layers.LeakyReLU(0.3), activation=None)),
     "prelu": ("PReLURule", lambda: chain(layers.PReLU(), activation=None)),
     "prelu by position": (
@@ -221,6 +220,7 @@ ROWS = {
     "operation": ("ElementwiseOperationRule", lambda: chain(keras.ops.silu, activation=None)),
     "arithmetic": ("ArithmeticRule", shifted_vector),
     "sum": ("JoiningRule", summed),
+    "separable, residual": ("JoiningRule", separable_residual),
     "residual sums": ("JoiningRule", lambda: residual(lambda a, b: layers.Add()([a, b]))),
     "subtraction": ("ArithmeticRule", lambda: residual(lambda a, b: a - b)),
     "product": ("JoiningRule", lambda: residual(lambda a, b: layers.Multiply()([a, b]))),

@@ -2,8 +2,54 @@
 
 import keras
 
-layers = keras.layers
+layers, constraints = keras.layers, keras.constraints
 ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
+
+
+class Counting(layers.Layer):
+    """Layer with a state: adds how often it was called. Its units can't be followed."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return x + self.calls
+
+
+class Noisy(layers.Layer):
+    """Layer that is random at inference."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.generator = keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
+
+
+class Opaque(layers.Layer):
+    """Layer that calls layers of its own, and has no rule."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.inner = layers.Dense(units, "relu")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(x)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.inner.units}
+
+
+class Overriding(keras.Model):
+    """Functional model with a step of its own."""
+
+    def predict_step(self, data):
+        return 2.0 * super().predict_step(data)
 
 
 class Builder:
@@ -32,7 +78,8 @@ class Builder:
         self.flat.append(layers.Flatten()(self.wide[-1]))
         joined = layers.Concatenate()([self.flat[-1], self.flat[-2]])
         outputs = [layers.Dense(3)(joined), layers.Dense(2)(self.recent(self.flat))]
-        return keras.Model(self.inputs, outputs)
+        kind = self.pick(*4 * [keras.Model], Overriding)
+        return kind(self.inputs, outputs)
 
     def units(self):
         return int(self.random.integers(3, 8))
@@ -210,6 +257,38 @@ class Builder:
         outputs = self.projection(layers.Dropout(0.1)(hidden), tensor.shape[-1])
         self.wide.append(layers.Add()([tensor, outputs]))
 
+    def constrained(self):
+        """Add a Dense layer, and one that takes its units, with constraints."""
+        target = self.pick(self.flat, self.wide)
+        for _ in range(2):
+            layer = layers.Dense(
+                self.units(),
+                self.pick("relu", "tanh"),
+                kernel_constraint=self.pick(
+                    None, constraints.UnitNorm(), constraints.UnitNorm(axis=1),
+                    constraints.MaxNorm(1.0), constraints.NonNeg(),
+                    constraints.MinMaxNorm(0.5, 1.0),
+                ),
+                bias_constraint=self.pick(None, constraints.NonNeg()),
+            )  # fmt: skip
+            target.append(layer(self.recent(target)))
+
+    def tied(self):
+        """Use a layer's variable outside of the layer."""
+        tensor = self.recent(self.flat)
+        layer = layers.Dense(self.units(), "relu")
+        hidden = layer(tensor)
+        if self.random.random() < 0.5:
+            self.flat.append(hidden + layer.bias)
+        else:
+            self.flat.append(keras.ops.matmul(hidden, keras.ops.transpose(layer.kernel)))
+
+    def without_rule(self):
+        """Add a layer with a state, a random one, or one with layers inside."""
+        target = self.pick(self.flat, self.wide)
+        layer = self.pick(Counting(), Noisy(), Opaque(self.units()))
+        target.append(layer(self.recent(target)))
+
     def join(self, left, right):
         layer = self.pick(layers.Add(), layers.Multiply(), layers.Average(), layers.Maximum(),
                           layers.Subtract(), None)  # fmt: skip
@@ -231,4 +310,5 @@ STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activat
          "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
          "repeat", "repeat",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
-         "recurrent", "attention", "squeeze", "transformer", "transformer")  # fmt: skip
+         "recurrent", "attention", "squeeze", "transformer", "transformer",
+         "constrained", "tied", "without_rule")  # fmt: skip

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 import keras_dfprune as dfprune
+from keras_dfprune.graph.ownership import is_variable, variable_key
 from keras_dfprune.graph.read_graph import read_graph
 from keras_dfprune.locate.locate import locate
 from keras_dfprune.rules import registry
@@ -41,6 +42,9 @@ def randomize(model, random):
         else:
             fan = np.prod(shape[:-1])
             variable.assign(random.normal(0, 1.2 / np.sqrt(fan), shape))
+        constraint = getattr(variable, "constraint", None)
+        for _ in range(10 if constraint is not None else 0):
+            variable.assign(constraint(variable))
 
 
 class Scatter(dfprune.Method):
@@ -122,11 +126,27 @@ def check_seed(seed):
         )
     pruned = plan.apply(model)  # raises VerificationError
     assert pruned.count_params() == plan.parameters[1], seed
+    assert not reachable_variables(model) & reachable_variables(pruned), seed
+    for variable in pruned.trainable_variables:
+        if variable.constraint is not None:
+            difference = np.abs(np.array(variable.constraint(variable)) - np.array(variable))
+            assert difference.max() <= 1e-5, (seed, variable.path)
     cut = {path for group in plan.groups if len(group.removed) for path in group.layers}
     groups = locate(read_graph(model)).groups.values()
     producers = [p for group in groups for p in group.producers if p.path in cut]
     produced = {type(producer.rule).__name__ for producer in producers}
     return produced | {name for name, source in crossings if source in cut}, bool(cut)
+
+
+def reachable_variables(model):
+    """Keys of all variables that a model's graph reads: its layers' and its calls' arguments."""
+    keys = {variable_key(variable) for variable in model.variables}
+    for call in read_graph(model).calls:
+        arguments = keras.tree.flatten((call.args, call.kwargs))
+        keys |= {variable_key(value) for value in arguments if is_variable(value)}
+        if isinstance(call.operation, keras.Layer):
+            keys |= {variable_key(variable) for variable in call.operation.variables}
+    return keys
 
 
 def plant_copies(model):
