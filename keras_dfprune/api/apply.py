@@ -26,11 +26,16 @@ def apply(
     *,
     method: str | Method = "moments",
     max_params: float | int | None = None,
-    sparsity: float | Mapping[str, float] | None = None,
+    max_flops: float | int | None = None,
+    max_bytes: Mapping[str, float | int] | None = None,
+    sparsity: float | Mapping[Any, float] | None = None,
     tolerance: float | None = None,
+    multiple_of: int | Mapping[Any, int] = 1,
     data: Any = None,
     refine_steps: int = 0,
-    layers: Iterable[str] | None = None,
+    layers: Iterable[Any] | None = None,
+    exclude: Iterable[Any] | None = None,
+    trainable_only: bool = False,
     verify: bool = True,
     seed: int = 0,
     strategy: tf.distribute.Strategy | None = None,
@@ -44,17 +49,31 @@ def apply(
         max_params: Size of the whole model, biases included: a float in (0, 1) is the fraction of
             its parameters that may remain, an integer their number. Units go where a saved
             parameter costs least.
+        max_flops: Multiply-adds of one row of the inputs, as a fraction or a number, likewise.
+            Products with kernels count; TensorFlow's profiler counts two for each.
+        max_bytes: Size of the file that `export` would write, in bytes or as a fraction, by its
+            format and quantisation: `{"tflite:int8": 100_000}`. Formats: `keras`, `saved_model`,
+            `onnx`, `tflite`, `tflite:dynamic`, `tflite:float16`, `tflite:int8`. The model is
+            exported up to 14 times. The file is never larger, and hardly smaller.
         sparsity: Fraction of the units to remove, in [0, 1): of every prunable layer, or by
-            layer name. Layers that aren't named stay whole.
+            layer, named as in `layers`. Layers that aren't named stay whole.
         tolerance: Largest change of an output, at least 0: squared change over the variance, in
             front of the last activation, as in `PruningPlan.measured`. 0: lossless removals only.
+        multiple_of: The units that stay in a layer that loses any are a multiple of this number
+            (default 1), at least one multiple: rounded down under a budget for the whole model, to
+            the nearest under `sparsity`. Or a dict of numbers by layer, named as in `layers`.
         data: Unlabelled rows, from which the method learns what the units do: an array; a dict of
             arrays by input name; a list of arrays, one for each input; a `tf.data.Dataset` or a
             generator, whose labels are ignored. A few dozen rows help much, and some hundreds are
             plenty. A quarter is held out to measure the change. None (default): assumptions.
         refine_steps: Steps of recovery, 0 or more (default 0): the narrow model learns to follow
             the original's outputs on `data`, or on drawn inputs.
-        layers: Names of the layers to consider. None (default): all.
+        layers: Layers to consider. Each is a layer object, a name, a path (`"inner/fc1"`), the path
+            of a nested model for all layers in it, or a pattern (`"block*/conv?"`). None
+            (default): all.
+        exclude: Layers to leave whole, named likewise.
+        trainable_only: Whether to leave frozen layers (`trainable=False`) as they are. A layer
+            whose units go to a frozen one stays whole, too.
         verify: Whether to compare the result with the wide twin, a copy of the original whose
             removed units are cut off, on two random inputs.
         seed: Seed for whatever a method draws at random.
@@ -87,11 +106,16 @@ def apply(
     request = read_request(
         method=method,
         max_params=max_params,
+        max_flops=max_flops,
+        max_bytes=max_bytes,
         sparsity=sparsity,
         tolerance=tolerance,
+        multiple_of=multiple_of,
         data=data,
         refine_steps=refine_steps,
         layers=layers,
+        exclude=exclude,
+        trainable_only=trainable_only,
         verify=verify,
         seed=seed,
         strategy=strategy,
@@ -173,9 +197,7 @@ def _plan(
     located: LocatedModel, request: Request, progress: Progress
 ) -> tuple[PruningPlan, Planned]:
     planned = make_plan(located, request, progress)
-    pruning_plan = PruningPlan(
-        **vars(planned.plan), rows=planned.rows, verify=request.verify, verbose=request.verbose
-    )
+    pruning_plan = PruningPlan.of(planned, request)
     warn_of_plan(pruning_plan, located, request)
     if request.verbose:
         print(pruning_plan)  # noqa: T201 - the caller asked for it

@@ -59,7 +59,7 @@ def narrow_model(
     """
     merges = {group.layer: group.merge for group in plan.groups}
     if verify:
-        lossless = all(len(group.removed) <= group.lossless for group in plan.groups)
+        lossless = all(group.changes_nothing for group in plan.groups)
         verify_narrow(located, rebuilt.model, merges, lossless=lossless, progress=progress)
     refined: Mapping[str, Refinement] = {}
     if plan.refine_steps:

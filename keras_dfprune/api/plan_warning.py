@@ -37,7 +37,7 @@ def warn_of_plan(plan: PlanData, located: LocatedModel, request: Request) -> Non
 
 def _about_refusals(plan: PlanData, layout: Layout, request: Request) -> str | None:
     """Say which layers stay whole although they were named, or that all do."""
-    named = set(request.named_layers)
+    named = {getattr(layer, "name", layer) for layer in request.named_layers}
     refused = [r for r in layout.refusals if {r.layer, r.layer.rsplit("/")[-1]} & named]
     if refused:
         reasons = "; ".join(by_reason((refusal.layer, refusal.reason) for refusal in refused))
@@ -51,7 +51,7 @@ def _about_refusals(plan: PlanData, layout: Layout, request: Request) -> str | N
 
 def _about_nothing_removed(plan: PlanData, located: LocatedModel, request: Request) -> str | None:
     """Say why no unit goes, where units can go and were asked for."""
-    if request.max_params is not None or request.tolerance is not None:
+    if request.has_budget and request.sparsity is None:
         return None
     if not (plan.groups and request.asks_for_units):
         return None
@@ -73,7 +73,7 @@ def _about_whole_layers(plan: PlanData, located: LocatedModel, request: Request)
     A budget for the whole model is such a choice: it is kept, whatever stays whole.
     """
     names_layers = request.layers is not None or isinstance(request.sparsity, dict)
-    has_budget = request.max_params is not None or request.tolerance is not None
+    has_budget = request.has_budget and request.sparsity is None
     if names_layers or has_budget or not request.asks_for_units:
         return None
     total, found = located.model.count_params(), most_stays_whole(located, plan)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_dfprune.api.narrow_model import narrow_model
+from keras_dfprune.api.plan_again import plan_again
 from keras_dfprune.graph.fingerprint import (
     find_digest_mismatch,
     layer_digests,
@@ -17,12 +18,14 @@ from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.groups import Layout
 from keras_dfprune.locate.locate import LocatedModel, locate_model
 from keras_dfprune.methods.base import Method
-from keras_dfprune.methods.merge import CentroidMerge
+from keras_dfprune.methods.merge import CentroidMerge, ChosenUnits
 from keras_dfprune.planning.gather_rows import gather_rows
 from keras_dfprune.planning.group_plan import GroupPlan
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
-from keras_dfprune.planning.request import method_of_plan, read_request
+from keras_dfprune.planning.planner import Planned
+from keras_dfprune.planning.request import Request, method_of_plan, read_budget, read_request
+from keras_dfprune.planning.resize import resized
 from keras_dfprune.planning.reuse import merge_anew, rename_groups
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
@@ -53,6 +56,7 @@ class PruningPlan(PlanData):
         seed: Seed of the draws.
         used_data: Whether the caller gave rows.
         rows: The rows that were used, for recovery; or None. Not saved.
+        request: The arguments that the plan was made from, or None after loading. Not saved.
         verify: Whether `apply` compares its result with the wide twin. Not saved.
         verbose: Whether `apply` shows its progress. Not saved.
         refined: What the refinement reached when the plan was last applied, by the first layer of
@@ -61,6 +65,7 @@ class PruningPlan(PlanData):
     """
 
     rows: Rows | None = None
+    request: Request | None = None
     verify: bool = True
     verbose: int = 0
     refined: dict[str, Refinement] = dataclasses.field(default_factory=dict)
@@ -106,14 +111,15 @@ class PruningPlan(PlanData):
         self.check_scope()
         with without_keras_warnings():
             located, progress = locate_model(model), Progress(self.verbose)
-            groups, needs_other_merges = self._groups_for(located, reuse)
-            method = method_of_plan(self.method) if needs_other_merges else None
-            rows = self._rows_for(located, data, method, progress)
+            groups, changed = self._groups_for(located, reuse)
+            needs_merges = changed or any(isinstance(g.merge, ChosenUnits) for g in groups)
+            method = method_of_plan(self.method) if needs_merges else None
+            rows = self._rows_for(located, data, method, changed, progress)
             if method is not None:
                 groups = merge_anew(located, groups, method, rows, progress)
-            if needs_other_merges:
+            if changed:
                 self._tell_of_other_merges(model, merges_are_new=method is not None)
-                groups = tuple(dataclasses.replace(group, lossless=0) for group in groups)
+                groups = tuple(group.on_other_weights() for group in groups)
             states = LayerStates(located.layout)
             for group in progress.over("Merging", groups):
                 carry_out(located.layout.groups[group.layer], group.merge, states)
@@ -146,13 +152,18 @@ class PruningPlan(PlanData):
         return groups, changed or (reuse and _needs_weighted_sums(groups, located.layout))
 
     def _rows_for(
-        self, located: LocatedModel, data: Any, method: Method | None, progress: Progress
+        self,
+        located: LocatedModel,
+        data: Any,
+        method: Method | None,
+        changed: bool,
+        progress: Progress,
     ) -> Rows | None:
         """Return rows for recovery and, if a method is given, for new merges by it."""
         needs_rows = method is not None and method.found_inputs is not None
         if not self.refine_steps and not needs_rows:
             return self.rows
-        if data is None and self.rows is not None and not (needs_rows and self.rows.synthetic):
+        if data is None and self.rows is not None and not (changed and self.rows.synthetic):
             return self.rows.adapted(located.model)
         if data is None and self.used_data:
             raise ValueError(
@@ -176,6 +187,56 @@ class PruningPlan(PlanData):
                 f"Model '{model.name}' has other weights or frozen layers than the one that was "
                 "planned for: the same units go, and new merges were computed."
             )
+
+    def at(
+        self, *, model: keras.Model | None = None, data: Any = None, **budget: Any
+    ) -> "PruningPlan":
+        """Return the plan of another size.
+
+        Orders and costs are those of this plan. How the kept units take over is computed by
+        `apply`. With `model` the plan is made anew for the new size, and what it changes is
+        measured.
+
+        Args:
+            model: The model that was planned for. Needed where a size depends on more than the
+                plan holds: the message says so. Default: None.
+            data: Unlabelled rows for a plan that was made with `data` and has been loaded from a
+                file. Default: None.
+            **budget: One of `max_params`, `max_flops`, `max_bytes`, `sparsity` and `tolerance`, and
+                `multiple_of`, as `keras_dfprune.apply` takes them.
+
+        Raises:
+            TypeError: For another argument.
+            ValueError: For a budget that makes no sense or can't be reached, for another model, and
+                where the model is needed.
+
+        Example:
+        >>> import keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 10, 3))])
+        >>> plan = dfprune.plan(model, max_params=0.5)
+        >>> [plan.at(max_params=size).parameters[1] <= size * 423 for size in (0.7, 0.3)]
+        [True, True]
+        """
+        asked = read_budget(budget)
+        if model is None:
+            return dataclasses.replace(self, **resized(self, asked), refined={})
+        return self.of(*plan_again(self, self.request, model, data, asked))
+
+    @classmethod
+    def of(cls, planned: Planned, request: Request) -> "PruningPlan":
+        """Return a plan with what it was made from.
+
+        Args:
+            planned: The plan, with the rows that were used.
+            request: The caller's arguments.
+        """
+        return cls(
+            **vars(planned.plan),
+            rows=planned.rows,
+            request=request,
+            verify=request.verify,
+            verbose=request.verbose,
+        )
 
     def check_scope(self) -> None:
         """Check that a plan with refinement isn't applied inside the scope of a strategy.

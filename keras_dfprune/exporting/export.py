@@ -5,6 +5,7 @@ or not.
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import numpy as np
 from keras_dfprune.exporting.cast import precision
 from keras_dfprune.exporting.check_options import check_options
 from keras_dfprune.exporting.file_format import FileFormat
-from keras_dfprune.exporting.files import check_target, move_into_place, size_on_disk, staging
+from keras_dfprune.exporting.files import (
+    FORMATS,
+    check_target,
+    move_into_place,
+    size_on_disk,
+    staging,
+)
 from keras_dfprune.exporting.keras_file import KerasFile
 from keras_dfprune.exporting.litert import LiteRTFile
 from keras_dfprune.exporting.onnx import OnnxFile
@@ -26,7 +33,7 @@ from keras_dfprune.exporting.result import (
 )
 from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs, run_model
-from keras_dfprune.inputs.sample_inputs import draw_unsaturated, first_rows
+from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated, first_rows
 from keras_dfprune.inputs.user_rows import read_rows
 from keras_dfprune.report.cause import cause
 from keras_dfprune.report.silence import without_keras_warnings
@@ -88,13 +95,7 @@ def export(
     rows = None
     if representative_data is not None:
         rows = read_rows(model, representative_data, "representative_data")
-    formats: dict[str, FileFormat] = {
-        "keras": KerasFile(),
-        "saved_model": SavedModelFolder(batch_size),
-        "tflite": LiteRTFile(quantize, rows, io_dtype, batch_size),
-        "onnx": OnnxFile(batch_size),
-    }
-    file_format = formats[name]
+    file_format = _file_format(name, quantize, rows, io_dtype, batch_size)
     prepared = file_format.prepare(model)
     with without_keras_warnings():
         if rows is None:
@@ -110,6 +111,47 @@ def export(
         size = size_on_disk(staged)
         move_into_place(staged, target)
     return ExportResult(os.fspath(path), size, absolute, relative, name, quantize)
+
+
+def exported_size(model: keras.Model, kind: str) -> int:
+    """Export a model to a temporary file and return the file's size in bytes.
+
+    Args:
+        model: A built model.
+        kind: Format, and quantisation if any: `"tflite"`, `"tflite:int8"`, `"keras"`.
+
+    Raises:
+        ExportError: If the model can't be converted.
+    """
+    name, _, quantize = kind.partition(":")
+    endings = {known: ending for ending, known in FORMATS.items()}
+    rows = draw_samples(model) if quantize == "int8" else None
+    file_format = _file_format(name, quantize or None, rows, "float32", None)
+    with tempfile.TemporaryDirectory() as folder, without_keras_warnings():
+        path = Path(folder) / f"model{endings[name]}"
+        try:
+            file_format.write(file_format.prepare(model), path)
+        except Exception as error:  # whatever Keras and TensorFlow raise
+            raise ExportError(
+                f"Export of model '{model.name}' as {kind} failed: {cause(error)}"
+            ) from error
+        return size_on_disk(path)
+
+
+def _file_format(
+    name: str,
+    quantize: str | None,
+    rows: Samples | None,
+    io_dtype: str,
+    batch_size: int | None,
+) -> FileFormat:
+    formats: dict[str, FileFormat] = {
+        "keras": KerasFile(),
+        "saved_model": SavedModelFolder(batch_size),
+        "tflite": LiteRTFile(quantize, rows, io_dtype, batch_size),
+        "onnx": OnnxFile(batch_size),
+    }
+    return formats[name]
 
 
 def _write_and_run(

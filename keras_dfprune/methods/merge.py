@@ -196,6 +196,30 @@ class CentroidMerge(UnitMerge):
         return self.coefficients @ kernel - kernel[self.kept]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChosenUnits(UnitMerge):
+    """Units that go, without a merge: `PruningPlan.apply` computes one.
+
+    Attributes:
+        kept, removed, offset: As in `UnitMerge`. The offset is 0.
+    """
+
+    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
+        raise ValueError("These units are chosen, and how others take over isn't computed yet.")
+
+
+def choose_units(order: np.ndarray, count: int, units: int) -> ChosenUnits:
+    """Choose the first units of an order.
+
+    Args:
+        order: Int array: units in the order of their removal.
+        count: How many go.
+        units: Number of units.
+    """
+    removed = np.asarray(order, np.int64)[:count]
+    return ChosenUnits(np.setdiff1d(np.arange(units), removed), removed, np.zeros(units))
+
+
 def _check_finite(name: str, array: np.ndarray) -> None:
     if not np.all(np.isfinite(array)):
         raise ValueError(f"`{name}` must be finite. Received: {name}={array}")

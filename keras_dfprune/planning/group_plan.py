@@ -6,6 +6,38 @@ import numpy as np
 
 from keras_dfprune.methods.merge import SurvivorMerge, UnitMerge
 
+SALIENCY = "saliency"
+PREDICTED = "expected squared change of the consumers' outputs"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupCurve:
+    """Order in which the units of a group can go, and what each removal costs.
+
+    Attributes:
+        order: Int array, shape `(removals,)`: the units in the order of their removal, normally
+            all but one.
+        costs: Float64 array, shape `(removals,)`: the cost of each removal.
+        measure: Name of the costs' unit of measure: `"saliency"` (Srinivas & Babu 2015, Eq. 8), or
+            the expected squared change of the consumers' outputs.
+        scale: Positive number that the costs are divided by when groups are compared. Where the
+            costs are expected squared changes it is the variance.
+        lossless: How many of the first removals change nothing.
+        automatic: How many removals a method with a cut-off of its own makes, or None.
+        cutoff: Cost at which it stops, or None.
+        histogram: Counts, shape `(bins,)`, and bin edges, shape `(bins + 1,)`, from which `cutoff`
+            was read; or None.
+    """
+
+    order: np.ndarray
+    costs: np.ndarray
+    measure: str = SALIENCY
+    scale: float = 1.0
+    lossless: int = 0
+    automatic: int | None = None
+    cutoff: float | None = None
+    histogram: tuple[np.ndarray, np.ndarray] | None = None
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupPlan:
@@ -17,14 +49,11 @@ class GroupPlan:
         units: Number of units before pruning.
         merge: The `UnitMerge`.
         parameters: Parameters of the producers before and after, biases included.
-        saliency: Float array: cost of each removal along the whole path, normally down to one
-            unit. The first `len(removed)` entries belong to the units that go.
-        cutoff: Cost at which the automatic cut-off lies, or None.
+        curve: The order and the costs of all removals. The first `len(removed)` are those of the
+            units that go.
         predicted_error: Expected squared change over the variance at the group's consumers, or
             None where the method predicts none.
-        histogram: Counts and bin edges from which `cutoff` was read, or None.
         note: A sentence for the report, or None.
-        lossless: How many of the first removals change nothing.
     """
 
     layer: str
@@ -32,12 +61,34 @@ class GroupPlan:
     units: int
     merge: UnitMerge
     parameters: tuple[int, int]
-    saliency: np.ndarray
-    cutoff: float | None = None
+    curve: GroupCurve
     predicted_error: float | None = None
-    histogram: tuple[np.ndarray, np.ndarray] | None = None
     note: str | None = None
-    lossless: int = 0
+
+    @property
+    def saliency(self) -> np.ndarray:
+        """Cost of each removal, normally down to one unit: float array, shape `(removals,)`."""
+        return self.curve.costs
+
+    @property
+    def cutoff(self) -> float | None:
+        """Cost at which the automatic cut-off lies, or None."""
+        return self.curve.cutoff
+
+    @property
+    def histogram(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Counts and bin edges from which `cutoff` was read, or None."""
+        return self.curve.histogram
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True if no unit goes, or only units whose removal changes nothing."""
+        return len(self.removed) <= self.curve.lossless
+
+    def on_other_weights(self) -> "GroupPlan":
+        """Return the same cut for other weights, where no removal counts as lossless."""
+        curve = dataclasses.replace(self.curve, lossless=0)
+        return dataclasses.replace(self, curve=curve, predicted_error=None)
 
     @property
     def kept(self) -> np.ndarray:

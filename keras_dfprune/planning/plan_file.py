@@ -13,19 +13,36 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_dfprune.locate.groups import Refusal
-from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
-from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.methods.merge import (
+    CentroidMerge,
+    ChosenUnits,
+    LinearMerge,
+    SurvivorMerge,
+    UnitMerge,
+)
+from keras_dfprune.planning.group_plan import GroupCurve, GroupPlan
 from keras_dfprune.planning.measure import OutputChange
 from keras_dfprune.planning.plan_data import PlanData
+from keras_dfprune.planning.width_count import WidthCount
 
 _FORMAT = "keras_dfprune plan"
-_VERSION = 2
+_VERSION = 3
 _MERGES: dict[str, type[UnitMerge]] = {
     "survivor": SurvivorMerge,
     "linear": LinearMerge,
     "centroid": CentroidMerge,
+    "chosen": ChosenUnits,
 }
-_PLAIN_FIELDS = ("method", "model_name", "fingerprint", "refine_steps", "seed", "used_data")
+_CURVE_FIELDS = ("measure", "scale", "lossless", "automatic", "cutoff")
+_PLAIN_FIELDS = (
+    "method",
+    "model_name",
+    "fingerprint",
+    "refine_steps",
+    "seed",
+    "used_data",
+    "shared_out",
+)
 
 
 def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
@@ -40,6 +57,7 @@ def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
         "format": _FORMAT,
         "version": _VERSION,
         "groups": [_pack(group, f"group{k}", arrays) for k, group in enumerate(plan.groups)],
+        "counts": [count.to_config() for count in plan.counts],
         "measured": [dataclasses.asdict(output) for output in plan.measured],
         "refusals": [dataclasses.asdict(refusal) for refusal in plan.refusals],
         **{name: getattr(plan, name) for name in (*_PLAIN_FIELDS, "parameters", "notes")},
@@ -70,9 +88,10 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
     kind = next(name for name, merge in _MERGES.items() if isinstance(group.merge, merge))
     for field in dataclasses.fields(group.merge):
         arrays[f"{prefix}.{field.name}"] = getattr(group.merge, field.name)
-    arrays[f"{prefix}.saliency"] = group.saliency
-    if group.histogram is not None:
-        arrays[f"{prefix}.counts"], arrays[f"{prefix}.edges"] = group.histogram
+    curve = group.curve
+    arrays[f"{prefix}.order"], arrays[f"{prefix}.costs"] = curve.order, curve.costs
+    if curve.histogram is not None:
+        arrays[f"{prefix}.counts"], arrays[f"{prefix}.edges"] = curve.histogram
     return {
         "prefix": prefix,
         "layer": group.layer,
@@ -80,11 +99,10 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "units": group.units,
         "parameters": group.parameters,
         "merge": kind,
-        "cutoff": group.cutoff,
         "predicted_error": group.predicted_error,
-        "histogram": group.histogram is not None,
+        "histogram": curve.histogram is not None,
         "note": group.note,
-        "lossless": group.lossless,
+        "curve": {name: getattr(curve, name) for name in _CURVE_FIELDS},
     }
 
 
@@ -100,6 +118,7 @@ def _read(file: BinaryIO) -> PlanData:
             raise ValueError(f"it has version {header['version']} and not {_VERSION}; plan again")
         return PlanData(
             groups=tuple(_unpack(entry, arrays) for entry in header["groups"]),
+            counts=tuple(map(WidthCount.from_config, header["counts"])),
             measured=tuple(OutputChange(**entry) for entry in header["measured"]),
             refusals=tuple(Refusal(**entry) for entry in header["refusals"]),
             parameters=tuple(header["parameters"]),
@@ -120,10 +139,12 @@ def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Group
         units=entry["units"],
         merge=kind(**fields),
         parameters=tuple(entry["parameters"]),
-        saliency=arrays[f"{prefix}.saliency"],
-        cutoff=entry["cutoff"],
+        curve=GroupCurve(
+            order=arrays[f"{prefix}.order"],
+            costs=arrays[f"{prefix}.costs"],
+            histogram=histogram,
+            **entry["curve"],
+        ),
         predicted_error=entry["predicted_error"],
-        histogram=histogram,
         note=entry["note"],
-        lossless=entry["lossless"],
     )

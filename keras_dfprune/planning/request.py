@@ -2,17 +2,25 @@
 
 import dataclasses
 import difflib
-import math
-import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.base import Method
 from keras_dfprune.methods.moments.moments import Moments
 from keras_dfprune.methods.saliency.saliency import Saliency
+from keras_dfprune.planning.read_arguments import (
+    BUDGETS,
+    check_at_most_one_budget,
+    check_steps,
+    check_tolerance,
+    read_max_bytes,
+    read_multiple,
+    read_names,
+    read_size,
+    read_sparsity,
+)
 
 METHODS: dict[str, type[Method]] = {"saliency": Saliency, "moments": Moments}
 
@@ -24,11 +32,17 @@ class Request:
     Attributes:
         method: The pruning method.
         max_params: Largest number of parameters of the whole model, or their fraction, or None.
-        sparsity: Fraction of the units to remove, for all layers or by layer name, or None.
+        max_flops: Largest number of multiply-adds of one row, or their fraction, or None.
+        max_bytes: Largest size of an exported file, or its fraction, by format; or None.
+        sparsity: Fraction of the units to remove, for all layers or by layer, or None.
         tolerance: Largest measured change of an output, or None.
+        multiple_of: Number that the units that stay are a multiple of, for all layers that lose
+            any, or by layer.
         data: Unlabelled rows of the model's inputs, or None.
         refine_steps: Steps of recovery after the cut.
-        layers: Names of the layers to consider; None for all.
+        layers: Layers to consider, by name, path, pattern or object; None for all.
+        exclude: Layers to leave whole, likewise.
+        trainable_only: Whether frozen layers stay as they are.
         verify: Whether the result is compared with the wide twin.
         seed: Seed for random draws.
         strategy: Strategy whose replicas share the work, or None.
@@ -37,19 +51,24 @@ class Request:
 
     method: Method = dataclasses.field(default_factory=Moments)
     max_params: float | int | None = None
-    sparsity: float | dict[str, float] | None = None
+    max_flops: float | int | None = None
+    max_bytes: dict[str, float | int] | None = None
+    sparsity: float | dict[Any, float] | None = None
     tolerance: float | None = None
+    multiple_of: int | dict[Any, int] = 1
     data: Any = None
     refine_steps: int = 0
-    layers: tuple[str, ...] | None = None
+    layers: tuple[Any, ...] | None = None
+    exclude: tuple[Any, ...] = ()
+    trainable_only: bool = False
     verify: bool = True
     seed: int = 0
     strategy: tf.distribute.Strategy | None = None
     verbose: int = 0
 
     @property
-    def named_layers(self) -> tuple[str, ...]:
-        """Layer names that the caller gave, in `layers` or as keys of `sparsity`."""
+    def named_layers(self) -> tuple[Any, ...]:
+        """Layers that the caller named, in `layers` or as keys of `sparsity`."""
         return tuple(self.sparsity) if isinstance(self.sparsity, dict) else self.layers or ()
 
     @property
@@ -57,17 +76,20 @@ class Request:
         """True if the caller gave rows."""
         return self.data is not None
 
-    def max_params_of(self, parameters: int) -> int:
-        """Return the budget `max_params` of a model as a number of parameters."""
-        if isinstance(self.max_params, float):
-            return math.floor(self.max_params * parameters)
-        return self.max_params or 0
+    @property
+    def has_budget(self) -> bool:
+        """True if the caller gave any budget."""
+        return any(getattr(self, name) is not None for name in BUDGETS)
+
+    @property
+    def has_size_budget(self) -> bool:
+        """True if the caller gave a budget for the size of the whole model."""
+        return self.has_budget and self.sparsity is None and self.tolerance is None
 
     @property
     def leaves_it_to_the_cutoff(self) -> bool:
         """True if the method's own cut-off says how many units go."""
-        budgets = (self.sparsity, self.max_params, self.tolerance)
-        return self.method.has_cutoff and all(budget is None for budget in budgets)
+        return self.method.has_cutoff and not self.has_budget
 
     @property
     def asks_for_units(self) -> bool:
@@ -91,17 +113,41 @@ def read_request(**arguments: Any) -> Request:
     """
     _check_names(arguments)
     arguments["method"] = find_method(arguments.get("method", "moments"))
-    arguments["layers"] = _read_layers(arguments.get("layers"))
-    _check_at_most_one_budget(arguments)
-    arguments["sparsity"] = _read_sparsity(arguments.get("sparsity"))
-    arguments["max_params"] = _read_max_params(arguments.get("max_params"))
-    _check_steps(arguments.get("refine_steps", 0))
+    arguments["layers"] = read_names("layers", arguments.get("layers"))
+    arguments["exclude"] = read_names("exclude", arguments.get("exclude")) or ()
+    check_at_most_one_budget(arguments)
+    arguments["sparsity"] = read_sparsity(arguments.get("sparsity"))
+    arguments["max_params"] = read_size("max_params", arguments.get("max_params"), "parameters")
+    arguments["max_flops"] = read_size("max_flops", arguments.get("max_flops"), "multiply-adds")
+    arguments["max_bytes"] = read_max_bytes(arguments.get("max_bytes"))
+    arguments["multiple_of"] = read_multiple(arguments.get("multiple_of", 1))
+    check_steps(arguments.get("refine_steps", 0))
     request = Request(**arguments)
-    _check_tolerance(request.tolerance)
+    check_tolerance(request.tolerance)
     _check_strategy(request.strategy)
     if isinstance(request.sparsity, dict) and request.layers is not None:
         raise ValueError("Give layer names in `sparsity` or in `layers`, not in both.")
     return request
+
+
+def read_budget(arguments: Mapping[str, Any]) -> Request:
+    """Check a budget for a plan that is cut again: a budget of `apply`, and `multiple_of`.
+
+    Raises:
+        TypeError: For any other argument.
+        ValueError: For a budget that makes no sense.
+    """
+    names = (*BUDGETS, "multiple_of")
+    for name in arguments:
+        if name not in names:
+            raise TypeError(f"Unknown argument '{name}'. Arguments: {', '.join(names)}")
+    return read_request(**arguments)
+
+
+def with_budget(request: Request, budget: Request) -> Request:
+    """Return a request with the budget of another one."""
+    changed = {name: getattr(budget, name) for name in (*BUDGETS, "multiple_of")}
+    return dataclasses.replace(request, **changed)
 
 
 def find_method(method: str | Method) -> Method:
@@ -143,67 +189,6 @@ def _check_names(arguments: Mapping[str, Any]) -> None:
             raise TypeError(f"Unknown argument '{name}'. {hint}")
 
 
-def _check_at_most_one_budget(arguments: Mapping[str, Any]) -> None:
-    budgets = ("sparsity", "max_params", "tolerance")
-    given = [name for name in budgets if arguments.get(name) is not None]
-    if len(given) > 1:
-        raise ValueError(
-            "Give at most one of `sparsity`, `max_params` and `tolerance`. Received: "
-            f"{', '.join(f'{name}={arguments[name]!r}' for name in given)}"
-        )
-
-
-def _read_layers(layers: Any) -> tuple[str, ...] | None:
-    if isinstance(layers, str):
-        return (layers,)
-    if not (layers is None or isinstance(layers, Iterable)):
-        raise ValueError(f"`layers` must be a list of layer names. Received: layers={layers!r}")
-    return None if layers is None else tuple(layers)
-
-
-def _read_sparsity(sparsity: Any) -> float | dict[str, float] | None:
-    if sparsity is None:
-        return None
-    if isinstance(sparsity, Mapping):
-        return {name: _fraction(f"sparsity[{name!r}]", part) for name, part in sparsity.items()}
-    return _fraction("sparsity", sparsity)
-
-
-def _fraction(name: str, value: Any) -> float:
-    if not (_is_number(value) and 0 <= value < 1):
-        raise ValueError(
-            f"`{name}` must be a number in [0, 1), the fraction of units to remove. Received: "
-            f"{value!r}"
-        )
-    return float(value)
-
-
-def _read_max_params(max_params: Any) -> float | int | None:
-    if max_params is None:
-        return None
-    if _is_number(max_params):
-        if isinstance(max_params, int | np.integer) and max_params >= 1:
-            return int(max_params)
-        if not isinstance(max_params, int | np.integer) and 0.0 < max_params < 1.0:
-            return float(max_params)
-    raise ValueError(
-        "`max_params` must be a fraction of the model's parameters, a float in (0, 1) such as "
-        f"0.5, or a number of parameters, an integer of at least 1. Received: {max_params!r}"
-    )
-
-
-def _check_steps(steps: Any) -> None:
-    if not (_is_number(steps) and isinstance(steps, int | np.integer) and steps >= 0):
-        raise ValueError(f"`refine_steps` must be an integer, 0 or more. Received: {steps!r}")
-
-
-def _check_tolerance(tolerance: Any) -> None:
-    if tolerance is None:
-        return
-    if not (_is_number(tolerance) and 0 <= tolerance < math.inf):
-        raise ValueError(f"`tolerance` must be a number of at least 0. Received: {tolerance!r}")
-
-
 def _check_strategy(strategy: Any) -> None:
     if strategy is None:
         return
@@ -211,7 +196,3 @@ def _check_strategy(strategy: Any) -> None:
         raise TypeError(
             f"`strategy` must be a `tf.distribute.Strategy`. Received: strategy={strategy!r}"
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_)

@@ -15,8 +15,8 @@ from keras_dfprune.inputs.unit_values import unit_values
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Method
 from keras_dfprune.planning.group_plan import GroupPlan
-from keras_dfprune.planning.parameter_count import ParameterCount
 from keras_dfprune.planning.scoring_pass import ScoringPass
+from keras_dfprune.planning.width_count import count_parameters
 from keras_dfprune.report.progress import Progress
 
 
@@ -64,7 +64,7 @@ def merge_anew(
         rows=0 if rows is None else rows.count,
         progress=progress,
     )
-    count = ParameterCount(located.layout, located.model.count_params())
+    count = count_parameters(located.layout, located.model.count_params())
     scoring, planned = ScoringPass(located, method, context, count), {g.layer: g for g in groups}
     merged = []
     names = located.layout.groups if method.predicts_error else planned
@@ -81,7 +81,5 @@ def merge_anew(
                 "new plan with `keras_dfprune.plan(model, ...)`."
             )
         merge = scoring.cut(name, curve, len(removed))
-        merged.append(
-            dataclasses.replace(planned[name], merge=merge, lossless=0, predicted_error=None)
-        )
+        merged.append(dataclasses.replace(planned[name].on_other_weights(), merge=merge))
     return tuple(merged)

@@ -9,7 +9,7 @@ from keras_dfprune.locate.groups import UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Curve, Method
 from keras_dfprune.methods.merge import UnitMerge
-from keras_dfprune.planning.parameter_count import ParameterCount
+from keras_dfprune.planning.width_count import WidthCount
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.group_view import view_group
 from keras_dfprune.surgery.weights import LayerStates
@@ -22,9 +22,7 @@ class ScoringPass:
         states: The states of the layers as the groups so far have left them.
     """
 
-    def __init__(
-        self, located: LocatedModel, method: Method, context: Context, count: ParameterCount
-    ):
+    def __init__(self, located: LocatedModel, method: Method, context: Context, count: WidthCount):
         self.states = LayerStates(located.layout)
         self._layout, self._method = located.layout, method
         self._context, self._count = context, count
@@ -38,7 +36,7 @@ class ScoringPass:
             removed: The units that go, as in `Context.removed`.
         """
         kept = {path: len(units) for path, units in self.states.kept.items()}
-        per_unit = self._count.saved_by_one(name, kept)
+        per_unit = self._count.saved_by(name, 1, kept)
         view = view_group(self._layout.groups[name], self._layout, self.states, per_unit)
         context = dataclasses.replace(self._context, moments=self._moments, removed=removed)
         return self._method.curve(view, context)

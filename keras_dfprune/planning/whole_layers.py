@@ -4,8 +4,8 @@ import dataclasses
 
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.locate.locate import LocatedModel
-from keras_dfprune.planning.parameter_count import ParameterCount
 from keras_dfprune.planning.plan_data import PlanData
+from keras_dfprune.planning.width_count import count_parameters
 
 # Where more of the parameters stay, no plan reaches half of them: the budget to begin with.
 _MOST = 0.5
@@ -48,7 +48,7 @@ def most_stays_whole(located: LocatedModel, plan: PlanData) -> list[WholeLayers]
     operations = {call.path: call.operation for call in located.graph.calls}
     sizes = {path: operations[path].count_params() for path in reasons}
     for group in plan.groups:
-        if group.note and len(group.removed) <= group.lossless:
+        if group.note and group.changes_nothing:
             reasons[group.layer], sizes[group.layer] = group.note, group.parameters[1]
     groups, total = located.layout.groups, located.model.count_params()
     outputs = _output_layers(
@@ -57,7 +57,7 @@ def most_stays_whole(located: LocatedModel, plan: PlanData) -> list[WholeLayers]
     sizes = {path: size for path, size in sizes.items() if path not in outputs}
     if sum(sizes.values()) <= _MOST * total:
         return []
-    count, narrowest = ParameterCount(located.layout, total), dict.fromkeys(groups, 1)
+    count, narrowest = count_parameters(located.layout, total), dict.fromkeys(groups, 1)
     for path in sizes.keys() & (located.layout.layers.keys() - groups.keys()):
         sizes[path] = count.of_layers((path,), narrowest)
     by_reason: dict[str, dict[str, int]] = {}

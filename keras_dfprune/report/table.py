@@ -25,8 +25,9 @@ def render(plan: ReadablePlan) -> str:
     before, after = plan.parameters
     lines = [f"Pruning plan for '{plan.model_name}' ({plan.method['name']})", ""]
     lines += _group_table(plan.groups) if plan.groups else ["Nothing to prune."]
-    percent = 100 * (before - after) / before if before else 0.0
-    lines += ["", f"Parameters: {before:,} -> {after:,} ({percent:.1f} % fewer)"]
+    lines += ["", _fewer("Parameters", before, after)]
+    if plan.multiply_adds is not None:
+        lines.append(_fewer("Multiply-adds of one row", *plan.multiply_adds))
     when = " before recovery" if plan.refine_steps else ""
     heading = f"Measured change{when} (squared, over the variance)"
     lines += _section(heading, [_measured_sentence(output) for output in plan.measured])
@@ -35,6 +36,11 @@ def render(plan: ReadablePlan) -> str:
     lines += _section("Left whole", by_reason((r.layer, r.reason) for r in plan.refusals))
     lines += _section("Refined", refined_sentences(plan.refined))
     return "\n".join(lines)
+
+
+def _fewer(what: str, before: int, after: int) -> str:
+    percent = 100 * (before - after) / before if before else 0.0
+    return f"{what}: {before:,} -> {after:,} ({percent:.1f} % fewer)"
 
 
 def by_reason(layers: Iterable[tuple[str, str]]) -> list[str]:

@@ -15,8 +15,9 @@ from keras_dfprune.planning.budget import FLOOR, SharedRemovals
 def share_out(curves, units, count, max_params):
     """Return the removals of each group for a budget."""
     count.neighbours = lambda name: set(curves)
-    removals = SharedRemovals(curves, units, count)
-    return removals.counts(removals.steps_to(max_params, max_params))
+    count.noun, count.widths = "parameters", units
+    removals = SharedRemovals(curves, count)
+    return removals.counts(removals.steps_to(max_params, f"max_params={max_params}"))
 
 
 def shared_out(costs, max_params, *, scales=None, sizes=None):
@@ -28,7 +29,7 @@ def shared_out(costs, max_params, *, scales=None, sizes=None):
     }
     count = types.SimpleNamespace(
         total=lambda kept: sum(sizes.get(name, 1) * kept[name] for name in kept),
-        saved_by_one=lambda name, kept: sizes.get(name, 1),
+        saved_by=lambda name, number, kept: number * sizes.get(name, 1),
     )
     return share_out(curves, dict.fromkeys(costs, 4), count, max_params)
 
@@ -56,7 +57,7 @@ def test_a_cost_that_falls_counts_no_less_than_the_cost_before_it():
     sizes = {"a": 2, "b": 1}
     count = types.SimpleNamespace(
         total=lambda kept: 2 * kept["a"] + kept["b"],
-        saved_by_one=lambda name, kept: sizes[name] if kept["a"] == 4 or name == "b" else 1,
+        saved_by=lambda name, number, kept: sizes[name] if kept["a"] == 4 or name == "b" else 1,
     )
     assert share_out(curves, {"a": 4, "b": 4}, count, 7) == {"a": 1, "b": 3}
 
@@ -73,7 +74,7 @@ def floored(max_params, lossless=0):
         "dear": Curve(np.arange(39), np.full(39, 1.0), merge=None),
     }
     count = types.SimpleNamespace(
-        total=lambda kept: sum(kept.values()), saved_by_one=lambda name, kept: 1
+        total=lambda kept: sum(kept.values()), saved_by=lambda name, number, kept: number
     )
     return share_out(curves, {"cheap": 40, "dear": 40}, count, max_params)
 
@@ -91,15 +92,18 @@ def test_lossless_removals_go_below_the_floor():
 class Chain:
     """Counter of the parameters of Dense layers in a row without biases, which share kernels."""
 
-    def __init__(self, names, inputs=7, outputs=5):
-        self._names, self._ends = list(names), (inputs, outputs)
+    noun = "parameters"
+
+    def __init__(self, widths, inputs=7, outputs=5):
+        self.widths = widths
+        self._names, self._ends = list(widths), (inputs, outputs)
 
     def total(self, kept):
         widths = [self._ends[0], *(kept[name] for name in self._names), self._ends[1]]
         return sum(before * after for before, after in itertools.pairwise(widths))
 
-    def saved_by_one(self, name, kept):
-        return self.total(kept) - self.total({**kept, name: kept[name] - 1})
+    def saved_by(self, name, number, kept):
+        return self.total(kept) - self.total({**kept, name: kept[name] - number})
 
     def neighbours(self, name):
         place = self._names.index(name)
@@ -118,7 +122,7 @@ def cheapest_first(curves, units, count):
             price = {
                 name: np.max(curves[name].costs[: removed[name] + 1])
                 / curves[name].scale
-                / count.saved_by_one(name, kept)
+                / count.saved_by(name, 1, kept)
                 for name in open_groups
             }
             steps.append(min(price, key=price.get))
@@ -142,11 +146,11 @@ def test_neighbouring_layers_are_priced_anew_after_each_removal(seed):
     }
     curves["b"].costs[:1] = 0.0
     curves["b"] = dataclasses.replace(curves["b"], lossless=1)
-    count = Chain(names)
-    removals = SharedRemovals(curves, units, count)
+    count = Chain(units)
+    removals = SharedRemovals(curves, count)
     assert removals.steps == cheapest_first(curves, units, count)
     assert removals.lossless == 1
     for steps in range(0, len(removals.steps) + 1, 5):
         kept = {name: units[name] - lost for name, lost in removals.counts(steps).items()}
-        assert removals.parameters[steps] == count.total(kept)
+        assert removals.sizes[steps] == count.total(kept)
         assert removals.steps_to(count.total(kept), "any") <= steps

@@ -33,5 +33,6 @@ def test_lora_weights_inside_another_layer_are_named():
     assert len(plan.apply(model).get_layer("wrapped").trainable_weights) == 2
     wrapped.trainable = False
     plan = dfprune.plan(model, sparsity=0.5)
-    assert plan.notes == (sentence,)
+    frozen = "frozen layers are pruned, too (trainable_only=True leaves them whole): wrapped"
+    assert plan.notes == (frozen, sentence)
     assert plan.apply(model).get_layer("wrapped").trainable_weights == []

@@ -212,7 +212,7 @@ def test_a_lossless_removal_of_units_that_are_no_copies_is_caught(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("keras_dfprune.methods.saliency.saliency.lossless_removals", wrong)
         plan = dfprune.plan(model, tolerance=0, method="saliency")
-    assert [(len(group.removed), group.lossless) for group in plan.groups] == [(1, 1), (1, 1)]
+    assert [(len(group.removed), group.curve.lossless) for group in plan.groups] == [(1, 1), (1, 1)]
     with pytest.raises(dfprune.VerificationError, match="only removals that change nothing"):
         plan.apply(model)
     plan.apply(model, verify=False)
@@ -223,7 +223,7 @@ def test_a_loaded_plan_still_knows_what_is_lossless(tmp_path):
     plant_copy(model.get_layer("fc1"), 2, 5)
     dfprune.plan(model, sparsity=0.5).save(tmp_path / "plan.npz")
     loaded = dfprune.PruningPlan.load(tmp_path / "plan.npz")
-    assert [group.lossless for group in loaded.groups] == [1, 0]
+    assert [group.curve.lossless for group in loaded.groups] == [1, 0]
 
 
 def test_an_output_of_strings_is_compared():
