@@ -177,7 +177,7 @@ class _Names:
         path = self._paths_of.get(id(layer))
         if path is None:
             raise ValueError(
-                f"Layer object '{layer.name}' is none of this model's. Layers: "
+                f"There is no layer '{getattr(layer, 'name', layer)}' that is this object. Layers: "
                 f"{_listed(self.producers)}"
             )
         return path

@@ -15,7 +15,7 @@ layers = keras.layers
         ({"fc1": 0.5}, "'fc1' is ambiguous. Use one of the paths left/fc1, right/fc1"),
         ({"frist": 0.5}, "There is no layer 'frist'. Did you mean 'first'?"),
         ({"left/fc1": 1.0}, r"`sparsity\['left/fc1'\]` must be a number in \[0, 1\).*1.0"),
-        ({"first": 0.2, "left": 0.1}, "Layer 'left' has no units that can be pruned"),
+        ({"left": 0.2, "left/fc1": 0.1}, "names layer 'left/fc1' twice, with 0.2 and 0.1"),
     ],
 )
 def test_wrong_names(sparsity, message):
@@ -63,8 +63,11 @@ def test_wrong_sparsity(value):
         ({"tolerance": float("inf")}, "`tolerance` must be a number of at least 0.*inf"),
         ({"sparsity": {"fc1": float("nan")}}, r"`sparsity\['fc1'\]` must be a number.*nan"),
         ({"sparsity": {"fc1": True}}, r"`sparsity\['fc1'\]` must be a number.*True"),
-        ({"sparsity": {3: 0.5}}, "There is no layer '3'. Layers: fc1, fc2, fc3"),
-        ({"layers": 3}, "`layers` must be a list of layer names. Received: layers=3"),
+        (
+            {"sparsity": {3: 0.5}},
+            "There is no layer '3' that is this object. Layers: fc1, fc2, fc3",
+        ),
+        ({"layers": 3}, "`layers` must be a list of layers, by name.* Received: layers=3"),
         ({"method": dfprune.Saliency}, r"Pass an instance: Saliency\(\). Received: .*Saliency"),
         ({"method": "magic"}, "`method` must be one of 'saliency', 'moments'.*'magic'"),
         ({"sparsity": {"fc1": 0.1}, "layers": ["fc1"]}, "in `sparsity` or in `layers`, not in"),

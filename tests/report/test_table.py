@@ -47,6 +47,7 @@ class Plan:
     groups: tuple[Group, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     parameters: tuple[int, int] = (0, 0)
+    multiply_adds: tuple[int, int] | None = None
     method: dict = dataclasses.field(default_factory=lambda: {"name": "moments"})
     model_name: str = "net"
     notes: tuple[str, ...] = ()
