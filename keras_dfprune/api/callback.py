@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_dfprune.api.apply import plan_and_apply
+from keras_dfprune.api.evaluation import keeps_metrics
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.exporting.export import export
 from keras_dfprune.exporting.files import check_target
@@ -141,11 +142,8 @@ class PostTrainPrune(keras.callbacks.Callback):
     def _score(self) -> None:
         if self.validation_data is None:
             return
-        state = [(variable, variable.numpy()) for variable in self.model.metrics_variables]
-        trained = _evaluate(self.model, self.validation_data)
-        # The user's metrics go on from where `fit` left them.
-        for variable, value in state:
-            variable.assign(value)
+        with keeps_metrics(self.model):
+            trained = _evaluate(self.model, self.validation_data)
         self.scores = {
             "trained": trained,
             "pruned": _evaluate(self._pruned_model, self.validation_data),

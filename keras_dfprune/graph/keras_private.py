@@ -199,6 +199,26 @@ def unknown_arguments(error: TypeError, names: Iterable[str]) -> set[str]:
     return {name for name in names if f"'{name}':" in text}
 
 
+def metric_direction(model: keras.Model, name: str) -> str | None:
+    """Return `"up"` or `"down"`: the better direction of a compiled metric; None if unknown.
+
+    Args:
+        model: A compiled model that was evaluated once.
+        name: Name of the metric, as `Model.evaluate` returns it, or `"loss"`.
+    """
+    if name == "loss":
+        return "down"
+    waiting = list(model.metrics)
+    while waiting:
+        metric = waiting.pop()
+        waiting += getattr(metric, "metrics", [])
+        if metric.name == name or name.endswith(f"_{metric.name}"):
+            direction = getattr(metric, "_direction", None)
+            if direction is not None:
+                return direction
+    return None
+
+
 def compile_arguments(model: keras.Model) -> dict[str, Any]:
     """Return the arguments of `model.compile`, the objects themselves; empty if not compiled."""
     return dict(model._compile_config.config) if model.compiled else {}
