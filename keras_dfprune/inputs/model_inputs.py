@@ -165,7 +165,12 @@ def batches(model: keras.Model, samples: Samples, size: int) -> Iterator[Samples
         samples: Rows of every input.
         size: Rows in a batch, unless the model's batch size is fixed.
     """
-    fixed = next((spec.shape[0] for spec in read_inputs(model) if spec.shape[:1] != (None,)), None)
+    return batches_of(read_inputs(model), samples, size)
+
+
+def batches_of(specs: Sequence[InputSpec], samples: Samples, size: int) -> Iterator[Samples]:
+    """Split rows into batches as `batches` does, for the inputs of a model or of a file."""
+    fixed = next((spec.shape[0] for spec in specs if spec.shape[:1] != (None,)), None)
     count, size = len(next(iter(samples.values()))), fixed or size
     for start in range(0, count, size):
         end = start + size if fixed else min(start + size, count)
