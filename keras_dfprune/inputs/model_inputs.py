@@ -200,3 +200,15 @@ def adapt_samples(samples: Samples, model: keras.Model) -> Samples:
 def numpy_dtype(dtype: str) -> Any:
     """Return NumPy's type for the name of a dtype, bfloat16 included."""
     return tf.as_dtype(dtype).as_numpy_dtype
+
+
+def is_same_shape(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    """Return whether two shapes can be the same; None is an unknown length."""
+    return len(one) == len(other) and all(
+        a == b or None in (a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def kind_of_dtype(dtype: str) -> str:
+    """Return the name of a dtype, the same for all floats: Keras casts those."""
+    return "float" if "float" in dtype else dtype
