@@ -164,7 +164,7 @@ def compare(
     """
     first, second = open_source(before, "before"), open_source(after, "after")
     inputs = common_inputs(first, second)
-    samples, labels = _read([spec for spec, _ in inputs], data)
+    samples, labels = _read(inputs, data)
     with without_keras_warnings():
         expected, received = run_both(first, second, inputs, samples)
         metrics, notes = _metrics(first, second, expected, received, labels)
@@ -179,15 +179,18 @@ def compare(
     )
 
 
-def _read(specs: list[InputSpec], data: Any) -> tuple[Samples, Any]:
-    """Return the rows by input name, and the labels or None."""
-    if not (isinstance(data, tuple) and len(data) == 2 and holds_labels(specs, data)):
-        most = MOST_ROWS if comes_in_batches(data) else sys.maxsize
-        return read_rows_of(specs, data, "data", most), None
-    rows, labels = data
-    # A generator may never end: labels_by_output sees that there is no label for the last row.
-    most = MOST_ROWS if comes_in_batches(rows) else sys.maxsize
-    return read_rows_of(specs, rows, "data", most), labels
+def _read(inputs: list[tuple[InputSpec, InputSpec]], data: Any) -> tuple[Samples, Any]:
+    """Return the rows by the first model's input names, and the labels or None."""
+    specs, labels = [spec for spec, _ in inputs], None
+    if isinstance(data, tuple) and len(data) == 2 and holds_labels(specs, data):
+        data, labels = data
+    if isinstance(data, dict):
+        # Keras names an unnamed input anew when it loads a file: the second one's names will do.
+        names = {other.name: spec.name for spec, other in inputs if spec.key not in data}
+        data = {names.get(name, name): rows for name, rows in data.items()}
+    # A generator may never end.
+    most = MOST_ROWS if comes_in_batches(data) else sys.maxsize
+    return read_rows_of(specs, data, "data", most), labels
 
 
 def _output(name: str, expected: np.ndarray, received: np.ndarray) -> OutputComparison:

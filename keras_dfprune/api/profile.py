@@ -181,7 +181,7 @@ def _multiply_adds(graph: Graph, notes: dict[str, str]) -> int | None:
 
 def _peak(graph: Graph, notes: dict[str, str]) -> int | None:
     try:
-        return peak_activation_bytes(graph)
+        return peak_activation_bytes(graph.calls, graph.inputs, graph.outputs)
     except ValueError as error:
         notes["peak_activation_bytes"] = str(error)
         return None

@@ -5,17 +5,19 @@ call that takes it, and an output of the model to the end. The peak is the large
 tensors alive during one call.
 """
 
-import math
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
 
-from keras_dfprune.graph.calls import Call, Graph, Tensor
+from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.registry import find_rule
 
 
-def peak_activation_bytes(graph: Graph) -> int:
+def peak_activation_bytes(
+    calls: Sequence[Call], inputs: Iterable[Tensor], outputs: Iterable[Tensor]
+) -> int:
     """Return the largest sum of the tensors alive at one time, for one row of the inputs.
 
     The inputs and outputs of each call count, and whatever a later call needs. A layer that only
@@ -23,7 +25,9 @@ def peak_activation_bytes(graph: Graph) -> int:
     inside itself don't count, and no layer writes over its input.
 
     Args:
-        graph: The graph of a model.
+        calls: The calls of a model, in the order in which they run.
+        inputs: The model's inputs.
+        outputs: The model's outputs.
 
     Returns:
         Bytes.
@@ -31,18 +35,18 @@ def peak_activation_bytes(graph: Graph) -> int:
     Raises:
         ValueError: If the size of a tensor is unknown.
     """
-    owner: dict[Tensor, Tensor] = {tensor: tensor for tensor in graph.inputs}
-    first: dict[Tensor, int] = dict.fromkeys(graph.inputs, 0)
-    last: dict[Tensor, int] = dict.fromkeys(graph.inputs, 0)
-    for step, call in enumerate(graph.calls):
+    owner: dict[Tensor, Tensor] = {tensor: tensor for tensor in inputs}
+    first: dict[Tensor, int] = dict.fromkeys(owner, 0)
+    last: dict[Tensor, int] = dict.fromkeys(owner, 0)
+    for step, call in enumerate(calls):
         for tensor in call.inputs:
             last[owner.setdefault(tensor, tensor)] = step
         for tensor in call.outputs:
             owner[tensor] = owner[call.inputs[0]] if _hands_on(call) else tensor
             first.setdefault(owner[tensor], step)
             last[owner[tensor]] = step
-    steps = max(1, len(graph.calls))
-    last.update((owner[tensor], steps - 1) for tensor in graph.outputs)
+    steps = max(1, len(calls))
+    last.update((owner[tensor], steps - 1) for tensor in outputs)
     changes = [0] * (steps + 1)
     for tensor, step in first.items():
         size = _bytes_of_row(tensor)
@@ -68,4 +72,4 @@ def _hands_on(call: Call) -> bool:
 def _bytes_of_row(tensor: Tensor) -> int:
     if tensor.dtype == "string":
         raise ValueError(f"Strings have no fixed size. Received: tensor '{tensor.name}'.")
-    return math.prod((positions(tensor), tf.as_dtype(tensor.dtype).size))
+    return positions(tensor) * int(tf.as_dtype(tensor.dtype).size)
