@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_dfprune as dfprune
 from tests.support.exported import convolutional, rows, several
@@ -183,3 +184,12 @@ def test_mistakes_are_one_clear_sentence(after, data, message):
 def test_two_arrays_for_two_inputs_are_no_labels():
     assert dfprune.compare(TWO, TWO, (X, X)).metrics == ()
     assert len(dfprune.compare(TWO, TWO, ([X, X], 2 * X)).metrics) == 1
+
+
+def test_a_litert_file_without_signatures(tmp_path):
+    twice = tf.function(lambda x: 2.0 * x, input_signature=[tf.TensorSpec((1, 2), name="x")])
+    function = twice.get_concrete_function()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    (tmp_path / "twice.tflite").write_bytes(content)
+    result = dfprune.compare(linear(2 * np.eye(2), [0, 0]), tmp_path / "twice.tflite", X)
+    assert result.outputs[0].max_abs_difference == 0.0
