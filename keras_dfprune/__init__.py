@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from keras_dfprune.api.apply import apply as apply
     from keras_dfprune.api.apply import plan as plan
     from keras_dfprune.api.callback import PostTrainPrune as PostTrainPrune
+    from keras_dfprune.api.compare import Comparison as Comparison
+    from keras_dfprune.api.compare import compare as compare
     from keras_dfprune.api.distill import distill as distill
     from keras_dfprune.api.functionalize import functionalize as functionalize
+    from keras_dfprune.api.profile import Profile as Profile
+    from keras_dfprune.api.profile import profile as profile
     from keras_dfprune.api.pruning_plan import PruningPlan as PruningPlan
     from keras_dfprune.exporting.export import export as export
     from keras_dfprune.exporting.result import ExportError as ExportError
@@ -41,6 +45,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "CentroidMerge": "methods.merge",
+    "Comparison": "api.compare",
     "Context": "methods.base",
     "Curve": "methods.base",
     "ExportError": "exporting.result",
@@ -51,16 +56,19 @@ _MODULES = {
     "Method": "methods.base",
     "Moments": "methods.moments.moments",
     "PostTrainPrune": "api.callback",
+    "Profile": "api.profile",
     "PruningPlan": "api.pruning_plan",
     "Saliency": "methods.saliency.saliency",
     "SurvivorMerge": "methods.merge",
     "UnitMerge": "methods.merge",
     "VerificationError": "verify.verify",
     "apply": "api.apply",
+    "compare": "api.compare",
     "distill": "api.distill",
     "export": "exporting.export",
     "functionalize": "api.functionalize",
     "plan": "api.apply",
+    "profile": "api.profile",
     "register_rule": "rules.registry",
     "unregister_rule": "rules.registry",
 }

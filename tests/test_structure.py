@@ -22,7 +22,7 @@ FLOORS = [
     {"inputs"},
     {"surgery"},
     {"rebuild", "verify", "refine", "exporting"},
-    {"planning"},
+    {"planning", "measure"},
     {"api"},
     {"cli"},
 ]

@@ -2,13 +2,12 @@
 
 import numbers
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_dfprune.graph.check_model import check_model
-from keras_dfprune.inputs.model_inputs import read_inputs
+from keras_dfprune.inputs.model_inputs import is_same_shape, kind_of_dtype, read_inputs
 from keras_dfprune.inputs.rows import drawn_rows, rows_of_data
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.rebuild.compile_state import carry_compile_state
@@ -122,26 +121,16 @@ def _check_fit(narrow: keras.Model, wide: keras.Model) -> None:
         shapes = [
             [tuple(tensor.shape) for tensor in getattr(model, kind)] for model in (narrow, wide)
         ]
-        if len(shapes[0]) != len(shapes[1]) or not all(map(_is_same_shape, *shapes)):
+        if len(shapes[0]) != len(shapes[1]) or not all(map(is_same_shape, *shapes)):
             raise ValueError(
                 f"Expected `narrow` and `wide` with {kind} of the same shapes, in the same order. "
                 f"Received: narrow={shapes[0]}, wide={shapes[1]}."
             )
-    dtypes = [[_kind(spec.dtype) for spec in read_inputs(model)] for model in (narrow, wide)]
+    dtypes = [
+        [kind_of_dtype(spec.dtype) for spec in read_inputs(model)] for model in (narrow, wide)
+    ]
     if dtypes[0] != dtypes[1]:
         raise ValueError(
             "Expected `narrow` and `wide` with inputs of the same dtypes, in the same order. "
             f"Received: narrow={dtypes[0]}, wide={dtypes[1]}."
         )
-
-
-def _is_same_shape(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
-    """Return whether two shapes can be the same; None is an unknown length."""
-    return len(one) == len(other) and all(
-        a == b or None in (a, b) for a, b in zip(one, other, strict=True)
-    )
-
-
-def _kind(dtype: str) -> str:
-    """Return the name of a dtype, the same for all floats: Keras casts those."""
-    return "float" if "float" in dtype else dtype

@@ -1,7 +1,7 @@
 """Parse the arguments of the command `keras-dfprune`."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import keras_dfprune
 from keras_dfprune.cli.messages import COMMAND
@@ -26,9 +26,14 @@ examples:
       prune two layers and leave the others whole; OUT without a suffix is a SavedModel folder
   keras-dfprune prune model.h5 -o small.keras --method saliency --plot curve.png
       prune with the paper's method and its automatic cut-off, and draw the saliency curves
+  keras-dfprune profile pruned.tflite
+      show parameters, arithmetic, bytes, memory and time as far as they can be known
+  keras-dfprune compare model.keras pruned.tflite --data rows.npz
+      show how far the outputs are apart; with labels in the array y, the accuracy, too
   keras-dfprune demo
       train and prune a small net on real data, without a download
 """
+_ANY_FILE = "a .keras or .tflite file, or a SavedModel folder"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
         "several ways, print accuracies and sizes, and write the net of half the size.",
     )
     _add_demo_options(demo)
-    for command in (inspect, prune, demo):
+    measuring = _add_measuring(commands)
+    for command in (inspect, prune, demo, *measuring):
         command.add_argument(
             "-v",
             "--verbose",
@@ -85,16 +91,56 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+def _add_measuring(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add the commands that measure model files, and return their parsers."""
+    profile = commands.add_parser(
+        "profile",
+        help="show what a model file costs",
+        description="Print the parameters, multiply-adds, bytes, peak activation memory and "
+        "LiteRT latency of FILE, as far as they can be known.",
+    )
+    profile.add_argument("file", metavar="FILE", help=_ANY_FILE)
+    profile.add_argument(
+        "--latency",
+        action="store_true",
+        default=None,
+        help="convert a .keras file to LiteRT and time it, too; .tflite files always are",
+    )
+    compare = commands.add_parser(
+        "compare",
+        help="show how far the outputs of two model files are apart",
+        description="Run A and B on the same rows; print the differences of their outputs, and "
+        "both sizes.",
+    )
+    compare.add_argument("before", metavar="A", help=_ANY_FILE)
+    compare.add_argument("after", metavar="B", help="the same; with the inputs and outputs of A")
+    compare.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="rows of the inputs: .npy, .csv, or .npz with an array for each input by its name, "
+        "and perhaps labels as y or labels",
+    )
+    for parser in (profile, compare):
+        _add_custom_objects(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    return [profile, compare]
+
+
+def _add_custom_objects(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--custom-objects",
         action="append",
         default=[],
         metavar="MODULE:NAME",
-        help="class or function that MODEL needs, from a module of your own, which is imported "
-        "and so run; repeatable",
+        help="class or function that a model file needs, from a module of your own, which is "
+        "imported and so run; repeatable",
     )
+
+
+def _add_plan_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
+    _add_custom_objects(parser)
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
         "--sparsity",

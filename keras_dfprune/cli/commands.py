@@ -1,18 +1,21 @@
-"""Carry out the commands: inspect a model file, prune it to another file, run the demo.
+"""Carry out the commands: inspect, prune, profile and compare model files, run the demo.
 
 Every mistake of the user ends with exit code 2 and one line on standard error.
 """
 
 import argparse
+import json
 import pathlib
 import warnings
 from typing import Any
 
+import keras
+
 import keras_dfprune as dfprune
 from keras_dfprune.cli import demo
-from keras_dfprune.cli.load_model import load_model
+from keras_dfprune.cli.load_model import import_objects, load_model
 from keras_dfprune.cli.messages import CommandError, show_error, show_warning
-from keras_dfprune.cli.rows_file import read_rows_file
+from keras_dfprune.cli.rows_file import read_labelled_rows_file, read_rows_file
 from keras_dfprune.exporting.check_options import check_options
 from keras_dfprune.exporting.files import check_target
 from keras_dfprune.report.plot import require_matplotlib
@@ -87,12 +90,37 @@ def prune(options: argparse.Namespace) -> None:
     print(f"{result.path}: {result.bytes:,} bytes")
 
 
+def profile(options: argparse.Namespace) -> None:
+    """Print what a model file costs."""
+    with keras.saving.custom_object_scope(import_objects(options.custom_objects)):
+        result = dfprune.profile(options.file, latency=options.latency)
+    _show(result, options.json)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Print how far the outputs of two model files are apart."""
+    rows = read_labelled_rows_file(options.data)
+    with keras.saving.custom_object_scope(import_objects(options.custom_objects)):
+        result = dfprune.compare(options.before, options.after, rows)
+    _show(result, options.json)
+
+
+def _show(result: dfprune.Profile | dfprune.Comparison, as_json: bool) -> None:
+    print(json.dumps(result.to_dict(), indent=2) if as_json else result)
+
+
 def run_demo(options: argparse.Namespace) -> None:
     """Train and prune a small net."""
     demo.run(pathlib.Path(options.output), quick=options.quick)
 
 
-_COMMANDS = {"inspect": inspect, "prune": prune, "demo": run_demo}
+_COMMANDS = {
+    "inspect": inspect,
+    "prune": prune,
+    "profile": profile,
+    "compare": compare,
+    "demo": run_demo,
+}
 
 
 def _plan_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from keras_dfprune.cli.messages import CommandError
 
 _SUFFIXES = (".npy", ".npz", ".csv")
+_LABELS = ("y", "labels")  # names of the array of labels in an .npz file
 
 
 def read_rows_file(path: str | pathlib.Path) -> Any:
@@ -33,6 +34,31 @@ def read_rows_file(path: str | pathlib.Path) -> Any:
         return dict(rows) if isinstance(rows, np.lib.npyio.NpzFile) else rows
     except Exception as error:  # NumPy advises to unpickle what it can't read
         raise CommandError(f"{path} is no {suffix} file of numbers") from error
+
+
+def read_labelled_rows_file(path: str | pathlib.Path) -> Any:
+    """Read rows as `read_rows_file` does, and labels where an `.npz` file has any.
+
+    Args:
+        path: As in `read_rows_file`. An array `y` or `labels` in an `.npz` file holds the labels.
+
+    Returns:
+        The rows, or a tuple of the rows and their labels.
+
+    Raises:
+        CommandError: As `read_rows_file`, or if there is nothing but labels.
+    """
+    rows = read_rows_file(path)
+    if not isinstance(rows, dict):
+        return rows
+    name = next((name for name in _LABELS if name in rows), None)
+    if name is None:
+        return rows
+    labels = rows.pop(name)
+    if not rows:
+        raise CommandError(f"{path} holds the labels '{name}' only, and no array of an input")
+    # The name of a single input doesn't matter: a model that was loaded may have another.
+    return (next(iter(rows.values())) if len(rows) == 1 else rows), labels
 
 
 def _read_csv(path: str | pathlib.Path) -> np.ndarray:

@@ -32,6 +32,7 @@ from keras_dfprune.exporting.result import (
     error_bound,
 )
 from keras_dfprune.exporting.saved_model import SavedModelFolder
+from keras_dfprune.graph.check_model import check_built
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, read_inputs, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated, first_rows
 from keras_dfprune.inputs.user_rows import read_rows
@@ -88,7 +89,7 @@ def export(
     >>> export(model, os.path.join(folder, "model.tflite")).max_relative_error < 1e-5
     True
     """
-    _check_model(model)
+    check_built(model)
     target, name = check_target(path)
     check_options(name, quantize, representative_data, io_dtype, batch_size)
     _check_own_batch_size(model, batch_size)
@@ -167,22 +168,6 @@ def _write_and_run(
         raise ExportError(
             f"Export of model '{model.name}' to '{path.name}' failed: {cause(error)}"
         ) from error
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        kind = type(model)
-        is_legacy = kind.__module__.startswith("tf_keras")
-        raise TypeError(
-            "Expected `model` to be a Keras 3 model."
-            f"{' A tf_keras model must be rebuilt in Keras 3.' if is_legacy else ''} "
-            f"Received: model of type {kind.__module__}.{kind.__qualname__}."
-        )
-    if not model.built:
-        raise ValueError(
-            "Expected a built model. Add a keras.Input, or call the model once on data. "
-            f"Received: model={model.name}, which has no weights yet."
-        )
 
 
 def _check_own_batch_size(model: keras.Model, batch_size: int | None) -> None:

@@ -55,6 +55,35 @@ def check_target(path: str | os.PathLike) -> tuple[Path, str]:
     return target, FORMATS[suffix]
 
 
+def check_source(path: str | os.PathLike) -> tuple[Path, str]:
+    """Find the format of a file or folder that is to be read and run.
+
+    Returns:
+        The path, and `"keras"`, `"tflite"` or `"saved_model"`.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If it is neither a `.keras` nor a `.tflite` file nor a SavedModel folder.
+    """
+    source = Path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"No such file or folder. Received: path='{source}'.")
+    if source.is_dir():
+        if not any((source / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            raise ValueError(
+                "Expected a folder with a SavedModel, but it has no saved_model.pb. "
+                f"Received: path='{source}'."
+            )
+        return source, "saved_model"
+    suffix = source.suffix.lower()
+    if suffix not in (".keras", ".tflite"):
+        raise ValueError(
+            "Expected a file that ends in .keras or .tflite, or a SavedModel folder. "
+            f"Received: path='{source}'."
+        )
+    return source, FORMATS[suffix]
+
+
 def _check_folder(target: Path, path: str | os.PathLike) -> None:
     if target.exists() and not target.is_dir():
         raise ValueError(

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_dfprune.exporting.cast import cast_to_float32
 from keras_dfprune.exporting.file_format import FileFormat
+from keras_dfprune.exporting.litert_interpreter import LiteRTProgram, open_interpreter
 from keras_dfprune.exporting.result import ExportError
 from keras_dfprune.exporting.saved_model import SavedModelFolder
 from keras_dfprune.graph.keras_private import all_layers
@@ -90,12 +91,7 @@ class LiteRTFile(FileFormat):
 
     def run(self, model: keras.Model, path: Path, samples: Samples) -> dict[str, np.ndarray]:
         with silence():
-            runner = open_interpreter(path).get_signature_runner()
-            inputs, outputs = runner.get_input_details(), runner.get_output_details()
-            received = runner(
-                **{name: _quantized(array, inputs[name]) for name, array in samples.items()}
-            )
-            return {name: _dequantized(array, outputs[name]) for name, array in received.items()}
+            return LiteRTProgram(path).run(samples)
 
     def _converter(self, model: keras.Model, folder: Path) -> tf.lite.TFLiteConverter:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
@@ -109,31 +105,6 @@ class LiteRTFile(FileFormat):
         if self.io_dtype == "int8":
             converter.inference_input_type = converter.inference_output_type = tf.int8
         return converter
-
-
-def open_interpreter(path: Path) -> tf.lite.Interpreter:
-    """Open a file in LiteRT's interpreter."""
-    try:
-        from ai_edge_litert import interpreter as runtime
-    except ImportError:  # TensorFlow's own interpreter does the same, with a deprecation warning
-        runtime = tf.lite
-    return runtime.Interpreter(model_path=str(path))
-
-
-def _quantized(array: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
-    """Return what the file takes for an input: int8 where the file says so, by its own scale."""
-    scale, zero_point = details["quantization"]
-    if scale == 0 or array.dtype == details["dtype"]:
-        return array
-    limits = np.iinfo(details["dtype"])
-    steps = np.round(array / scale) + zero_point
-    return np.clip(steps, limits.min, limits.max).astype(details["dtype"])
-
-
-def _dequantized(array: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
-    """Return the numbers that an output of the file stands for."""
-    scale, zero_point = details["quantization"]
-    return array if scale == 0 else np.float32(scale) * (array.astype(np.float32) - zero_point)
 
 
 def _refuse_unsupported(model: keras.Model) -> None:

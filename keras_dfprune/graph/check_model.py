@@ -1,5 +1,7 @@
 """Check that an object is a built Keras 3 model whose graph can be read."""
 
+from typing import Any
+
 import keras
 
 from keras_dfprune.graph.keras_private import functional_core
@@ -37,4 +39,29 @@ def check_model(model: keras.Model) -> None:
             f"Model '{model.name}' is a subclassed model ({type(model).__name__}), whose graph "
             "can't be seen. Make it functional first: `model = keras_dfprune.functionalize(model, "
             "keras.Input(shape))`, with a list or dict of inputs where it takes one."
+        )
+
+
+def check_built(model: Any) -> None:
+    """Make sure that `model` can be run and written; a subclassed model will do.
+
+    Args:
+        model: The argument of the user.
+
+    Raises:
+        TypeError: If it is not a Keras 3 model.
+        ValueError: If it isn't built.
+    """
+    if not isinstance(model, keras.Model):
+        kind = type(model)
+        is_legacy = kind.__module__.startswith("tf_keras")
+        raise TypeError(
+            "Expected `model` to be a Keras 3 model."
+            f"{' A tf_keras model must be rebuilt in Keras 3.' if is_legacy else ''} "
+            f"Received: model of type {kind.__module__}.{kind.__qualname__}."
+        )
+    if not model.built:
+        raise ValueError(
+            "Expected a built model. Add a keras.Input, or call the model once on data. "
+            f"Received: model={model.name}, which has no weights yet."
         )

@@ -61,6 +61,53 @@ def compare_output(
     return OutputDifference(float(np.max(differences, initial=0.0)), scale)
 
 
+def variance(outputs: np.ndarray) -> float:
+    """Return the variance over rows and positions, summed over the entries of an output.
+
+    Args:
+        outputs: Finite numbers of shape `(rows, ..., entries)` or `(rows,)`.
+    """
+    flat = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs[:, None]
+    return float(np.sum(np.var(flat, axis=0)))
+
+
+def squared_change(
+    expected: np.ndarray, received: np.ndarray, scale: float | None = None
+) -> float | None:
+    """Return the squared difference of an output over its variance.
+
+    Args:
+        expected: Float64 array of shape `(rows, ..., entries)` or `(rows,)`.
+        received: Array of the same shape.
+        scale: The variance; None for that of `expected`.
+
+    Returns:
+        A number of 0 or more, infinite if only `received` is not finite or if a constant output
+        changes. None if `expected` is not finite.
+    """
+    if not np.all(np.isfinite(expected)):
+        return None
+    if not np.all(np.isfinite(received)):
+        return math.inf
+    squares = np.square(expected - received)
+    entries = squares.shape[-1] if squares.ndim > 1 else 1
+    change = float(np.mean(squares)) * entries
+    scale = variance(expected) if scale is None else scale
+    if scale > 0.0:
+        return change / scale
+    return 0.0 if change == 0.0 else math.inf
+
+
+def agreement(expected: np.ndarray, received: np.ndarray) -> float | None:
+    """Return the share of rows and positions in which the same entry is the largest, in [0, 1].
+
+    None for outputs of a single entry, or if `expected` is not finite.
+    """
+    if expected.ndim < 2 or expected.shape[-1] < 2 or not np.all(np.isfinite(expected)):
+        return None
+    return float(np.mean(np.argmax(expected, axis=-1) == np.argmax(received, axis=-1)))
+
+
 def is_float(array: np.ndarray) -> bool:
     """Return whether an array holds floating-point numbers."""
     return array.dtype.kind in "fV"  # NumPy's kind of bfloat16 is "V"

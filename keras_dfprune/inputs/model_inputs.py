@@ -165,7 +165,12 @@ def batches(model: keras.Model, samples: Samples, size: int) -> Iterator[Samples
         samples: Rows of every input.
         size: Rows in a batch, unless the model's batch size is fixed.
     """
-    fixed = next((spec.shape[0] for spec in read_inputs(model) if spec.shape[:1] != (None,)), None)
+    return batches_of(read_inputs(model), samples, size)
+
+
+def batches_of(specs: Sequence[InputSpec], samples: Samples, size: int) -> Iterator[Samples]:
+    """Split rows into batches as `batches` does, for the inputs of a model or of a file."""
+    fixed = next((spec.shape[0] for spec in specs if spec.shape[:1] != (None,)), None)
     count, size = len(next(iter(samples.values()))), fixed or size
     for start in range(0, count, size):
         end = start + size if fixed else min(start + size, count)
@@ -195,3 +200,15 @@ def adapt_samples(samples: Samples, model: keras.Model) -> Samples:
 def numpy_dtype(dtype: str) -> Any:
     """Return NumPy's type for the name of a dtype, bfloat16 included."""
     return tf.as_dtype(dtype).as_numpy_dtype
+
+
+def is_same_shape(one: Sequence[int | None], other: Sequence[int | None]) -> bool:
+    """Return whether two shapes can be the same; None is an unknown length."""
+    return len(one) == len(other) and all(
+        a == b or None in (a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def kind_of_dtype(dtype: str) -> str:
+    """Return the name of a dtype, the same for all floats: Keras casts those."""
+    return "float" if "float" in dtype else dtype

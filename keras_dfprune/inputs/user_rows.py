@@ -34,16 +34,42 @@ def read_rows(
         ValueError: If there is no data, it doesn't fit the model's inputs, or it has values that
             are not finite.
     """
-    reader = _Reader(read_inputs(model), argument)
+    return read_rows_of(read_inputs(model), data, argument, most)
+
+
+def read_rows_of(specs: list[InputSpec], data: Any, argument: str, most: int) -> Samples:
+    """Read rows as `read_rows` does, for the inputs of a model or of a file.
+
+    Args:
+        specs: The inputs.
+        data: As in `read_rows`, and so are the others.
+        argument: As in `read_rows`.
+        most: As in `read_rows`.
+    """
+    reader = _Reader(specs, argument)
     if callable(data) and not isinstance(data, tf.data.Dataset):
         data = data()
-    if isinstance(data, tf.data.Dataset | Iterator):
+    if comes_in_batches(data):
         rows = reader.read_batches(data, most)
     else:
         rows = reader.read_arrays(data, most)
     for name, array in rows.items():
         _check_finite(name, array, argument)
     return rows
+
+
+def comes_in_batches(data: Any) -> bool:
+    """Return whether data come batch by batch, perhaps without end, not as arrays of all rows."""
+    return callable(data) or isinstance(data, tf.data.Dataset | Iterator)
+
+
+def holds_labels(specs: list[InputSpec], element: tuple) -> bool:
+    """Return whether a tuple is `(x, y)`, not one array for each input.
+
+    Two bare arrays for a model of two inputs are the inputs: x alone would not fit it.
+    """
+    several = len(specs) > 1 and not isinstance(element[0], list | tuple | dict)
+    return not (several and len(element) == len(specs))
 
 
 def _check_finite(name: str, array: np.ndarray, argument: str) -> None:
@@ -114,9 +140,7 @@ class _Reader:
     def _without_labels(self, element: Any) -> Any:
         if not isinstance(element, tuple):
             return element
-        # Two bare tensors for a model of two inputs are the inputs: x alone would not fit it.
-        several = len(self._specs) > 1 and not isinstance(element[0], list | tuple | dict)
-        return element if several and len(element) == len(self._specs) else element[0]
+        return element[0] if holds_labels(self._specs, element) else element
 
     def _match(self, element: Any) -> Samples:
         """Return one batch or one sample by input name, always with a batch axis."""

@@ -44,7 +44,7 @@ def carry_compile_state(
     lost: list[str] = []
     for name in ("metrics", "weighted_metrics"):
         if arguments.get(name) is not None:
-            arguments[name] = _remake_metrics(name, arguments[name], lost)
+            arguments[name] = remake_metrics(name, arguments[name], lost)
     optimizer = _remake_optimizer(model.optimizer, narrow, variables, lost)
     given = {key: value for key, value in arguments.items() if value is not None}
     # Without this entry Keras would choose RMSprop where the original has no optimizer.
@@ -56,7 +56,7 @@ def carry_compile_state(
         )
 
 
-def _remake_metrics(name: str, value: Any, lost: list[str], *, nested: bool = False) -> Any:
+def remake_metrics(name: str, value: Any, lost: list[str], *, nested: bool = False) -> Any:
     """Make every object again that holds state in an argument for metrics.
 
     Args:
@@ -70,9 +70,9 @@ def _remake_metrics(name: str, value: Any, lost: list[str], *, nested: bool = Fa
         an empty list keeps the position of a metric that can't be made again.
     """
     if isinstance(value, dict):
-        return {key: _remake_metrics(name, part, lost, nested=True) for key, part in value.items()}
+        return {key: remake_metrics(name, part, lost, nested=True) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        parts = [_remake_metrics(name, part, lost, nested=True) for part in value]
+        parts = [remake_metrics(name, part, lost, nested=True) for part in value]
         return [part for part in parts if part != []] if nested else parts
     if not isinstance(value, keras.metrics.Metric):
         # Names, functions and losses hold no state. Losses are not made again, because some

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import keras
 
 from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.keras_private import is_stock
 from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.convolution import channel_axis
 from keras_dfprune.rules.registry import find_rule
@@ -15,6 +16,18 @@ _TRANSPOSED = (
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
 )
+_ATTENTION = (
+    keras.layers.AdditiveAttention,
+    keras.layers.Attention,
+    keras.layers.Dot,
+    keras.layers.GroupQueryAttention,
+    keras.layers.MultiHeadAttention,
+)
+# Names of the operations that `keras.ops` makes.
+_PRODUCTS = (
+    "Correlate", "Dot", "DotProductAttention", "Einsum", "Inner", "Matmul", "Outer", "Tensordot",
+    "Vdot",
+)  # fmt: skip
 
 
 def multiply_adds(calls: Iterable[Call]) -> int:
@@ -32,6 +45,50 @@ def multiply_adds(calls: Iterable[Call]) -> int:
         ValueError: If a layer works at an unknown number of positions.
     """
     return sum(_of_call(call) for call in calls)
+
+
+def estimated_layers(calls: Iterable[Call]) -> list[str]:
+    """Return the paths of the layers whose count in `multiply_adds` is an estimate, each once.
+
+    Args:
+        calls: The calls of a model.
+    """
+    return list(dict.fromkeys(call.layer_path for call in calls if not _is_exact(call)))
+
+
+def products_of_tensors(calls: Iterable[Call]) -> list[str]:
+    """Return the paths of the layers that multiply two tensors, which `multiply_adds` leaves out.
+
+    Args:
+        calls: The calls of a model.
+    """
+    return list(dict.fromkeys(call.layer_path for call in calls if _multiplies_tensors(call)))
+
+
+def _is_exact(call: Call) -> bool:
+    operation, rule = call.operation, find_rule(call.operation)
+    if not isinstance(operation, keras.Layer):
+        return True
+    matrices = sum(math.prod(w.shape) for w in operation.weights if len(w.shape) > 1)
+    if rule is None:
+        runs_own_code = isinstance(operation, keras.layers.Lambda) or not is_stock(operation)
+        return not matrices and not runs_own_code
+    if isinstance(operation, keras.layers.MultiHeadAttention):
+        # The query sets the positions of the output, the key and the value have their own.
+        return len({tensor.shape[1:-1] for tensor in call.inputs if len(tensor.shape) > 2}) < 2
+    if isinstance(operation, keras.layers.TimeDistributed):
+        return type(operation.layer) is keras.layers.Dense
+    applied, variables = rule.applications(call), rule.variables(operation)
+    if not applied:  # an Embedding looks its values up, a PReLU multiplies entry by entry
+        return not isinstance(operation, keras.layers.Bidirectional)
+    return sum(math.prod(variables[name].shape) for name in applied) == matrices
+
+
+def _multiplies_tensors(call: Call) -> bool:
+    operation = call.operation
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, _ATTENTION)
+    return type(operation).__name__ in _PRODUCTS
 
 
 def _of_call(call: Call) -> int:

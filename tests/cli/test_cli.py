@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.exporting.litert import open_interpreter
+from keras_dfprune.exporting.litert_interpreter import open_interpreter
 from tests.support.commands import fails, run
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_dfprune.exporting.cast import cast_to_float32
 from keras_dfprune.exporting.export import export
-from keras_dfprune.exporting.litert import open_interpreter
+from keras_dfprune.exporting.litert_interpreter import open_interpreter
 from keras_dfprune.exporting.result import ExportError, ExportResult, compare
 from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated

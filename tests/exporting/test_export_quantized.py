@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_dfprune.exporting.export import export
-from keras_dfprune.exporting.litert import open_interpreter
+from keras_dfprune.exporting.litert_interpreter import open_interpreter
 from keras_dfprune.exporting.result import ERROR_BOUNDS, ExportError
 from tests.support.exported import chain, rows, several
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_dfprune.exporting.export import export
-from keras_dfprune.exporting.litert import open_interpreter
+from keras_dfprune.exporting.litert_interpreter import open_interpreter
 from keras_dfprune.exporting.result import ERROR_BOUNDS, ExportError
 from tests.support.exported import chain, convolutional, operations, rows, several
 
@@ -81,7 +81,7 @@ def test_a_wrong_scale_is_noticed(tmp_path, monkeypatch):
         return scale / 2 * (array.astype("float32") - zero_point)
 
     model = chain()
-    monkeypatch.setattr("keras_dfprune.exporting.litert._dequantized", halved)
+    monkeypatch.setattr("keras_dfprune.exporting.litert_interpreter._dequantized", halved)
     with pytest.raises(ExportError, match="doesn't compute what the model computes"):
         export(model, tmp_path / "m.tflite", "int8", rows(model), io_dtype="int8")
 

@@ -1,0 +1,1 @@
+"""Measure models and files: what they cost, and how far their outputs are apart."""
