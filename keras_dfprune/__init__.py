@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from keras_dfprune.api.profile import Profile as Profile
     from keras_dfprune.api.profile import profile as profile
     from keras_dfprune.api.pruning_plan import PruningPlan as PruningPlan
+    from keras_dfprune.api.search import SearchResult as SearchResult
+    from keras_dfprune.api.search import search as search
+    from keras_dfprune.api.trials import Trial as Trial
     from keras_dfprune.exporting.export import export as export
     from keras_dfprune.exporting.result import ExportError as ExportError
     from keras_dfprune.exporting.result import ExportResult as ExportResult
@@ -59,7 +62,9 @@ _MODULES = {
     "Profile": "api.profile",
     "PruningPlan": "api.pruning_plan",
     "Saliency": "methods.saliency.saliency",
+    "SearchResult": "api.search",
     "SurvivorMerge": "methods.merge",
+    "Trial": "api.trials",
     "UnitMerge": "methods.merge",
     "VerificationError": "verify.verify",
     "apply": "api.apply",
@@ -70,6 +75,7 @@ _MODULES = {
     "plan": "api.apply",
     "profile": "api.profile",
     "register_rule": "rules.registry",
+    "search": "api.search",
     "unregister_rule": "rules.registry",
 }
 

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -15,7 +15,6 @@ from keras_dfprune.api.evaluation import Evaluation
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.graph.fingerprint import layer_digests
 from keras_dfprune.locate.locate import LocatedModel
-from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.planner import Planned, Planner
 from keras_dfprune.planning.request import Request
 from keras_dfprune.report.progress import Progress
@@ -72,16 +71,16 @@ class TrialFile:
                 "the folder first."
             )
         if self._path.exists():
-            self._known = self._read()
+            self._known = self._read(self._path)
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self, path: pathlib.Path) -> dict[str, dict[str, Any]]:
         try:
-            content = json.loads(self._path.read_text())
+            content = json.loads(path.read_text())
             found, known = content["settings"], content["trials"]
             if content["format"] != _FORMAT:
                 raise ValueError(f"it has format {content['format']} and not {_FORMAT}")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"'{self._path}' is no checkpoint of a search: {error}") from error
+            raise ValueError(f"'{path}' is no checkpoint of a search: {error}") from error
         names = {*found, *self._settings}
         other = sorted(name for name in names if found.get(name) != self._settings.get(name))
         if other:
@@ -92,7 +91,7 @@ class TrialFile:
                 for name in other
             )
             raise ValueError(
-                f"The checkpoint '{self._path}' is of another search: {differences}. Delete the "
+                f"The checkpoint '{path}' is of another search: {differences}. Delete the "
                 "file to begin anew, or name another one."
             )
         return known
@@ -123,7 +122,7 @@ class Trials:
         request: The arguments of `apply`.
         evaluation: The user's measure.
         limit: Worst score that is within the limit.
-        size: Function from a narrow model's plan and the model to what is to be small.
+        size: Function from a narrow model and its multiply-adds (or None) to what is to be small.
         file: Remembers the trials.
         progress: Shows how many layers are done.
 
@@ -138,7 +137,7 @@ class Trials:
         request: Request,
         evaluation: Evaluation,
         limit: float,
-        size: Any,
+        size: Callable[[keras.Model, int | None], float],
         file: TrialFile,
         progress: Progress,
     ):
@@ -169,14 +168,13 @@ class Trials:
     def _make(self, counts: Mapping[str, int]) -> Trial:
         start = time.perf_counter()
         planned, model = self.model(counts, verify=False)
-        plan = planned.plan
+        plan, adds = planned.plan, planned.plan.multiply_adds
         score = self._evaluation.score(model)
-        adds = plan.multiply_adds
         return Trial(
             kept={group.layer: len(group.kept) for group in plan.groups},
             parameters=model.count_params(),
             multiply_adds=None if adds is None else adds[1],
-            size=float(self._size(plan, model)),
+            size=float(self._size(model, adds and adds[1])),
             score=score,
             within=self._evaluation.is_as_good(score, self._limit),
             seconds=time.perf_counter() - start,
@@ -218,8 +216,3 @@ def settings_of(located: LocatedModel, request: Request, **further: Any) -> dict
         "data": request.has_data,
         **further,
     }
-
-
-def weight_of(plan: PlanData, model: keras.Model) -> float:
-    """Return the parameters of a narrow model."""
-    return float(model.count_params())

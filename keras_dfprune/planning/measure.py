@@ -5,7 +5,6 @@ activation. The largest output is compared too: how often it is the same.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import keras
@@ -13,7 +12,7 @@ import numpy as np
 
 from keras_dfprune.graph.before_activation import before_activation
 from keras_dfprune.graph.calls import Graph
-from keras_dfprune.graph.compare_outputs import is_number
+from keras_dfprune.graph.compare_outputs import agreement, is_number, squared_change, variance
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, batches, model_runner
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.depth import why_untied
@@ -96,7 +95,7 @@ class Yardstick:
         self._variances = {
             # Few rows that are held out have no variance worth the name: the others count too.
             name: [
-                _variance(wide[part] if fit is None else np.concatenate([wide, fit[name]]))
+                variance(wide[part] if fit is None else np.concatenate([wide, fit[name]]))
                 for part in self._parts
             ]
             for name, wide in self._wide.items()
@@ -115,12 +114,12 @@ class Yardstick:
     def _compare(self, name: str, received: np.ndarray) -> OutputChange:
         wide = self._wide[name]
         changes = [
-            _change(wide[part], received[part], variance)
-            for part, variance in zip(self._parts, self._variances[name], strict=True)
+            squared_change(wide[part], received[part], scale)
+            for part, scale in zip(self._parts, self._variances[name], strict=True)
         ]
         measured = [change for change in changes if change is not None]
-        agreements = [_agreement(wide[part], received[part]) for part in self._parts]
-        known = [agreement for agreement in agreements if agreement is not None]
+        agreements = [agreement(wide[part], received[part]) for part in self._parts]
+        known = [share for share in agreements if share is not None]
         return OutputChange(
             output=self._names.get(name, name),
             change=max(measured, default=0.0),
@@ -186,29 +185,3 @@ def _outputs(model: keras.Model, samples: Samples, batch: int) -> dict[str, np.n
     names = [name for name, output in parts[0].items() if is_number(output)]
     rows = {name: np.concatenate([part[name] for part in parts])[:count] for name in names}
     return {name: array.astype(np.float64) for name, array in rows.items()}
-
-
-def _variance(outputs: np.ndarray) -> float:
-    """Return the variance over rows and positions, summed over the entries of an output."""
-    flat = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs[:, None]
-    return float(np.sum(np.var(flat, axis=0)))
-
-
-def _change(wide: np.ndarray, narrow: np.ndarray, variance: float) -> float | None:
-    """Return the squared change over the variance; None where the original is not finite."""
-    if not np.all(np.isfinite(wide)):
-        return None
-    if not np.all(np.isfinite(narrow)):
-        return math.inf
-    flat = np.square(wide - narrow)
-    entries = flat.shape[-1] if flat.ndim > 1 else 1
-    change = float(np.mean(flat)) * entries
-    if variance > 0.0:
-        return change / variance
-    return 0.0 if change == 0.0 else math.inf
-
-
-def _agreement(wide: np.ndarray, narrow: np.ndarray) -> float | None:
-    if wide.ndim < 2 or wide.shape[-1] < 2 or not np.all(np.isfinite(wide)):
-        return None
-    return float(np.mean(np.argmax(wide, axis=-1) == np.argmax(narrow, axis=-1)))
