@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from keras_dfprune.api.pruning_plan import PruningPlan as PruningPlan
     from keras_dfprune.api.search import SearchResult as SearchResult
     from keras_dfprune.api.search import search as search
+    from keras_dfprune.api.sweep import LayerSensitivity as LayerSensitivity
+    from keras_dfprune.api.sweep import SensitivityResult as SensitivityResult
+    from keras_dfprune.api.sweep import SweepResult as SweepResult
+    from keras_dfprune.api.sweep import sensitivity as sensitivity
+    from keras_dfprune.api.sweep import sweep as sweep
     from keras_dfprune.api.trials import Trial as Trial
     from keras_dfprune.exporting.export import export as export
     from keras_dfprune.exporting.result import ExportError as ExportError
@@ -55,6 +60,7 @@ _MODULES = {
     "ExportResult": "exporting.result",
     "GroupPlan": "planning.group_plan",
     "GroupView": "methods.base",
+    "LayerSensitivity": "api.sweep",
     "LinearMerge": "methods.merge",
     "Method": "methods.base",
     "Moments": "methods.moments.moments",
@@ -63,7 +69,9 @@ _MODULES = {
     "PruningPlan": "api.pruning_plan",
     "Saliency": "methods.saliency.saliency",
     "SearchResult": "api.search",
+    "SensitivityResult": "api.sweep",
     "SurvivorMerge": "methods.merge",
+    "SweepResult": "api.sweep",
     "Trial": "api.trials",
     "UnitMerge": "methods.merge",
     "VerificationError": "verify.verify",
@@ -76,6 +84,8 @@ _MODULES = {
     "profile": "api.profile",
     "register_rule": "rules.registry",
     "search": "api.search",
+    "sensitivity": "api.sweep",
+    "sweep": "api.sweep",
     "unregister_rule": "rules.registry",
 }
 

@@ -147,7 +147,7 @@ def test_one_file_touches_private_attributes(file):
             "_nodes_by_depth", "_trainable_variables", "_functional", "_keras_history",
             "_inputs_struct", "_outputs_struct", "_compile_config", "_layers", "_flatten_layers",
             "_tracker", "_use_weight_decay", "_inbound_nodes", "_outbound_nodes", "_keras_mask",
-            "_call_signature", "_maybe_build",
+            "_call_signature", "_direction", "_maybe_build",
         }  # fmt: skip
     else:
         assert found == set() and internal == set()

@@ -15,7 +15,7 @@ from keras_dfprune.planning.width_count import WidthCount
 # Ratio of the sizes between which the bisection stops, and the share of the trials that it may use.
 _CLOSE, _SHARE = 1.04, 0.55
 # First step of a single layer, as a fraction of its units, and the smallest.
-_STEP, _LEAST_STEP = 0.3, 0.04
+_STEP, _LEAST_STEP = 0.3, 0.012
 
 
 class SizeSearch:
@@ -96,7 +96,7 @@ class SizeSearch:
                      for name, more in offers.items()}  # fmt: skip
             name = max(gains, key=gains.__getitem__)
             if not self._try({**counts, name: counts[name] + offers[name]}):
-                step[name] /= 3
+                step[name] /= 2.5
 
     def _more(self, name: str, counts: Mapping[str, int], step: float) -> int:
         """Return how many more units of a group a step removes; 0 for none."""

@@ -120,7 +120,7 @@ class Trials:
     Args:
         located: The network with its groups.
         request: The arguments of `apply`.
-        evaluation: The user's measure.
+        evaluation: The user's measure; None if only models are made.
         limit: Worst score that is within the limit.
         size: Function from a narrow model and its multiply-adds (or None) to what is to be small.
         file: Remembers the trials.
@@ -135,7 +135,7 @@ class Trials:
         self,
         located: LocatedModel,
         request: Request,
-        evaluation: Evaluation,
+        evaluation: Evaluation | None,
         limit: float,
         size: Callable[[keras.Model, int | None], float],
         file: TrialFile,
@@ -156,7 +156,7 @@ class Trials:
         method = self._request.method.name
         key = json.dumps([method, sorted(counts.items())])
         known = self._file.get(key)
-        if known is not None:
+        if known is not None and self._evaluation is not None:
             entry = {**known, "within": self._evaluation.is_as_good(known["score"], self._limit)}
             trial = Trial(**entry)
         else:
@@ -166,6 +166,8 @@ class Trials:
         return trial
 
     def _make(self, counts: Mapping[str, int]) -> Trial:
+        if self._evaluation is None:
+            raise ValueError("There is no measure to score models by.")
         start = time.perf_counter()
         planned, model = self.model(counts, verify=False)
         plan, adds = planned.plan, planned.plan.multiply_adds

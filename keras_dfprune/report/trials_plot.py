@@ -1,9 +1,46 @@
-"""Draw trials: the score against the size."""
+"""Draw trials: the score against the size, and what cutting each layer alone costs."""
 
 import os
+from collections.abc import Sequence
+from typing import Protocol
 
 from keras_dfprune.report.plot import require_matplotlib
-from keras_dfprune.report.trials_table import ReadableTrials, chosen_trial
+from keras_dfprune.report.trials_table import ReadableTrial, ReadableTrials, chosen_trial
+
+
+class ReadableSweep(Protocol):
+    """Result of a sweep; see `SweepResult` for the attributes."""
+
+    @property
+    def measure(self) -> str: ...
+    @property
+    def baseline(self) -> float: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def trials(self) -> Sequence[ReadableTrial]: ...
+
+
+class ReadableLayer(Protocol):
+    """Sensitivity of one layer; see `LayerSensitivity` for the attributes."""
+
+    @property
+    def layer(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+
+
+class ReadableSensitivity(Protocol):
+    """Result of `sensitivity`; see `SensitivityResult` for the attributes."""
+
+    @property
+    def measure(self) -> str: ...
+    @property
+    def baseline(self) -> float: ...
+    @property
+    def sparsity(self) -> float: ...
+    @property
+    def layers(self) -> Sequence[ReadableLayer]: ...
 
 
 def plot_trials(result: ReadableTrials, path: str | os.PathLike[str]) -> None:
@@ -35,5 +72,55 @@ def plot_trials(result: ReadableTrials, path: str | os.PathLike[str]) -> None:
                   markeredgewidth=2, label=f"chosen: {share:.1f} %")  # fmt: skip
     axes.set(xlabel=f"{result.objective}, % of the original's", ylabel=result.measure)
     axes.set_xlim(left=0)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def plot_sweep(result: ReadableSweep, path: str | os.PathLike[str]) -> None:
+    """Draw the score against the size, a line for each method.
+
+    Args:
+        result: A `SweepResult`.
+        path: The image file; its suffix decides the format.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for method in dict.fromkeys(trial.method for trial in result.trials):
+        trials = [trial for trial in result.trials if trial.method == method]
+        sizes = [100.0, *(100 * trial.parameters / result.parameters for trial in trials)]
+        axes.plot(sizes, [result.baseline, *(trial.score for trial in trials)], "o-", label=method)
+    axes.set(xlabel="parameters, % of the original's", ylabel=result.measure)
+    axes.set_xlim(left=0)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def plot_sensitivity(result: ReadableSensitivity, path: str | os.PathLike[str]) -> None:
+    """Draw a bar for each layer: the value of the model in which it alone is cut.
+
+    Args:
+        result: A `SensitivityResult`.
+        path: The image file; its suffix decides the format.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    names = [layer.layer for layer in result.layers]
+    figure = Figure(figsize=(8, 1.5 + 0.35 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(range(len(names)), [layer.value for layer in result.layers])
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.axvline(result.baseline, color="black", linestyle="--", label="original")
+    axes.set(xlabel=f"{result.measure} without {100 * result.sparsity:.0f} % of this layer's units")
     axes.legend()
     figure.savefig(path, dpi=100)
