@@ -5,6 +5,13 @@ from typing import Any, NoReturn
 
 import keras_dfprune
 from keras_dfprune.cli.messages import COMMAND
+from keras_dfprune.cli.options import (
+    add_custom_objects,
+    add_demo_options,
+    add_output_options,
+    add_plan_options,
+    add_search_options,
+)
 
 _EPILOG = """\
 examples:
@@ -26,6 +33,11 @@ examples:
       prune two layers and leave the others whole; OUT without a suffix is a SavedModel folder
   keras-dfprune prune model.h5 -o small.keras --method saliency --plot curve.png
       prune with the paper's method and its automatic cut-off, and draw the saliency curves
+  keras-dfprune search model.keras -o pruned.keras --evaluate rows.npz --max-drop 0.005
+      find the smallest model that loses at most 0.5 points of accuracy
+  keras-dfprune prune model.keras -o pruned.tflite --quantize int8 --representative-data \
+      rows.npy --max-bytes 100kB
+      write a file of at most 100,000 bytes
   keras-dfprune profile pruned.tflite
       show parameters, arithmetic, bytes, memory and time as far as they can be known
   keras-dfprune compare model.keras pruned.tflite --data rows.npz
@@ -62,24 +74,40 @@ def build_parser() -> argparse.ArgumentParser:
         description="Print the plan for MODEL (layers, units before and after, parameters) and "
         "the layers that can't be pruned, with the reasons. Write nothing.",
     )
-    _add_plan_options(inspect)
+    add_plan_options(inspect)
     prune = commands.add_parser(
         "prune",
         help="write the pruned model to a file",
         description="Prune MODEL and write the result to OUT. The suffix of OUT chooses the "
         "format.",
     )
-    _add_plan_options(prune)
-    _add_output_options(prune)
+    budget = add_plan_options(prune)
+    budget.add_argument(
+        "--max-bytes",
+        metavar="SIZE",
+        help="size of OUT: a fraction of the unpruned model's file, or bytes, such as 100kB",
+    )
+    budget.add_argument(
+        "--plan", metavar="FILE", help="carry out a plan that --save-plan wrote, and nothing else"
+    )
+    add_output_options(prune)
+    search = commands.add_parser(
+        "search",
+        help="find the smallest model that keeps a score",
+        description="Find the smallest form of MODEL whose first compiled metric on labelled rows "
+        "stays within a drop, and write it to OUT.",
+    )
+    add_search_options(search)
+    add_output_options(search)
     demo = commands.add_parser(
         "demo",
         help="train and prune a small net on data that comes with scikit-learn",
         description="Train a net of 64-256-256-10 units on scikit-learn's digits, prune it in "
         "several ways, print accuracies and sizes, and write the net of half the size.",
     )
-    _add_demo_options(demo)
+    add_demo_options(demo)
     measuring = _add_measuring(commands)
-    for command in (inspect, prune, demo, *measuring):
+    for command in (inspect, prune, search, demo, *measuring):
         command.add_argument(
             "-v",
             "--verbose",
@@ -122,120 +150,6 @@ def _add_measuring(commands: Any) -> list[argparse.ArgumentParser]:
         "and perhaps labels as y or labels",
     )
     for parser in (profile, compare):
-        _add_custom_objects(parser)
+        add_custom_objects(parser)
         parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     return [profile, compare]
-
-
-def _add_custom_objects(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--custom-objects",
-        action="append",
-        default=[],
-        metavar="MODULE:NAME",
-        help="class or function that a model file needs, from a module of your own, which is "
-        "imported and so run; repeatable",
-    )
-
-
-def _add_plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .keras or .h5 file")
-    _add_custom_objects(parser)
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--sparsity",
-        action="append",
-        metavar="[NAME=]F",
-        help="fraction of the units to remove, in [0, 1); NAME=F for one layer, repeatable",
-    )
-    budget.add_argument(
-        "--max-params",
-        metavar="F|N",
-        help="size of the result: a fraction of the model's parameters, such as 0.5, or their "
-        "largest number, such as 100000",
-    )
-    budget.add_argument(
-        "--tolerance",
-        type=float,
-        metavar="F",
-        help="largest measured change of an output: squared, over its variance; 0: lossless "
-        "removals only",
-    )
-    parser.add_argument(
-        "--method",
-        choices=("moments", "saliency"),
-        default="moments",
-        help="how units are chosen and replaced (default: moments)",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="FILE",
-        help="unlabelled rows of the inputs, a few dozen or more: .npy, .npz with an array for "
-        "each input by its name, or .csv for a single input",
-    )
-    parser.add_argument(
-        "--refine-steps",
-        type=int,
-        default=0,
-        metavar="N",
-        help="steps in which the result learns to follow the original (default: 0)",
-    )
-    parser.add_argument(
-        "--layers",
-        nargs="+",
-        action="extend",
-        metavar="NAME",
-        help="prune these layers only; put MODEL first, or another option after the names",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of random draws (default: 0)"
-    )
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o",
-        "--out",
-        required=True,
-        metavar="OUT",
-        help="a file that ends in .keras, .tflite or .onnx, or a folder (SavedModel)",
-    )
-    parser.add_argument(
-        "--quantize",
-        choices=("dynamic", "float16", "int8"),
-        help="for .tflite: store smaller weights; int8: compute in integers, too",
-    )
-    parser.add_argument(
-        "--representative-data",
-        metavar="FILE",
-        help="for --quantize int8: typical inputs, one .npy array or an .npz by input name",
-    )
-    parser.add_argument(
-        "--io-dtype",
-        choices=("float32", "int8"),
-        default="float32",
-        help="for --quantize int8: type of the inputs and outputs (default: float32)",
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="rows that the file takes at once, so that its shapes are fixed (default: any)",
-    )
-    parser.add_argument(
-        "--no-verify",
-        dest="verify",
-        action="store_false",
-        help="don't compare the result with the original",
-    )
-    parser.add_argument(
-        "--plot", metavar="FILE", help="draw the cost of each removal (needs matplotlib)"
-    )
-    parser.add_argument("--save-plan", metavar="FILE", help="write the plan (.npz)")
-
-
-def _add_demo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", default="results", metavar="DIR", help="folder to write to (default: results)"
-    )
-    parser.add_argument("--quick", action="store_true", help="train less, for a lower accuracy")

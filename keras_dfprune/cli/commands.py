@@ -16,6 +16,7 @@ from keras_dfprune.cli import demo
 from keras_dfprune.cli.load_model import import_objects, load_model
 from keras_dfprune.cli.messages import CommandError, show_error, show_warning
 from keras_dfprune.cli.rows_file import read_labelled_rows_file, read_rows_file
+from keras_dfprune.cli.sizes import read_size
 from keras_dfprune.exporting.check_options import check_options
 from keras_dfprune.exporting.files import check_target
 from keras_dfprune.report.plot import require_matplotlib
@@ -67,27 +68,81 @@ def inspect(options: argparse.Namespace) -> None:
 def prune(options: argparse.Namespace) -> None:
     """Prune a model file to another file."""
     rows = _rows(options.representative_data)
-    _check_targets(options, rows)
-    arguments = _plan_arguments(options)
+    name = _check_targets(options, rows)
+    labelled = _labelled(options.evaluate)
     model = load_model(options.model, options.custom_objects)
-    plan = dfprune.plan(model, **arguments)
-    pruned = plan.apply(model, verify=options.verify)
-    result = dfprune.export(
-        pruned,
+    if options.plan:
+        plan = dfprune.PruningPlan.load(options.plan)
+        pruned = plan.apply(model, data=_rows(options.data), verify=options.verify)
+    else:
+        arguments = _plan_arguments(options)
+        size = read_size("--max-bytes", options.max_bytes)
+        if size is not None:
+            kind = f"{name}:{options.quantize}" if options.quantize else name
+            arguments["max_bytes"] = {kind: size}
+        plan = dfprune.plan(model, **arguments)
+        pruned = plan.apply(model, verify=options.verify)
+    result = _write(options, pruned, rows)
+    if options.save_plan:
+        plan.save(options.save_plan)
+    if options.plot:
+        plan.plot(options.plot)
+    if not options.verbose or options.plan:
+        print(plan)
+        print()
+    if labelled is not None:
+        print(dfprune.compare(model, pruned, labelled))
+        print()
+    print(f"{result.path}: {result.bytes:,} bytes")
+
+
+def search(options: argparse.Namespace) -> None:
+    """Find the smallest model that keeps a score, and write it to a file."""
+    rows = _rows(options.representative_data)
+    _check_targets(options, rows)
+    if options.evaluate is None:
+        raise CommandError("search needs labelled rows: --evaluate FILE.npz")
+    labelled = _labelled(options.evaluate)
+    model = load_model(options.model, options.custom_objects)
+    result = dfprune.search(
+        model,
+        labelled,
+        max_drop=options.max_drop,
+        min_score=options.min_score,
+        objective=options.objective,
+        steps=options.steps,
+        checkpoint=options.checkpoint,
+        **_method_arguments(options),
+    )
+    written = _write(options, result.model, rows)
+    if options.save_plan:
+        result.plan.save(options.save_plan)
+    if options.plot:
+        result.plot(options.plot)
+    print(result)
+    print()
+    print(f"{written.path}: {written.bytes:,} bytes")
+
+
+def _write(options: argparse.Namespace, model: keras.Model, rows: Any) -> dfprune.ExportResult:
+    return dfprune.export(
+        model,
         options.out,
         quantize=options.quantize,
         representative_data=rows,
         io_dtype=options.io_dtype,
         batch_size=options.batch_size,
     )
-    if options.save_plan:
-        plan.save(options.save_plan)
-    if options.plot:
-        plan.plot(options.plot)
-    if not options.verbose:
-        print(plan)
-        print()
-    print(f"{result.path}: {result.bytes:,} bytes")
+
+
+def _labelled(path: str | None) -> Any:
+    """Return rows with labels."""
+    if path is None:
+        return None
+    rows = read_labelled_rows_file(path)
+    if not isinstance(rows, tuple):
+        raise CommandError(f"{path} has no labels. Add them to the .npz as the array y or labels")
+    return rows
 
 
 def profile(options: argparse.Namespace) -> None:
@@ -117,6 +172,7 @@ def run_demo(options: argparse.Namespace) -> None:
 _COMMANDS = {
     "inspect": inspect,
     "prune": prune,
+    "search": search,
     "profile": profile,
     "compare": compare,
     "demo": run_demo,
@@ -126,29 +182,26 @@ _COMMANDS = {
 def _plan_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `keras_dfprune.plan`, which prints the plan with `--verbose`."""
     return {
-        "method": options.method,
+        **_method_arguments(options),
         "sparsity": _sparsity(options.sparsity),
-        "max_params": _max_params(options.max_params),
+        "max_params": read_size("--max-params", options.max_params),
+        "max_flops": read_size("--max-flops", options.max_flops),
         "tolerance": options.tolerance,
-        "data": _rows(options.data),
-        "refine_steps": options.refine_steps,
-        "layers": options.layers,
-        "seed": options.seed,
-        "verbose": options.verbose,
     }
 
 
-def _max_params(text: str | None) -> float | int | None:
-    """Turn `"0.5"` into a fraction, and `"100000"` into a number of parameters."""
-    for kind in (int, float):
-        try:
-            return None if text is None else kind(text)
-        except ValueError:
-            pass
-    raise CommandError(
-        "--max-params takes a fraction such as 0.5, or a number of parameters such as 100000. "
-        f"Received: {text}"
-    )
+def _method_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "method": options.method,
+        "data": _rows(options.data),
+        "refine_steps": options.refine_steps,
+        "layers": options.layers,
+        "exclude": options.exclude,
+        "trainable_only": options.trainable_only,
+        "multiple_of": options.multiple_of,
+        "seed": options.seed,
+        "verbose": options.verbose,
+    }
 
 
 def _sparsity(values: list[str] | None) -> float | dict[str, float] | None:
@@ -182,15 +235,18 @@ def _rows(path: str | None) -> Any:
     return None if path is None else read_rows_file(path)
 
 
-def _check_targets(options: argparse.Namespace, rows: Any) -> None:
-    """Check that every file can be written as it is asked for, before any work is done."""
-    _, name = check_target(options.out)
+def _check_targets(options: argparse.Namespace, rows: Any) -> str:
+    """Check that every file can be written as it is asked for, and return the format of OUT."""
+    target, name = check_target(options.out)
     check_options(name, options.quantize, rows, options.io_dtype, options.batch_size)
-    for target in filter(None, (options.out, options.plot, options.save_plan)):
-        folder = pathlib.Path(target).parent
+    for written in filter(None, (options.out, options.plot, options.save_plan)):
+        folder = pathlib.Path(written).parent
         if not folder.is_dir():
-            raise CommandError(f"no such folder: {folder} (for {target}). Create it first")
-        if pathlib.Path(target).resolve() == pathlib.Path(options.model).resolve():
-            raise CommandError(f"{target} is the model itself. Choose another name")
+            raise CommandError(f"no such folder: {folder} (for {written}). Create it first")
+        if pathlib.Path(written).resolve() == pathlib.Path(options.model).resolve():
+            raise CommandError(f"{written} is the model itself. Choose another name")
+    if target.exists() and not options.force:
+        raise CommandError(f"{options.out} exists already. Give --force to replace it")
     if options.plot:
         require_matplotlib()
+    return name

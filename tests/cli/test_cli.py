@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.cli.sizes import read_size
 from keras_dfprune.exporting.litert_interpreter import open_interpreter
 from tests.support.commands import fails, run
 
@@ -171,7 +172,7 @@ def test_files_that_hold_no_model(model_file, tmp_path, capsys):
         (("--sparsity", "0.5", "--tolerance", "0"), "not allowed with"),
         (("--tolerance", "-1"), "tolerance"),
         (("--max-params", "3"), "max_params"),
-        (("--max-params", "half"), "a fraction such as 0.5, or a number of parameters"),
+        (("--max-params", "half"), "a fraction such as 0.5 or 50%, or a number"),
         (("--max-params", "1.0"), "a float in (0, 1)"),
         (("--refine-steps", "-1"), "refine_steps"),
         (("--refine-steps", "many"), "invalid int value"),
@@ -225,3 +226,64 @@ def test_a_verbose_command_prints_the_plan_once(model, model_file, tmp_path, cap
     plan = str(dfprune.plan(model, sparsity=0.5))
     shown = capsys.readouterr().out
     assert shown.count(plan) == 2 and shown.count("Pruning plan") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0.5", 0.5), ("50%", 0.5), ("5e-1", 0.5), ("100k", 100_000), ("1.5M", 1_500_000),
+     ("100kB", 100_000), ("2KiB", 2048), ("12", 12), (" 300 B ", 300)],
+)  # fmt: skip
+def test_sizes_as_people_type_them(text, size):
+    received = read_size("--max-params", text)
+    assert received == size and type(received) is type(size)
+
+
+def test_nothing_is_replaced_without_force(model_file, tmp_path, capsys):
+    out = tmp_path / "pruned.keras"
+    out.write_text("precious")
+    assert "exists already. Give --force" in fails(capsys, "prune", model_file, "-o", out)
+    assert out.read_text() == "precious"
+    assert run("prune", model_file, "-o", out, "--sparsity", 0.5, "--force") == 0
+    assert widths(out) == [10, 6]
+
+
+def test_size_options(model_file, tmp_path):
+    out, plan = tmp_path / "pruned.keras", tmp_path / "plan.npz"
+    options = ("--max-flops", "50%", "--multiple-of", 4, "--save-plan", plan)
+    assert run("prune", model_file, "-o", out, *options) == 0
+    kept = widths(out)
+    assert all(width % 4 == 0 for width in kept)
+    assert 6 * kept[0] + kept[0] * kept[1] + 3 * kept[1] <= 0.5 * (6 * 20 + 20 * 12 + 3 * 12)
+    again = tmp_path / "again.keras"
+    assert run("prune", model_file, "-o", again, "--plan", plan) == 0
+    assert widths(again) == kept
+    assert run("prune", model_file, "-o", again, "--sparsity", 0.5, "--exclude", "fc1",
+               "--force") == 0  # fmt: skip
+    assert widths(again) == [20, 6]
+    lite = tmp_path / "pruned.tflite"
+    assert run("prune", model_file, "-o", lite, "--max-bytes", "3.5kB") == 0
+    assert 3_000 <= lite.stat().st_size <= 3_500
+
+
+def test_search_and_evaluate(model, tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(80, 6)).astype("float32")
+    y = np.argmax(model.predict(x, verbose=0), axis=1)
+    compiled = keras.models.clone_model(model)
+    compiled.set_weights(model.get_weights())
+    compiled.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    source, rows, out = (tmp_path / name for name in ("a.keras", "rows.npz", "b.keras"))
+    compiled.save(source)
+    np.savez(rows, x=x, y=y)
+    options = ("--evaluate", rows, "--max-drop", 0.2, "--steps", 4, "--seed", 1)
+    assert run("search", source, "-o", out, *options) == 0
+    shown = capsys.readouterr().out
+    assert "Search for the fewest parameters: accuracy 1 ->" in shown and "chosen" in shown
+    assert keras.saving.load_model(out).evaluate(x, y, verbose=0)[1] >= 0.8
+    options = ("--sparsity", 0.2, "--evaluate", rows, "--force")
+    assert run("prune", source, "-o", out, *options) == 0
+    assert "accuracy" in capsys.readouterr().out
+    np.save(tmp_path / "rows.npy", x)
+    options = ("--evaluate", tmp_path / "rows.npy", "--max-drop", 0.2, "--force")
+    assert "has no labels" in fails(capsys, "search", source, "-o", out, *options)
