@@ -70,7 +70,7 @@ def prune(options: argparse.Namespace) -> None:
     rows = _rows(options.representative_data)
     name = _check_targets(options, rows)
     labelled = _labelled(options.evaluate)
-    model = load_model(options.model, options.custom_objects)
+    model = load_model(options.model, options.custom_objects, compiled=labelled is not None)
     if options.plan:
         plan = dfprune.PruningPlan.load(options.plan)
         pruned = plan.apply(model, data=_rows(options.data), verify=options.verify)
@@ -103,7 +103,7 @@ def search(options: argparse.Namespace) -> None:
     if options.evaluate is None:
         raise CommandError("search needs labelled rows: --evaluate FILE.npz")
     labelled = _labelled(options.evaluate)
-    model = load_model(options.model, options.custom_objects)
+    model = load_model(options.model, options.custom_objects, compiled=True)
     result = dfprune.search(
         model,
         labelled,

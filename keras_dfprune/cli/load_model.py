@@ -31,12 +31,15 @@ _LAMBDA = re.compile(r"is a Python lambda|identifier: \{'value': \[")
 _IN_PYTHON = "use keras_dfprune.apply and keras_dfprune.export in Python"
 
 
-def load_model(path: str, custom_objects: Iterable[str] = ()) -> keras.Model:
+def load_model(
+    path: str, custom_objects: Iterable[str] = (), compiled: bool = False
+) -> keras.Model:
     """Read a model file in Keras' safe mode, which runs no code from the file.
 
     Args:
         path: A `.keras` or `.h5` file.
         custom_objects: Classes and functions that the file needs, as `"module:name"`.
+        compiled: Whether its optimizer, loss and metrics are read, too.
 
     Raises:
         CommandError: If there is no model that can be read.
@@ -45,7 +48,9 @@ def load_model(path: str, custom_objects: Iterable[str] = ()) -> keras.Model:
     _check_file(file)
     objects = import_objects(custom_objects)
     try:
-        return keras.saving.load_model(path, custom_objects=objects, compile=False, safe_mode=True)
+        return keras.saving.load_model(
+            path, custom_objects=objects, compile=compiled, safe_mode=True
+        )
     except Exception as error:  # Keras, zipfile and h5py raise errors of a dozen types
         raise CommandError(f"can't read a Keras model from {path}: {_why(file, error)}") from error
 
