@@ -7,33 +7,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_dfprune.api.apply_plan import groups_for, rows_for, tell_of_other_merges
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.plan_again import plan_again
-from keras_dfprune.graph.fingerprint import (
-    find_digest_mismatch,
-    layer_digests,
-    matching_layers,
-)
 from keras_dfprune.inputs.rows import Rows
-from keras_dfprune.locate.groups import Layout
-from keras_dfprune.locate.locate import LocatedModel, locate_model
-from keras_dfprune.methods.base import Method
-from keras_dfprune.methods.merge import CentroidMerge, ChosenUnits
-from keras_dfprune.planning.gather_rows import gather_rows
-from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.methods.merge import ChosenUnits
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
 from keras_dfprune.planning.planner import Planned
-from keras_dfprune.planning.request import Request, method_of_plan, read_budget, read_request
+from keras_dfprune.planning.request import Request, method_of_plan, read_budget
 from keras_dfprune.planning.resize import resized
-from keras_dfprune.planning.reuse import merge_anew, rename_groups
+from keras_dfprune.planning.reuse import merge_anew
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.plot import plot_plan
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import render
-from keras_dfprune.report.warning import warn
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.weights import LayerStates
 
@@ -111,14 +102,14 @@ class PruningPlan(PlanData):
         self.check_scope()
         with without_keras_warnings():
             located, progress = locate_model(model), Progress(self.verbose)
-            groups, changed = self._groups_for(located, reuse)
+            groups, changed = groups_for(self, located, reuse)
             needs_merges = changed or any(isinstance(g.merge, ChosenUnits) for g in groups)
             method = method_of_plan(self.method) if needs_merges else None
-            rows = self._rows_for(located, data, method, changed, progress)
+            rows = rows_for(self, located, data, method, changed=changed, progress=progress)
             if method is not None:
                 groups = merge_anew(located, groups, method, rows, progress)
             if changed:
-                self._tell_of_other_merges(model, merges_are_new=method is not None)
+                tell_of_other_merges(self, model, merges_are_new=method is not None)
                 groups = tuple(group.on_other_weights() for group in groups)
             states = LayerStates(located.layout)
             for group in progress.over("Merging", groups):
@@ -129,64 +120,6 @@ class PruningPlan(PlanData):
             made = narrow_model(located, plan, rebuilt, rows, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
-
-    def _groups_for(self, located: LocatedModel, reuse: bool) -> tuple[tuple[GroupPlan, ...], bool]:
-        """Return the groups under the paths of a model, and whether it needs other merges.
-
-        It does if it has other weights, or frozen layers that can't get weighted sums.
-        """
-        digests, groups = layer_digests(located.graph), self.groups
-        mismatch = find_digest_mismatch(self.fingerprint, digests)
-        names = matching_layers(self.fingerprint, digests) if mismatch else None
-        if names and reuse:
-            groups, mismatch = rename_groups(groups, names), None
-        mismatch = mismatch or _missing_group(groups, located.layout)
-        if mismatch:
-            hint = " Or give reuse=True, to remove the same units from this one." if names else ""
-            raise ValueError(
-                f"This plan was made for another model than '{located.model.name}': {mismatch}. "
-                f"Make a new plan with `keras_dfprune.plan(model, ...)`.{hint}"
-            )
-        known = self.fingerprint
-        changed = any(known[path] != digests[other] for path, other in (names or {}).items())
-        return groups, changed or (reuse and _needs_weighted_sums(groups, located.layout))
-
-    def _rows_for(
-        self,
-        located: LocatedModel,
-        data: Any,
-        method: Method | None,
-        changed: bool,
-        progress: Progress,
-    ) -> Rows | None:
-        """Return rows for recovery and, if a method is given, for new merges by it."""
-        needs_rows = method is not None and method.found_inputs is not None
-        if not self.refine_steps and not needs_rows:
-            return self.rows
-        if data is None and self.rows is not None and not (changed and self.rows.synthetic):
-            return self.rows.adapted(located.model)
-        if data is None and self.used_data:
-            raise ValueError(
-                "This plan was made with `data`, which its file doesn't hold. Give the rows again, "
-                "to recover or to merge on: plan.apply(model, data=...)."
-            )
-        settings = {} if method is None else {"method": method}
-        steps, seed = self.refine_steps, self.seed
-        request = read_request(data=data, refine_steps=steps, seed=seed, **settings)
-        return gather_rows(located, request, progress)
-
-    def _tell_of_other_merges(self, model: keras.Model, merges_are_new: bool) -> None:
-        if not merges_are_new:
-            warn(
-                f"method='{self.method['name']}' is none of this package, so the plan's own merges "
-                f"are used on the other weights of model '{model.name}'. They suit a copy that was "
-                "trained a little further. For any other model make a new plan."
-            )
-        elif self.verbose:
-            print(  # noqa: T201 - the caller asked for it
-                f"Model '{model.name}' has other weights or frozen layers than the one that was "
-                "planned for: the same units go, and new merges were computed."
-            )
 
     def at(
         self, *, model: keras.Model | None = None, data: Any = None, **budget: Any
@@ -280,20 +213,3 @@ class PruningPlan(PlanData):
             ImportError: If matplotlib is not installed.
         """
         plot_plan(self, path)
-
-
-def _needs_weighted_sums(groups: tuple[GroupPlan, ...], layout: Layout) -> bool:
-    """Return whether merges average weight-sets in groups that can't, such as frozen ones."""
-    return any(
-        isinstance(plan.merge, CentroidMerge) and not layout.groups[plan.layer].averages
-        for plan in groups
-    )
-
-
-def _missing_group(groups: tuple[GroupPlan, ...], layout: Layout) -> str | None:
-    """Describe the first group that a model with the same layers doesn't have."""
-    for plan in groups:
-        group = layout.groups.get(plan.layer)
-        if group is None or not group.units == plan.units == plan.merge.units:
-            return f"layer {plan.layer} has no {plan.units} units there that can be pruned"
-    return None

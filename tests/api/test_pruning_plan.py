@@ -19,6 +19,7 @@ fc1    10 -> 5   50.0 %    70 -> 35
 fc2     8 -> 4   50.0 %    88 -> 24
 
 Parameters: 185 -> 74 (60.0 % fewer)
+Multiply-adds of one row: 164 -> 62 (62.2 % fewer)
 
 Left whole
   fc3: its units are an output of the model"""
