@@ -1,4 +1,4 @@
-"""Put the verbs on a plan: print, plot, save, load, and apply it to the model."""
+"""Put the verbs on a plan: print, plot, report, save, load, and apply it to the model."""
 
 import dataclasses
 import os
@@ -10,17 +10,21 @@ import tensorflow as tf
 from keras_dfprune.api.apply_plan import groups_for, rows_for, tell_of_other_merges
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.plan_again import plan_again
+from keras_dfprune.api.plan_arguments import plain_arguments
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.merge import ChosenUnits
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
 from keras_dfprune.planning.planner import Planned
-from keras_dfprune.planning.request import Request, method_of_plan, read_budget
+from keras_dfprune.planning.request import Request, method_of_plan, read_budget, with_budget
 from keras_dfprune.planning.resize import resized
 from keras_dfprune.planning.reuse import merge_anew
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
+from keras_dfprune.report.html_report import write_report
+from keras_dfprune.report.notebook import notebook_html
+from keras_dfprune.report.plan_dict import plan_dict
 from keras_dfprune.report.plot import plot_plan
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
@@ -67,6 +71,18 @@ class PruningPlan(PlanData):
     def __repr__(self) -> str:  # the arrays inside would fill the screen
         before, after = self.parameters
         return f"<PruningPlan for '{self.model_name}': {before:,} -> {after:,} parameters>"
+
+    def _repr_html_(self) -> str:
+        """Return the plan as a table for notebooks."""
+        return notebook_html(self)
+
+    @property
+    def arguments(self) -> dict[str, Any] | None:
+        """Arguments of `plan` that differ from their defaults, in plain values; None after loading.
+
+        Rows are left out, and `"method"` holds the method's name and the settings that differ.
+        """
+        return None if self.request is None else plain_arguments(self.request, self.method)
 
     def apply(
         self,
@@ -152,7 +168,8 @@ class PruningPlan(PlanData):
         """
         asked = read_budget(budget)
         if model is None:
-            return dataclasses.replace(self, **resized(self, asked), refined={})
+            request = None if self.request is None else with_budget(self.request, asked)
+            return dataclasses.replace(self, **resized(self, asked), request=request, refined={})
         return self.of(*plan_again(self, self.request, model, data, asked))
 
     @classmethod
@@ -204,7 +221,11 @@ class PruningPlan(PlanData):
         return cls(**vars(read_plan(path)))
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw each group's saliency curve and histogram, with the cut-off marked.
+        """Draw the costs of each group's removals, with the cut marked.
+
+        A cost is what the method orders the removals by: the saliency, or the expected squared
+        change of the consumers' outputs, over the variance. Groups whose cut-off was read from a
+        histogram get this, too.
 
         Args:
             path: The picture. The ending decides the format.
@@ -213,3 +234,48 @@ class PruningPlan(PlanData):
             ImportError: If matplotlib is not installed.
         """
         plot_plan(self, path)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a report that explains the plan to others: one HTML file that needs no network.
+
+        It shows what was asked, the sizes before and after, the units of each layer, the costs
+        of their removal with the cut marked, which unit went into which, how much the outputs
+        change, what was refused, and the Python code that repeats the plan.
+
+        Args:
+            path: The file, such as `"report.html"`. An old one is replaced when the new one is
+                complete.
+
+        Raises:
+            ImportError: If jinja2 or matplotlib is not installed.
+            OSError: If the file can't be written. An old one then stays as it is.
+
+        Example:
+        >>> import pathlib, tempfile, keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "report.html")
+        ...     dfprune.plan(model, sparsity=0.5).report(path)
+        ...     path.read_text(encoding="utf-8")[:15]
+        '<!doctype html>'
+        """
+        write_report(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the plan says in plain values, for `json.dumps`.
+
+        Returns:
+            Dict with the plan's attributes. Arrays and pairs are lists, and numbers that are not
+            finite are the texts `"inf"`, `"-inf"` and `"nan"`. Merges, rows and the fingerprint
+            are left out: `save` writes a plan that can be loaded.
+
+        Example:
+        >>> import json, keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> values = dfprune.plan(model, sparsity=0.5).to_dict()
+        >>> json.loads(json.dumps(values)) == values
+        True
+        >>> values["parameters"], values["groups"][0]["units"]
+        ([243, 123], 20)
+        """
+        return plan_dict(self)
