@@ -151,6 +151,8 @@ def _group(group: ReadableGroup, number: int) -> dict[str, Any]:
     """Return what the page shows of one group."""
     costs, measure = curve_costs(group.curve)
     name = f"group-{number}"
+    into = _merges(group)
+    spread = into.pop(_NO_UNIT, [])
     return {
         "layer": group.layer,
         "others": group.layers[1:],
@@ -168,7 +170,8 @@ def _group(group: ReadableGroup, number: int) -> dict[str, Any]:
         "last_cost": float(costs[len(group.removed) - 1]) if len(group.removed) else None,
         "curve": _markup(curve_svg(group, name)) if len(costs) else None,
         "histogram": _histogram(group, f"{name}-histogram"),
-        "merges": _merges(group),
+        "merges": [(kept, _listed(into[kept])) for kept in sorted(into)],
+        "spread": _listed(spread),
         "unlisted": max(0, len(group.removed) - _MOST_LISTED),
     }
 
@@ -183,15 +186,13 @@ def _markup(svg: str) -> Any:
     return Markup(svg)  # texts in it are escaped where it is drawn
 
 
-def _merges(group: ReadableGroup) -> list[tuple[int | None, str]]:
-    """Return which units went into which: pairs of a kept unit, or None, and the removed ones."""
+def _merges(group: ReadableGroup) -> dict[int, list[int]]:
+    """Return the removed units by the kept unit that takes over for them, -1 for no single one."""
     into: dict[int, list[int]] = {}
     removed, survivor = np.asarray(group.removed), np.asarray(group.survivor)
     for unit, kept in zip(removed[:_MOST_LISTED], survivor[:_MOST_LISTED], strict=True):
         into.setdefault(int(kept), []).append(int(unit))
-    spread = into.pop(_NO_UNIT, None)
-    rows: list[tuple[int | None, str]] = [(kept, _listed(into[kept])) for kept in sorted(into)]
-    return rows if spread is None else [*rows, (None, _listed(spread))]
+    return into
 
 
 def _listed(units: list[int]) -> str:
