@@ -1,4 +1,4 @@
-"""Put the verbs on a plan: print, plot, save, load, and apply it to the model."""
+"""Put the verbs on a plan: print, plot, report, save, load, and apply it to the model."""
 
 import dataclasses
 import os
@@ -7,33 +7,28 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_dfprune.api.apply_plan import groups_for, rows_for, tell_of_other_merges
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.plan_again import plan_again
-from keras_dfprune.graph.fingerprint import (
-    find_digest_mismatch,
-    layer_digests,
-    matching_layers,
-)
+from keras_dfprune.api.plan_arguments import plain_arguments
 from keras_dfprune.inputs.rows import Rows
-from keras_dfprune.locate.groups import Layout
-from keras_dfprune.locate.locate import LocatedModel, locate_model
-from keras_dfprune.methods.base import Method
-from keras_dfprune.methods.merge import CentroidMerge, ChosenUnits
-from keras_dfprune.planning.gather_rows import gather_rows
-from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.methods.merge import ChosenUnits
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
 from keras_dfprune.planning.planner import Planned
-from keras_dfprune.planning.request import Request, method_of_plan, read_budget, read_request
+from keras_dfprune.planning.request import Request, method_of_plan, read_budget, with_budget
 from keras_dfprune.planning.resize import resized
-from keras_dfprune.planning.reuse import merge_anew, rename_groups
+from keras_dfprune.planning.reuse import merge_anew
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
+from keras_dfprune.report.html_report import write_report
+from keras_dfprune.report.notebook import notebook_html
+from keras_dfprune.report.plan_dict import plan_dict
 from keras_dfprune.report.plot import plot_plan
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import render
-from keras_dfprune.report.warning import warn
 from keras_dfprune.surgery.carry_out import carry_out
 from keras_dfprune.surgery.weights import LayerStates
 
@@ -77,6 +72,18 @@ class PruningPlan(PlanData):
         before, after = self.parameters
         return f"<PruningPlan for '{self.model_name}': {before:,} -> {after:,} parameters>"
 
+    def _repr_html_(self) -> str:
+        """Return the plan as a table for notebooks."""
+        return notebook_html(self)
+
+    @property
+    def arguments(self) -> dict[str, Any] | None:
+        """Arguments of `plan` that differ from their defaults, in plain values; None after loading.
+
+        Rows are left out, and `"method"` holds the method's name and the settings that differ.
+        """
+        return None if self.request is None else plain_arguments(self.request, self.method)
+
     def apply(
         self,
         model: keras.Model,
@@ -111,14 +118,14 @@ class PruningPlan(PlanData):
         self.check_scope()
         with without_keras_warnings():
             located, progress = locate_model(model), Progress(self.verbose)
-            groups, changed = self._groups_for(located, reuse)
+            groups, changed = groups_for(self, located, reuse)
             needs_merges = changed or any(isinstance(g.merge, ChosenUnits) for g in groups)
             method = method_of_plan(self.method) if needs_merges else None
-            rows = self._rows_for(located, data, method, changed, progress)
+            rows = rows_for(self, located, data, method, changed=changed, progress=progress)
             if method is not None:
                 groups = merge_anew(located, groups, method, rows, progress)
             if changed:
-                self._tell_of_other_merges(model, merges_are_new=method is not None)
+                tell_of_other_merges(self, model, merges_are_new=method is not None)
                 groups = tuple(group.on_other_weights() for group in groups)
             states = LayerStates(located.layout)
             for group in progress.over("Merging", groups):
@@ -129,64 +136,6 @@ class PruningPlan(PlanData):
             made = narrow_model(located, plan, rebuilt, rows, verify=wanted, progress=progress)
         self.refined.update(made.refined)
         return made.model
-
-    def _groups_for(self, located: LocatedModel, reuse: bool) -> tuple[tuple[GroupPlan, ...], bool]:
-        """Return the groups under the paths of a model, and whether it needs other merges.
-
-        It does if it has other weights, or frozen layers that can't get weighted sums.
-        """
-        digests, groups = layer_digests(located.graph), self.groups
-        mismatch = find_digest_mismatch(self.fingerprint, digests)
-        names = matching_layers(self.fingerprint, digests) if mismatch else None
-        if names and reuse:
-            groups, mismatch = rename_groups(groups, names), None
-        mismatch = mismatch or _missing_group(groups, located.layout)
-        if mismatch:
-            hint = " Or give reuse=True, to remove the same units from this one." if names else ""
-            raise ValueError(
-                f"This plan was made for another model than '{located.model.name}': {mismatch}. "
-                f"Make a new plan with `keras_dfprune.plan(model, ...)`.{hint}"
-            )
-        known = self.fingerprint
-        changed = any(known[path] != digests[other] for path, other in (names or {}).items())
-        return groups, changed or (reuse and _needs_weighted_sums(groups, located.layout))
-
-    def _rows_for(
-        self,
-        located: LocatedModel,
-        data: Any,
-        method: Method | None,
-        changed: bool,
-        progress: Progress,
-    ) -> Rows | None:
-        """Return rows for recovery and, if a method is given, for new merges by it."""
-        needs_rows = method is not None and method.found_inputs is not None
-        if not self.refine_steps and not needs_rows:
-            return self.rows
-        if data is None and self.rows is not None and not (changed and self.rows.synthetic):
-            return self.rows.adapted(located.model)
-        if data is None and self.used_data:
-            raise ValueError(
-                "This plan was made with `data`, which its file doesn't hold. Give the rows again, "
-                "to recover or to merge on: plan.apply(model, data=...)."
-            )
-        settings = {} if method is None else {"method": method}
-        steps, seed = self.refine_steps, self.seed
-        request = read_request(data=data, refine_steps=steps, seed=seed, **settings)
-        return gather_rows(located, request, progress)
-
-    def _tell_of_other_merges(self, model: keras.Model, merges_are_new: bool) -> None:
-        if not merges_are_new:
-            warn(
-                f"method='{self.method['name']}' is none of this package, so the plan's own merges "
-                f"are used on the other weights of model '{model.name}'. They suit a copy that was "
-                "trained a little further. For any other model make a new plan."
-            )
-        elif self.verbose:
-            print(  # noqa: T201 - the caller asked for it
-                f"Model '{model.name}' has other weights or frozen layers than the one that was "
-                "planned for: the same units go, and new merges were computed."
-            )
 
     def at(
         self, *, model: keras.Model | None = None, data: Any = None, **budget: Any
@@ -219,7 +168,8 @@ class PruningPlan(PlanData):
         """
         asked = read_budget(budget)
         if model is None:
-            return dataclasses.replace(self, **resized(self, asked), refined={})
+            request = None if self.request is None else with_budget(self.request, asked)
+            return dataclasses.replace(self, **resized(self, asked), request=request, refined={})
         return self.of(*plan_again(self, self.request, model, data, asked))
 
     @classmethod
@@ -271,7 +221,11 @@ class PruningPlan(PlanData):
         return cls(**vars(read_plan(path)))
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw each group's saliency curve and histogram, with the cut-off marked.
+        """Draw the costs of each group's removals, with the cut marked.
+
+        A cost is what the method orders the removals by: the saliency, or the expected squared
+        change of the consumers' outputs, over the variance. Groups whose cut-off was read from a
+        histogram get this, too.
 
         Args:
             path: The picture. The ending decides the format.
@@ -281,19 +235,47 @@ class PruningPlan(PlanData):
         """
         plot_plan(self, path)
 
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a report that explains the plan to others: one HTML file that needs no network.
 
-def _needs_weighted_sums(groups: tuple[GroupPlan, ...], layout: Layout) -> bool:
-    """Return whether merges average weight-sets in groups that can't, such as frozen ones."""
-    return any(
-        isinstance(plan.merge, CentroidMerge) and not layout.groups[plan.layer].averages
-        for plan in groups
-    )
+        It shows what was asked, the sizes before and after, the units of each layer, the costs
+        of their removal with the cut marked, which unit went into which, how much the outputs
+        change, what was refused, and the Python code that repeats the plan.
 
+        Args:
+            path: The file, such as `"report.html"`. An old one is replaced when the new one is
+                complete.
 
-def _missing_group(groups: tuple[GroupPlan, ...], layout: Layout) -> str | None:
-    """Describe the first group that a model with the same layers doesn't have."""
-    for plan in groups:
-        group = layout.groups.get(plan.layer)
-        if group is None or not group.units == plan.units == plan.merge.units:
-            return f"layer {plan.layer} has no {plan.units} units there that can be pruned"
-    return None
+        Raises:
+            ImportError: If jinja2 or matplotlib is not installed.
+            OSError: If the file can't be written. An old one then stays as it is.
+
+        Example:
+        >>> import pathlib, tempfile, keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "report.html")
+        ...     dfprune.plan(model, sparsity=0.5).report(path)
+        ...     path.read_text(encoding="utf-8")[:15]
+        '<!doctype html>'
+        """
+        write_report(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the plan says in plain values, for `json.dumps`.
+
+        Returns:
+            Dict with the plan's attributes. Arrays and pairs are lists, and numbers that are not
+            finite are the texts `"inf"`, `"-inf"` and `"nan"`. Merges, rows and the fingerprint
+            are left out: `save` writes a plan that can be loaded.
+
+        Example:
+        >>> import json, keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> values = dfprune.plan(model, sparsity=0.5).to_dict()
+        >>> json.loads(json.dumps(values)) == values
+        True
+        >>> values["parameters"], values["groups"][0]["units"]
+        ([243, 123], 20)
+        """
+        return plan_dict(self)

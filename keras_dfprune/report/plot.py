@@ -1,18 +1,17 @@
-"""Draw a plan: the saliency curve and the histogram of each group, with the cut-off marked.
+"""Draw a plan: the curve of each group with the cut marked, and its histogram if it has one.
 
 Srinivas & Babu 2015, Section 4: the test error rises where the saliency curve rises.
 """
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING
 
-import numpy as np
+from keras_dfprune.report.curves import draw_curve, draw_histogram
+from keras_dfprune.report.readable_plan import ReadablePlan
 
-from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+_ROW = 3.0  # inches
+# Pixels: matplotlib draws no picture of 2^16 or more.
+_TALLEST = 60_000
 
 
 def require_matplotlib() -> None:
@@ -29,7 +28,7 @@ def require_matplotlib() -> None:
 
 
 def plot_plan(plan: ReadablePlan, path: str | os.PathLike) -> None:
-    """Draw one row for each group: its curve on the left, its histogram on the right.
+    """Draw one row for each group: its curve, and its histogram on the right if any group has one.
 
     Args:
         plan: A `PruningPlan`.
@@ -45,35 +44,19 @@ def plot_plan(plan: ReadablePlan, path: str | os.PathLike) -> None:
     if not plan.groups:
         raise ValueError(f"The plan for '{plan.model_name}' has nothing to draw: no groups.")
     rows = len(plan.groups)
+    columns = 1 if all(group.curve.histogram is None for group in plan.groups) else 2
     # A Figure made without pyplot changes no global state and opens no window.
-    figure = Figure(figsize=(10, 3 * rows), layout="constrained")
-    axes = figure.subplots(rows, 2, squeeze=False)
-    for group, (curve, histogram) in zip(plan.groups, axes, strict=True):
-        _draw_curve(curve, group)
-        _draw_histogram(histogram, group)
-    axes[0, 0].legend()
-    figure.savefig(path, dpi=100)
-
-
-def _draw_curve(axes: "Axes", group: ReadableGroup) -> None:
-    removals = np.arange(1, len(group.saliency) + 1)
-    # A logarithmic axis has no zero: lossless removals leave a gap on the left.
-    axes.plot(removals, np.where(group.saliency > 0, group.saliency, np.nan), label="saliency")
-    if np.any(group.saliency > 0):
-        axes.set_yscale("log")
-    axes.axvline(len(group.removed), color="C3", linestyle="--", label="removed")
-    if group.cutoff is not None:
-        axes.axhline(group.cutoff, color="C2", linestyle=":", label="cut-off")
-    axes.set(title=f"{group.layer}: {group.units} -> {len(group.kept)} units")
-    axes.set(xlabel="units removed", ylabel="saliency of the last unit removed")
-
-
-def _draw_histogram(axes: "Axes", group: ReadableGroup) -> None:
-    axes.set(xlabel="saliency", ylabel="pairs of units")
-    if group.histogram is None:
-        axes.text(0.5, 0.5, "no histogram", ha="center", va="center", transform=axes.transAxes)
-        return
-    counts, edges = group.histogram
-    axes.stairs(counts, edges, fill=True, alpha=0.6)
-    if group.cutoff is not None:
-        axes.axvline(group.cutoff, color="C2", linestyle=":")
+    figure = Figure(figsize=(2 + 4 * columns, _ROW * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for group, row in zip(plan.groups, axes, strict=True):
+        draw_curve(row[0], group)
+        row[0].legend(fontsize="small")
+        # The name of a layer is the user's text: a dollar sign in it starts no formula.
+        row[0].set_title(
+            f"{group.layer}: {group.units} -> {len(group.kept)} units", parse_math=False
+        )
+        if group.curve.histogram is not None:
+            draw_histogram(row[1], group)
+        elif columns > 1:
+            row[1].remove()
+    figure.savefig(path, dpi=min(100.0, _TALLEST / (_ROW * rows)))

@@ -22,25 +22,58 @@ def render(plan: ReadablePlan) -> str:
     Returns:
         Lines without a newline at the end.
     """
-    before, after = plan.parameters
     lines = [f"Pruning plan for '{plan.model_name}' ({plan.method['name']})", ""]
-    lines += _group_table(plan.groups) if plan.groups else ["Nothing to prune."]
-    lines += ["", _fewer("Parameters", before, after)]
-    if plan.multiply_adds is not None:
-        lines.append(_fewer("Multiply-adds of one row", *plan.multiply_adds))
-    when = " before recovery" if plan.refine_steps else ""
-    heading = f"Measured change{when} (squared, over the variance)"
-    lines += _section(heading, [_measured_sentence(output) for output in plan.measured])
-    notes = by_reason((group.layer, group.note) for group in plan.groups if group.note)
-    lines += _section("Notes", [*notes, *plan.notes])
-    lines += _section("Left whole", by_reason((r.layer, r.reason) for r in plan.refusals))
-    lines += _section("Refined", refined_sentences(plan.refined))
+    lines += align(group_rows(plan.groups)) if plan.groups else ["Nothing to prune."]
+    lines += ["", *size_lines(plan)]
+    for heading, sentences in sections(plan):
+        lines += ["", heading, *[f"  {sentence}" for sentence in sentences]]
     return "\n".join(lines)
 
 
+def size_lines(plan: ReadablePlan) -> list[str]:
+    """Return one line for each size of the model, before and after.
+
+    Args:
+        plan: A `PruningPlan`.
+    """
+    lines = [_fewer("Parameters", *plan.parameters)]
+    if plan.multiply_adds is not None:
+        lines.append(_fewer("Multiply-adds of one row", *plan.multiply_adds))
+    return lines
+
+
+def sections(plan: ReadablePlan) -> list[tuple[str, list[str]]]:
+    """Return the headings below the table, each with its sentences; those without any left out.
+
+    Args:
+        plan: A `PruningPlan`.
+    """
+    when = " before recovery" if plan.refine_steps else ""
+    notes = by_reason((group.layer, group.note) for group in plan.groups if group.note)
+    everything = [
+        (
+            f"Measured change{when} (squared, over the variance)",
+            [_measured_sentence(output) for output in plan.measured],
+        ),
+        ("Notes", [*notes, *plan.notes]),
+        ("Left whole", by_reason((r.layer, r.reason) for r in plan.refusals)),
+        ("Refined", refined_sentences(plan.refined)),
+    ]
+    return [(heading, sentences) for heading, sentences in everything if sentences]
+
+
 def _fewer(what: str, before: int, after: int) -> str:
-    percent = 100 * (before - after) / before if before else 0.0
-    return f"{what}: {before:,} -> {after:,} ({percent:.1f} % fewer)"
+    return f"{what}: {before:,} -> {after:,} ({fewer(before, after)} fewer)"
+
+
+def fewer(before: int, after: int) -> str:
+    """Return by how many percent the second number is smaller than the first.
+
+    Args:
+        before: The first number.
+        after: The second number.
+    """
+    return f"{100 * (before - after) / before if before else 0.0:.1f} %"
 
 
 def by_reason(layers: Iterable[tuple[str, str]]) -> list[str]:
@@ -87,11 +120,16 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "-" * len(lines[0]), *lines[1:]]
 
 
-def _group_table(groups: Sequence[ReadableGroup]) -> list[str]:
+def group_rows(groups: Sequence[ReadableGroup]) -> list[tuple[str, ...]]:
+    """Return the cells of the table: the headings, then one row for each group.
+
+    Args:
+        groups: The groups of a plan.
+    """
     rows = [_HEADINGS, *[_row(group) for group in groups]]
     if all(group.predicted_error is None for group in groups):
         rows = [row[:-1] for row in rows]
-    return align(rows)
+    return rows
 
 
 def _row(group: ReadableGroup) -> tuple[str, ...]:
@@ -103,7 +141,7 @@ def _row(group: ReadableGroup) -> tuple[str, ...]:
         f"{group.units:,} -> {len(group.kept):,}",
         f"{100 * len(group.removed) / group.units:.1f} %",
         f"{before:,} -> {after:,}",
-        "-" if error is None else _percent(error),
+        "-" if error is None else percent(error),
     )
 
 
@@ -113,22 +151,21 @@ def _measured_sentence(output: ReadableChange) -> str:
     Several kinds of draws give a range: the largest change first, because it is the one to go by.
     """
     spread = output.smallest < output.change
-    sentence = f"{output.output}: {_percent(output.change)}"
+    sentence = f"{output.output}: {percent(output.change)}"
     if spread:
-        sentence += f" to {_percent(output.smallest)}"
+        sentence += f" to {percent(output.smallest)}"
     if output.agreement is not None:
         least = "at least " if spread else ""
         sentence += f", largest entry the same in {least}{100 * output.agreement:.1f} % of rows"
     return f"{sentence} ({output.source})"
 
 
-def _percent(share: float) -> str:
-    """Return a share in percent with two digits, and large ones without an exponent."""
+def percent(share: float) -> str:
+    """Return a share in percent with two digits, and large ones without an exponent.
+
+    Args:
+        share: A fraction: 1.0 is 100 %.
+    """
     if not math.isfinite(share):
         return "infinite"
     return f"{100 * share:,.0f} %" if share >= 1.0 else f"{100 * share:.2g} %"
-
-
-def _section(heading: str, sentences: Sequence[str]) -> list[str]:
-    """Return the lines of a section, or none if there are no sentences."""
-    return ["", heading, *[f"  {sentence}" for sentence in sentences]] if sentences else []

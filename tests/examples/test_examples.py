@@ -1,6 +1,7 @@
 """Every example runs in its small form and prints what it should."""
 
 import importlib.util
+import json
 import pathlib
 
 import keras
@@ -21,7 +22,7 @@ def run(name, *arguments):
 def test_every_example_is_run_here():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "custom_layer",
-                     "transformer"}  # fmt: skip
+                     "transformer", "report"}  # fmt: skip
 
 
 def test_quickstart(capsys):
@@ -37,6 +38,17 @@ def test_callback(tmp_path, capsys):
     pruned = keras.saving.load_model(tmp_path / "pruned.keras")
     assert pruned.get_layer("fc1").units == 128
     assert f"{pruned.count_params():,} parameters" in capsys.readouterr().out
+
+
+def test_report(tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    path = tmp_path / "report.html"
+    run("report", "--output", path)
+    page = path.read_text(encoding="utf-8")
+    assert "max_params=0.5" in page and page.count("<details") == 2
+    values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert values["parameters"][0] == 85_002 and values["parameters"][1] <= 42_501
+    assert f"{path}: {path.stat().st_size:,} bytes" in capsys.readouterr().out
 
 
 def test_export_tflite(tmp_path, capsys):
