@@ -79,6 +79,17 @@ class SearchResult:
         """
         plot_trials(self, path)
 
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write the chosen plan as one HTML file, as `PruningPlan.report` does.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ImportError: If the packages of the extra `report` are not installed.
+        """
+        self.plan.report(path)
+
 
 def search(
     model: keras.Model,

@@ -87,6 +87,8 @@ def prune(options: argparse.Namespace) -> None:
         plan.save(options.save_plan)
     if options.plot:
         plan.plot(options.plot)
+    if options.report:
+        plan.report(options.report)
     if not options.verbose or options.plan:
         print(plan)
         print()
@@ -119,6 +121,8 @@ def search(options: argparse.Namespace) -> None:
         result.plan.save(options.save_plan)
     if options.plot:
         result.plot(options.plot)
+    if options.report:
+        result.report(options.report)
     print(result)
     print()
     print(f"{written.path}: {written.bytes:,} bytes")
@@ -239,7 +243,7 @@ def _check_targets(options: argparse.Namespace, rows: Any) -> str:
     """Check that every file can be written as it is asked for, and return the format of OUT."""
     target, name = check_target(options.out)
     check_options(name, options.quantize, rows, options.io_dtype, options.batch_size)
-    for written in filter(None, (options.out, options.plot, options.save_plan)):
+    for written in filter(None, (options.out, options.plot, options.save_plan, options.report)):
         folder = pathlib.Path(written).parent
         if not folder.is_dir():
             raise CommandError(f"no such folder: {folder} (for {written}). Create it first")

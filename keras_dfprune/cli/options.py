@@ -175,6 +175,9 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--plot", metavar="FILE", help="draw the cost of each removal (needs matplotlib)"
     )
     parser.add_argument("--save-plan", metavar="FILE", help="write the plan (.npz)")
+    parser.add_argument(
+        "--report", metavar="FILE", help="write a report as one HTML file (needs jinja2)"
+    )
 
 
 def add_demo_options(parser: argparse.ArgumentParser) -> None:

@@ -276,11 +276,14 @@ def test_search_and_evaluate(model, tmp_path, capsys):
     source, rows, out = (tmp_path / name for name in ("a.keras", "rows.npz", "b.keras"))
     compiled.save(source)
     np.savez(rows, x=x, y=y)
-    options = ("--evaluate", rows, "--max-drop", 0.2, "--steps", 4, "--seed", 1)
+    pytest.importorskip("jinja2")
+    report = tmp_path / "report.html"
+    options = ("--evaluate", rows, "--max-drop", 0.2, "--steps", 4, "--report", report)
     assert run("search", source, "-o", out, *options) == 0
     shown = capsys.readouterr().out
     assert "Search for the fewest parameters: accuracy 1 ->" in shown and "chosen" in shown
     assert keras.saving.load_model(out).evaluate(x, y, verbose=0)[1] >= 0.8
+    assert "fc1" in report.read_text()
     options = ("--sparsity", 0.2, "--evaluate", rows, "--force")
     assert run("prune", source, "-o", out, *options) == 0
     assert "accuracy" in capsys.readouterr().out
