@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from keras_dfprune.api.functionalize import functionalize as functionalize
     from keras_dfprune.api.profile import Profile as Profile
     from keras_dfprune.api.profile import profile as profile
+    from keras_dfprune.api.prune_and_train import prune_and_train as prune_and_train
     from keras_dfprune.api.pruning_plan import PruningPlan as PruningPlan
-    from keras_dfprune.api.search import SearchResult as SearchResult
     from keras_dfprune.api.search import search as search
+    from keras_dfprune.api.search_result import SearchResult as SearchResult
     from keras_dfprune.api.sweep import LayerSensitivity as LayerSensitivity
     from keras_dfprune.api.sweep import SensitivityResult as SensitivityResult
     from keras_dfprune.api.sweep import SweepResult as SweepResult
@@ -68,7 +69,7 @@ _MODULES = {
     "Profile": "api.profile",
     "PruningPlan": "api.pruning_plan",
     "Saliency": "methods.saliency.saliency",
-    "SearchResult": "api.search",
+    "SearchResult": "api.search_result",
     "SensitivityResult": "api.sweep",
     "SurvivorMerge": "methods.merge",
     "SweepResult": "api.sweep",
@@ -82,6 +83,7 @@ _MODULES = {
     "functionalize": "api.functionalize",
     "plan": "api.apply",
     "profile": "api.profile",
+    "prune_and_train": "api.prune_and_train",
     "register_rule": "rules.registry",
     "search": "api.search",
     "sensitivity": "api.sweep",

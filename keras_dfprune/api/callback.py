@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from keras_dfprune.api.apply import plan_and_apply
-from keras_dfprune.api.evaluation import keeps_metrics
+from keras_dfprune.api.evaluation import check_limits, keeps_metrics
 from keras_dfprune.api.pruning_plan import PruningPlan
+from keras_dfprune.api.search import check_no_budget, search
 from keras_dfprune.exporting.export import export
 from keras_dfprune.exporting.files import check_target
 from keras_dfprune.graph.fingerprint import weights_digest
@@ -34,6 +35,8 @@ class PostTrainPrune(keras.callbacks.Callback):
         validation_data: What `Model.fit` takes: a tuple `(x, y)` or `(x, y, sample_weight)`, or a
             data set. Both models are scored on it. None (default): no scores, because Keras gives
             a callback no access to the data of `fit`.
+        max_drop: How much worse than the trained model's the score on `validation_data` may be, as
+            in `search`, which then finds the size. None (default): the budget of `arguments`.
         strict: Whether an error while pruning is raised out of `fit`. By default it is one warning
             and `callback.error`, so that the training isn't lost. Whether the model can be pruned,
             and the names of layers and inputs, are checked before training starts.
@@ -64,10 +67,20 @@ class PostTrainPrune(keras.callbacks.Callback):
         self,
         export_path: str | os.PathLike[str] | None = None,
         validation_data: Any = None,
+        max_drop: float | None = None,
         strict: bool = False,
         **arguments: Any,
     ):
         super().__init__()
+        self.max_drop = max_drop
+        if max_drop is not None:
+            check_limits(max_drop, None)
+            check_no_budget(arguments)
+            if not isinstance(validation_data, tuple | list):
+                raise ValueError(
+                    "`max_drop` is about the score on `validation_data`: give it as a tuple (x, y)."
+                )
+        self._arguments = arguments
         self.export_path = export_path
         self.validation_data = validation_data
         self.strict = strict
@@ -133,7 +146,11 @@ class PostTrainPrune(keras.callbacks.Callback):
 
     def _prune(self) -> None:
         self._digest = weights_digest(self.model)
-        self.plan, self._pruned_model = plan_and_apply(self.model, self._request)
+        if self.max_drop is None:
+            self.plan, self._pruned_model = plan_and_apply(self.model, self._request)
+            return
+        found = search(self.model, self.validation_data, max_drop=self.max_drop, **self._arguments)
+        self.plan, self._pruned_model = found.plan, found.model
 
     def _export(self) -> None:
         if self.export_path is not None:

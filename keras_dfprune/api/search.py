@@ -11,6 +11,7 @@ import keras
 
 from keras_dfprune.api.evaluation import Evaluation, check_limits, read_evaluation
 from keras_dfprune.api.pruning_plan import PruningPlan
+from keras_dfprune.api.search_result import SearchResult
 from keras_dfprune.api.size_search import SizeSearch
 from keras_dfprune.api.trials import Trial, TrialFile, Trials, settings_of
 from keras_dfprune.exporting.export import exported_size
@@ -22,73 +23,10 @@ from keras_dfprune.planning.request import read_request
 from keras_dfprune.planning.width_count import WidthCount, count_multiply_adds
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
-from keras_dfprune.report.trials_plot import plot_trials
-from keras_dfprune.report.trials_table import trials_table
 from keras_dfprune.report.warning import warn
 
 _OBJECTIVES = ("params", "flops", "bytes")
 _STEPS = 20
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SearchResult:
-    """Smallest model that `search` found, and everything that it tried.
-
-    Attributes:
-        model: The narrow model; verified, and compiled as the original was.
-        plan: Its `PruningPlan`.
-        score: Its score by the user's measure.
-        baseline: Score of the original.
-        limit: Worst score that was allowed.
-        measure: Name of the measure.
-        objective: What was made small: `"parameters"`, `"multiply-adds"`, `"bytes"` or `"size"`.
-        size: What the original's size is, in that unit of measure.
-        trials: A `Trial` for each model that was scored, in order.
-        interrupted: Whether Ctrl-C ended the search.
-    """
-
-    model: keras.Model
-    plan: PruningPlan
-    score: float
-    baseline: float
-    limit: float
-    measure: str
-    objective: str
-    size: float
-    trials: tuple[Trial, ...]
-    interrupted: bool = False
-
-    def __str__(self) -> str:
-        return trials_table(self)
-
-    def __repr__(self) -> str:
-        before, after = self.plan.parameters
-        return (
-            f"<SearchResult: {before:,} -> {after:,} parameters, {self.measure} "
-            f"{self.baseline:.5g} -> {self.score:.5g}, {len(self.trials)} trials>"
-        )
-
-    def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the score against the size of every trial, the chosen one marked.
-
-        Args:
-            path: The picture. The ending decides the format.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-        """
-        plot_trials(self, path)
-
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the chosen plan as one HTML file, as `PruningPlan.report` does.
-
-        Args:
-            path: The file.
-
-        Raises:
-            ImportError: If the packages of the extra `report` are not installed.
-        """
-        self.plan.report(path)
 
 
 def search(
@@ -157,9 +95,7 @@ def search(
     True
     """
     check_limits(max_drop, min_score)
-    for name in BUDGETS:
-        if name in arguments:
-            raise TypeError(f"`search` finds the budget itself. Received: {name}")
+    check_no_budget(arguments)
     steps = _read_steps(steps)
     request = read_request(method=method, data=data, seed=seed, verify=True, **arguments)
     noun = _read_objective(objective)
@@ -206,6 +142,17 @@ def search(
     )
     _warn(result)
     return result
+
+
+def check_no_budget(arguments: Mapping[str, Any]) -> None:
+    """Check that no budget is given to what finds the budget itself.
+
+    Raises:
+        TypeError: If one is.
+    """
+    for name in BUDGETS:
+        if name in arguments:
+            raise TypeError(f"`search` finds the budget itself. Received: {name}")
 
 
 def _read_steps(steps: Any) -> int:

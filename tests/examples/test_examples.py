@@ -22,7 +22,7 @@ def run(name, *arguments):
 def test_every_example_is_run_here():
     names = {path.stem for path in EXAMPLES.glob("*.py")}
     assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "custom_layer",
-                     "transformer", "report"}  # fmt: skip
+                     "transformer", "report", "search"}  # fmt: skip
 
 
 def test_quickstart(capsys):
@@ -49,6 +49,14 @@ def test_report(tmp_path, capsys):
     values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert values["parameters"][0] == 85_002 and values["parameters"][1] <= 42_501
     assert f"{path}: {path.stat().st_size:,} bytes" in capsys.readouterr().out
+
+
+def test_search(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    run("search", "--plot", tmp_path / "search.png")
+    out = capsys.readouterr().out
+    assert "Search for the fewest parameters" in out and "did not see" in out
+    assert (tmp_path / "search.png").stat().st_size > 0
 
 
 def test_export_tflite(tmp_path, capsys):
