@@ -120,10 +120,11 @@ def private_reads(tree):
             inside = [node.slice] if isinstance(node, ast.Subscript) else node.args
             for part in inside:
                 value = part.value if isinstance(part, ast.Constant) else None
-                reads = isinstance(node, ast.Subscript) or ast.unparse(node.func).endswith(
+                if not (is_private(value) and value.isidentifier()):
+                    continue
+                if isinstance(node, ast.Subscript) or ast.unparse(node.func).endswith(
                     ("getattr", ".get")
-                )
-                if reads and is_private(value) and value.isidentifier():
+                ):
                     yield value
 
 
