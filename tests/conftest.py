@@ -55,9 +55,9 @@ OF_LAYERS = {"rules", "locate", "rebuild", "surgery", "graph", "exporting", "ver
 def no_measurement(request, monkeypatch):
     """Plan without found inputs and without measuring in tests of layers."""
     if request.path.parent.name in OF_LAYERS:
-        from keras_dfprune.planning import gather_rows, planner
+        from keras_dfprune.planning import cutting, gather_rows
 
-        yardstick = planner.Yardstick
+        yardstick = cutting.Yardstick
 
         def only_on_rows(located, rows, seed):
             if rows is None:
@@ -65,4 +65,4 @@ def no_measurement(request, monkeypatch):
             return yardstick(located, rows, seed)
 
         monkeypatch.setattr(gather_rows, "can_find_inputs", lambda located: "is small")
-        monkeypatch.setattr(planner, "Yardstick", only_on_rows)
+        monkeypatch.setattr(cutting, "Yardstick", only_on_rows)

@@ -212,7 +212,7 @@ def settings_of(located: LocatedModel, request: Request, **further: Any) -> dict
         "seed": request.seed,
         "refine_steps": request.refine_steps,
         "layers": None if request.layers is None else list(map(str, request.layers)),
-        "exclude": list(map(str, request.exclude)),
+        "exclude": list(map(str, request.exclude or ())),
         "trainable_only": request.trainable_only,
         "multiple_of": str(request.multiple_of),
         "data": request.has_data,

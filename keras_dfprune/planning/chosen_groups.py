@@ -44,7 +44,7 @@ def choose_groups(located: LocatedModel, request: Request) -> ChosenGroups:
     chosen = _sparsity_by_group(names, request)
     names_of_inputs = [tensor.name for tensor in located.graph.inputs]
     request.method.check_inputs(names_of_inputs, set(layout.origins.values()))
-    excluded = {names.group_of(path) for name in request.exclude for path in names.find(name)}
+    excluded = {names.group_of(path) for name in request.exclude or () for path in names.find(name)}
     frozen = _frozen_layers(layout)
     if request.trainable_only:
         excluded |= frozen.keys()

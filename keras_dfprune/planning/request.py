@@ -41,7 +41,7 @@ class Request:
         data: Unlabelled rows of the model's inputs, or None.
         refine_steps: Steps of recovery after the cut.
         layers: Layers to consider, by name, path, pattern or object; None for all.
-        exclude: Layers to leave whole, likewise.
+        exclude: Layers to leave whole, likewise; None for none.
         trainable_only: Whether frozen layers stay as they are.
         verify: Whether the result is compared with the wide twin.
         seed: Seed for random draws.
@@ -59,7 +59,7 @@ class Request:
     data: Any = None
     refine_steps: int = 0
     layers: tuple[Any, ...] | None = None
-    exclude: tuple[Any, ...] = ()
+    exclude: tuple[Any, ...] | None = None
     trainable_only: bool = False
     verify: bool = True
     seed: int = 0
@@ -114,7 +114,7 @@ def read_request(**arguments: Any) -> Request:
     _check_names(arguments)
     arguments["method"] = find_method(arguments.get("method", "moments"))
     arguments["layers"] = read_names("layers", arguments.get("layers"))
-    arguments["exclude"] = read_names("exclude", arguments.get("exclude")) or ()
+    arguments["exclude"] = read_names("exclude", arguments.get("exclude"))
     check_at_most_one_budget(arguments)
     arguments["sparsity"] = read_sparsity(arguments.get("sparsity"))
     arguments["max_params"] = read_size("max_params", arguments.get("max_params"), "parameters")
