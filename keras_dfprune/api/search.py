@@ -15,12 +15,12 @@ from keras_dfprune.api.search_result import SearchResult
 from keras_dfprune.api.size_search import SizeSearch
 from keras_dfprune.api.trials import Trial, TrialFile, Trials, settings_of
 from keras_dfprune.exporting.export import exported_size
-from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.budget import SharedRemovals
 from keras_dfprune.planning.read_arguments import BUDGETS, is_number
 from keras_dfprune.planning.request import read_request
-from keras_dfprune.planning.width_count import WidthCount, count_multiply_adds
+from keras_dfprune.planning.width_count import WidthCount
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.warning import warn
@@ -102,7 +102,7 @@ def search(
     evaluation = read_evaluation(model, evaluate, lower_is_better)
     with without_keras_warnings():
         located, progress = locate_model(model), Progress(0)
-        size, count_of = _sizes(located, objective)
+        size, count_of = _sizes(objective)
         file = TrialFile(
             checkpoint,
             settings_of(
@@ -116,8 +116,7 @@ def search(
         count = count_of(trials)
         multiples = trials.planner.chosen.multiples
         removals = SharedRemovals(trials.curves, count, multiples)
-        adds = _multiply_adds(located)
-        whole = size(model, None if adds is None else adds.total({}))
+        whole = size(model, trials.planner.whole_multiply_adds)
         tell = _teller(verbose, evaluation.name, whole)
         found = SizeSearch(trials, removals, count, steps, multiples, tell)
         interrupted = False
@@ -174,15 +173,8 @@ def _read_objective(objective: Any) -> str:
     return {"params": "parameters", "flops": "multiply-adds", "bytes": "bytes"}[objective]
 
 
-def _multiply_adds(located: LocatedModel) -> WidthCount | None:
-    try:
-        return count_multiply_adds(located.graph, located.layout)
-    except ValueError:  # A layer works at an unknown number of positions.
-        return None
-
-
 def _sizes(
-    located: LocatedModel, objective: Any
+    objective: Any,
 ) -> tuple[Callable[[keras.Model, int | None], float], Callable[[Trials], WidthCount]]:
     """Return what a model's size is, and what the removals are shared out by."""
 
@@ -195,8 +187,7 @@ def _sizes(
         return lambda narrow, adds: float(exported_size(narrow, "tflite")), parameters
     if objective == "params":
         return lambda narrow, adds: float(narrow.count_params()), parameters
-    adds_at = count_multiply_adds(located.graph, located.layout)
-    return lambda narrow, adds: float(adds or 0), lambda trials: adds_at
+    return lambda narrow, adds: float(adds or 0), lambda trials: trials.planner.multiply_adds
 
 
 def _baseline(evaluation: Evaluation, model: keras.Model, file: TrialFile) -> float:

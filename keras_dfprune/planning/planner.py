@@ -5,6 +5,7 @@ A sparsity, or a method's own cut-off, says it for each group by itself.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import keras
@@ -137,7 +138,7 @@ class Planner:
 
     def _multiply_adds(self) -> WidthCount:
         try:
-            return count_multiply_adds(self._located.graph, self._layout)
+            return self.multiply_adds
         except ValueError as error:
             raise ValueError(
                 f"`max_flops` needs inputs of known shape: {error} Give `max_params` instead."
@@ -212,7 +213,7 @@ class Planner:
             method={"name": request.method.name, **request.method.get_config()},
             model_name=model.name,
             fingerprint=self._fingerprint(),
-            counts=self._counts(),
+            counts=self._counts,
             notes=(*cutoff_notes(request), *self.chosen.notes, *notes(graph, layout, states)),
             measured=self.cutter.measure(cut),
             refine_steps=request.refine_steps,
@@ -224,9 +225,24 @@ class Planner:
     def _fingerprint(self) -> LayerDigests:
         return self._digests.result()
 
+    @functools.cached_property
     def _counts(self) -> tuple[WidthCount, ...]:
-        """Return what can be counted of the model at any widths."""
+        """Everything that can be counted of the model at any widths."""
         try:
-            return self.parameters_at_most(), count_multiply_adds(self._located.graph, self._layout)
+            return self.parameters_at_most(), self.multiply_adds
         except ValueError:  # A layer works at an unknown number of positions.
             return (self.parameters_at_most(),)
+
+    @property
+    def whole_multiply_adds(self) -> int | None:
+        """Multiply-adds of one row of the original; None where a length is unknown."""
+        return self._counts[1].total({}) if len(self._counts) > 1 else None
+
+    @functools.cached_property
+    def multiply_adds(self) -> WidthCount:
+        """Counter of the multiply-adds of one row.
+
+        Raises:
+            ValueError: If a layer works at an unknown number of positions.
+        """
+        return count_multiply_adds(self._located.graph, self._layout)

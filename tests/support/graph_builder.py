@@ -171,7 +171,7 @@ class Builder:
             layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
         )  # fmt: skip
         if self.random.random() < 0.2:
-            layer = self.pick(lambda x: x[:, -1], lambda x: x[:, 1, :])
+            layer = self.pick(lambda x: x[:, -1], lambda x: x[:, 0, :])
         self.flat.append(layer(tensor))
 
     def repeat(self):
