@@ -53,8 +53,10 @@ def test_planted_copies_come_out_exactly(row):
     assert_close(outputs(plan.apply(model), samples), outputs(model, samples))
 
 
-@pytest.mark.parametrize("sparsity", [0.25, 0.75])
-@pytest.mark.parametrize("method", ["saliency", "moments", "scatter"])
+@pytest.mark.parametrize(
+    ("method", "sparsity"),
+    [("saliency", 0.25), ("moments", 0.25), ("moments", 0.75), ("scatter", 0.75)],
+)
 def test_wide_twin_agrees_and_parameters_are_counted(row, method, sparsity):
     model = conformance.build(row)
     method = random_graphs.Scatter() if method == "scatter" else method
