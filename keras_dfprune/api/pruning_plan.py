@@ -152,7 +152,8 @@ class PruningPlan(PlanData):
             data: Unlabelled rows for a plan that was made with `data` and has been loaded from a
                 file. Default: None.
             **budget: One of `max_params`, `max_flops`, `max_bytes`, `sparsity` and `tolerance`, and
-                `multiple_of`, as `keras_dfprune.apply` takes them.
+                `multiple_of`, as `keras_dfprune.apply` takes them. Without `multiple_of` the
+                plan's own holds on, as long as it has not been saved and loaded.
 
         Raises:
             TypeError: For another argument.
@@ -166,6 +167,8 @@ class PruningPlan(PlanData):
         >>> [plan.at(max_params=size).parameters[1] <= size * 423 for size in (0.7, 0.3)]
         [True, True]
         """
+        if self.request is not None:
+            budget = {"multiple_of": self.request.multiple_of, **budget}
         asked = read_budget(budget)
         if model is None:
             request = None if self.request is None else with_budget(self.request, asked)

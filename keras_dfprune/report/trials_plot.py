@@ -2,10 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from keras_dfprune.report.plot import require_matplotlib
 from keras_dfprune.report.trials_table import ReadableTrial, ReadableTrials, chosen_trial
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class ReadableSweep(Protocol):
@@ -53,11 +57,7 @@ def plot_trials(result: ReadableTrials, path: str | os.PathLike[str]) -> None:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _new_axes(5.0)
     for within, label, marker in ((True, "within the limit", "o"), (False, "beyond it", "x")):
         trials = [trial for trial in result.trials if trial.within == within]
         sizes = [100 * trial.size / result.size for trial in trials]
@@ -86,11 +86,7 @@ def plot_sweep(result: ReadableSweep, path: str | os.PathLike[str]) -> None:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _new_axes(5.0)
     for method in dict.fromkeys(trial.method for trial in result.trials):
         trials = [trial for trial in result.trials if trial.method == method]
         sizes = [100.0, *(100 * trial.parameters / result.parameters for trial in trials)]
@@ -111,12 +107,8 @@ def plot_sensitivity(result: ReadableSensitivity, path: str | os.PathLike[str]) 
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
     names = [layer.layer for layer in result.layers]
-    figure = Figure(figsize=(8, 1.5 + 0.35 * len(names)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _new_axes(1.5 + 0.35 * len(names))
     axes.barh(range(len(names)), [layer.value for layer in result.layers])
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
@@ -124,3 +116,12 @@ def plot_sensitivity(result: ReadableSensitivity, path: str | os.PathLike[str]) 
     axes.set(xlabel=f"{result.measure} without {100 * result.sparsity:.0f} % of this layer's units")
     axes.legend()
     figure.savefig(path, dpi=100)
+
+
+def _new_axes(height: float) -> tuple["Figure", "Axes"]:
+    """Return a new figure of a height in inches, and its axes."""
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, height), layout="constrained")
+    return figure, figure.subplots()

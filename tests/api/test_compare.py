@@ -1,4 +1,4 @@
-"""What a comparison says of models and files whose differences are known."""
+"""Comparisons of models and files whose differences are known."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a profile says of small models, counted by hand, and of their files."""
+"""Profiles of small models, counted by hand, and of their files."""
 
 import json
 

@@ -74,6 +74,15 @@ def test_widths_end_on_multiples(budget):
     assert kept["inner"] % 5 == 0
 
 
+@pytest.mark.parametrize("given", [{}, {"model": True}])
+def test_a_plan_that_is_cut_again_keeps_its_multiple(given):
+    model = dense_chain([40, 30, 4])
+    options = {"model": model} if given else {}
+    again = dfprune.plan(model, max_params=0.7, multiple_of=8).at(max_params=0.4, **options)
+    assert all(len(group.kept) % 8 == 0 for group in again.groups)
+    assert again.apply(model).count_params() <= 0.4 * model.count_params()
+
+
 def test_lossless_removals_leave_multiples_without_loss():
     model = dense_chain([12, 3])
     kernel, bias = model.layers[0].get_weights()
