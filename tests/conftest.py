@@ -40,8 +40,8 @@ def tfds_data_dir() -> str:
     return folder
 
 
-@pytest.fixture
-def seeded() -> None:
+@pytest.fixture(autouse=True)
+def same_weights_on_every_run() -> None:
     """Seed the weights that Keras draws."""
     tf.keras.utils.set_random_seed(7)
 

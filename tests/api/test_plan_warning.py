@@ -47,7 +47,7 @@ def pooled_filters():
         ),
     ],
 )  # fmt: skip
-def test_one_warning_where_most_of_a_model_stays_whole(steps, sparsity, message, seeded):
+def test_one_warning_where_most_of_a_model_stays_whole(steps, sparsity, message):
     model = keras.Sequential(steps())
     with pytest.warns(UserWarning, match=f"Most of model '{model.name}'.*{message}") as seen:
         dfprune.apply(model, sparsity=sparsity, method="saliency")
@@ -70,13 +70,13 @@ def test_one_warning_where_most_of_a_model_stays_whole(steps, sparsity, message,
         (lambda: [*normalized(), Dense(2)], {"tolerance": 0}),
     ],
 )
-def test_no_warning_where_enough_is_pruned_or_the_caller_chose(steps, arguments, recwarn, seeded):
+def test_no_warning_where_enough_is_pruned_or_the_caller_chose(steps, arguments, recwarn):
     keras.backend.clear_session()  # the names of the layers begin anew
     dfprune.plan(keras.Sequential(steps()), **arguments)
     assert not [warning for warning in recwarn if "stays whole" in str(warning.message)]
 
 
-def test_a_warning_names_the_largest_layers_only(seeded):
+def test_a_warning_names_the_largest_layers_only():
     steps = [Dense(8, "softmax", name=f"mixed{number}") for number in range(5)]
     model = keras.Sequential([Inputs((8,)), *steps, Dense(8, "relu"), Dense(2)])
     with pytest.warns(UserWarning, match="Most of model") as seen:

@@ -8,7 +8,6 @@ from keras_dfprune.exporting.export import export
 from tests.support.exported import chain
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 
 class RandomUnlessTold(layers.Layer):

@@ -19,7 +19,6 @@ from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated
 from tests.support.exported import chain, convolutional, several
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.mark.parametrize("build", [chain, convolutional, several])

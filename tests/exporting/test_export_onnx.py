@@ -8,7 +8,6 @@ from keras_dfprune.exporting.result import ExportError
 from tests.support.exported import chain, content, several
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def test_onnx(tmp_path, capfd):

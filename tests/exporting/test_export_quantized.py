@@ -12,7 +12,6 @@ from keras_dfprune.exporting.result import ERROR_BOUNDS, ExportError
 from tests.support.exported import chain, rows, several
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.mark.parametrize("quantize", ["dynamic", "float16", "int8"])

@@ -11,7 +11,6 @@ from keras_dfprune.exporting.result import ExportError
 from tests.support.exported import chain
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def test_bad_arguments(tmp_path):

@@ -12,8 +12,6 @@ from keras_dfprune.exporting.keras_file import KerasFile
 from keras_dfprune.exporting.result import ExportError
 from tests.support.exported import chain, content
 
-pytestmark = pytest.mark.usefixtures("seeded")
-
 
 def test_other_files_and_folders_are_not_replaced(tmp_path):
     model = chain()

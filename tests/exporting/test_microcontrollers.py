@@ -11,7 +11,6 @@ from keras_dfprune.exporting.result import ERROR_BOUNDS, ExportError
 from tests.support.exported import chain, convolutional, operations, rows, several
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 OF_SHAPES = {"SHAPE", "PACK", "STRIDED_SLICE"}
 

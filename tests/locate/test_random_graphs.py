@@ -13,7 +13,7 @@ from keras_dfprune.rules import registry
 from tests.support import random_graphs
 from tests.support.models import relative_difference
 
-SEEDS = 140
+SEEDS = 100
 PART = 20
 covered = collections.Counter()
 pruned = []

@@ -10,7 +10,6 @@ from keras_dfprune.rules.multiply_adds import multiply_adds
 from tests.support.models import dense_chain
 
 layers = keras.layers
-pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def residual_net():

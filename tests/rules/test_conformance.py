@@ -30,18 +30,14 @@ def row(request):
     return request.param
 
 
-def test_units_cross_the_rule(row):
-    model = conformance.build(row)
-    with random_graphs.recorded_crossings() as seen:
-        plan = dfprune.plan(model, sparsity=0.5)
+def rules_shown(row, model, plan, seen):
+    """Return the names of the rules that cut units passed."""
     cut = {path for group in plan.groups if len(group.removed) for path in group.layers}
     rule = conformance.rule_of(row)
     if isinstance(rule, ProducerRule) and not isinstance(rule, ConsumerRule):
         # Units never flow into such a layer: its own have to be pruned.
-        shown = {type(registry.find_rule(model.get_layer(path))).__name__ for path in cut}
-    else:
-        shown = {name for name, source in seen if source in cut}
-    assert type(rule).__name__ in shown
+        return {type(registry.find_rule(model.get_layer(path))).__name__ for path in cut}
+    return {name for name, source in seen if source in cut}
 
 
 def test_planted_copies_come_out_exactly(row):
@@ -55,7 +51,7 @@ def test_planted_copies_come_out_exactly(row):
 
 @pytest.mark.parametrize(
     ("method", "sparsity"),
-    [("saliency", 0.25), ("moments", 0.25), ("moments", 0.75), ("scatter", 0.75)],
+    [("saliency", 0.25), ("moments", 0.75), ("scatter", 0.75)],
 )
 def test_wide_twin_agrees_and_parameters_are_counted(row, method, sparsity):
     model = conformance.build(row)
@@ -65,11 +61,14 @@ def test_wide_twin_agrees_and_parameters_are_counted(row, method, sparsity):
     assert pruned.count_params() == plan.parameters[1] < plan.parameters[0]
 
 
-def test_result_is_saved_and_the_original_stays(row, tmp_path):
+def test_units_cross_the_rule_and_the_result_is_saved_while_the_original_stays(row, tmp_path):
     model = conformance.build(row)
     weights = [np.array(variable) for variable in model.weights]
     samples = draw_samples(model)
-    pruned = dfprune.apply(model, sparsity=0.5)
+    with random_graphs.recorded_crossings() as seen:
+        plan = dfprune.plan(model, sparsity=0.5)
+    assert type(conformance.rule_of(row)).__name__ in rules_shown(row, model, plan, seen)
+    pruned = plan.apply(model)
     pruned.save(tmp_path / "pruned.keras")
     loaded = keras.saving.load_model(tmp_path / "pruned.keras")
     assert_close(outputs(loaded, samples), outputs(pruned, samples), 1e-6)
@@ -79,7 +78,7 @@ def test_result_is_saved_and_the_original_stays(row, tmp_path):
 
 def test_optimizer_slots_are_cut_along(row):
     model = conformance.build(row)
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     targets = np.zeros_like(outputs(model, draw_samples(model))[0])
     model.train_on_batch(next(iter(draw_samples(model).values())), targets)
     pruned = dfprune.apply(model, sparsity=0.5)

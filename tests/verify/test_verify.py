@@ -257,7 +257,7 @@ def saturated(last):
     ],
     ids=["built in", "layer", "operation"],
 )
-def test_a_saturated_output_does_not_hide_a_wrong_model(last, monkeypatch, seeded):
+def test_a_saturated_output_does_not_hide_a_wrong_model(last, monkeypatch):
     model = saturated(last)
     dfprune.apply(model, sparsity=0.5, method="saliency")
     original = SurvivorMerge.taken_over
