@@ -1,5 +1,6 @@
 """Prune a little, train, and repeat: smaller than one cut allows."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -10,13 +11,16 @@ import keras
 
 from keras_dfprune.api.apply import plan_and_apply
 from keras_dfprune.api.search import check_no_budget
-from keras_dfprune.graph.fingerprint import weights_digest
-from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.api.trial_file import check_same, settings_of
+from keras_dfprune.inputs.model_inputs import adapt_samples
+from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.planning.chosen_groups import choose_groups
+from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.read_arguments import is_number
-from keras_dfprune.planning.request import read_request
+from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.planning.width_count import count_parameters
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def prune_and_train(
@@ -76,16 +80,17 @@ def prune_and_train(
             f"{final!r}"
         )
     check_no_budget(arguments)
-    read_request(**arguments)
+    located = locate_model(model)
+    request = with_data_read(read_request(**arguments), model)
     whole = model.count_params()
-    _check_reachable(model, final)
-    rounds = _Rounds(checkpoint, model, {"steps": int(steps), "final": float(final)})
+    _check_reachable(located, request, final)
+    settings = settings_of(located, request, steps=int(steps), final=float(final))
+    rounds = _Rounds(checkpoint, {**settings, "format": _FORMAT})
     done, narrow = rounds.load(model)
     for number in range(done + 1, int(steps) + 1):
         limit = int(whole * final ** (number / steps))
         if narrow.count_params() > limit:
-            request = read_request(max_params=limit, **arguments)
-            narrow = plan_and_apply(narrow, request)[1]
+            narrow = plan_and_apply(narrow, _for_round(request, narrow, limit))[1]
         trained = train(narrow)
         narrow = trained if isinstance(trained, keras.Model) else narrow
         rounds.save(number, narrow)
@@ -98,26 +103,33 @@ def prune_and_train(
     return narrow
 
 
-def _check_reachable(model: keras.Model, final: float) -> None:
+def _for_round(request: Request, narrow: keras.Model, limit: int) -> Request:
+    """Return the request for one round: its budget, and the rows under the model's own names."""
+    data = request.data
+    if data is not None:
+        data = adapt_samples(data, narrow)
+    return dataclasses.replace(request, max_params=limit, data=data)
+
+
+def _check_reachable(located: LocatedModel, request: Request, final: float) -> None:
     """Check before any training that the final size isn't below the narrowest layers."""
-    layout = locate_model(model).layout
-    count = count_parameters(layout, model.count_params())
-    minimum = count.total(dict.fromkeys(layout.groups, 1))
-    if minimum > final * model.count_params():
+    whole = located.model.count_params()
+    multiples, groups = choose_groups(located, request).multiples, located.layout.groups
+    least = {name: min(multiple, groups[name].units) for name, multiple in multiples.items()}
+    minimum = count_parameters(located.layout, whole).total(least)
+    if minimum > final * whole:
         raise ValueError(
-            f"`final={final}` can't be reached: with every layer at its narrowest the model still "
-            f"has {minimum} parameters. Allow at least that many."
+            f"`final={final}` can't be reached: with every layer that may be cut at its narrowest "
+            f"the model still has {minimum} of {whole} parameters. Allow at least that many."
         )
 
 
 class _Rounds:
     """Folder with the model after each round, and a file that says how many are done."""
 
-    def __init__(
-        self, path: str | os.PathLike[str] | None, model: keras.Model, settings: dict[str, Any]
-    ):
+    def __init__(self, path: str | os.PathLike[str] | None, settings: dict[str, Any]):
         self._folder = None if path is None else pathlib.Path(path)
-        self._settings = {**settings, "model": weights_digest(model), "format": _FORMAT}
+        self._settings = settings
 
     def load(self, model: keras.Model) -> tuple[int, keras.Model]:
         """Return the number of rounds that are done, and the model after them."""
@@ -125,12 +137,7 @@ class _Rounds:
             return 0, model
         found = json.loads((self._folder / "rounds.json").read_text())
         done = found.pop("done", 0)
-        other = [name for name in self._settings if found.get(name) != self._settings[name]]
-        if other:
-            raise ValueError(
-                f"The checkpoint '{self._folder}' is of another run: other {', '.join(other)}. "
-                "Delete the folder to begin anew, or name another one."
-            )
+        check_same(found, self._settings, f"The checkpoint '{self._folder}'", "run")
         return done, keras.saving.load_model(self._folder / f"round{done}.keras")
 
     def save(self, number: int, model: keras.Model) -> None:

@@ -13,11 +13,13 @@ from keras_dfprune.api.evaluation import Evaluation, check_limits, read_evaluati
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.api.search_result import SearchResult
 from keras_dfprune.api.size_search import SizeSearch
-from keras_dfprune.api.trials import Trial, TrialFile, Trials, settings_of
+from keras_dfprune.api.trial_file import TrialFile, digest, settings_of
+from keras_dfprune.api.trials import Trial, Trials
 from keras_dfprune.exporting.export import exported_size
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.budget import SharedRemovals
+from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.read_arguments import BUDGETS, is_number
 from keras_dfprune.planning.request import read_request
 from keras_dfprune.planning.width_count import WidthCount
@@ -67,7 +69,8 @@ def search(
         steps: Largest number of models that are scored, beside the original, at least 1. None
             (default): 20.
         checkpoint: File that remembers every trial. An interrupted search goes on where it was.
-            It stays when the search is finished.
+            It stays when the search is finished. It is refused for another model, other arguments
+            and other rows. If the code of `evaluate` has changed, a warning says so.
         seed: As in `apply`.
         verbose: 1 for a line for each trial.
         **arguments: `layers`, `exclude`, `trainable_only`, `multiple_of` and `refine_steps`, as in
@@ -100,16 +103,19 @@ def search(
     request = read_request(method=method, data=data, seed=seed, verify=True, **arguments)
     noun = _read_objective(objective)
     evaluation = read_evaluation(model, evaluate, lower_is_better)
+    file = TrialFile(checkpoint)
+    request = with_data_read(request, model)
     with without_keras_warnings():
         located, progress = locate_model(model), Progress(0)
         size, count_of = _sizes(objective)
-        file = TrialFile(
-            checkpoint,
+        file.use_for(
             settings_of(
                 located, request, objective=noun, max_drop=max_drop, min_score=min_score,
                 measure=evaluation.name, lower_is_better=evaluation.lower_is_better,
-            ),
+                evaluate=None if callable(evaluate) else digest(evaluate),
+            )
         )  # fmt: skip
+        _check_code(evaluate, file)
         baseline = _baseline(evaluation, model, file)
         limit = evaluation.limit(baseline, max_drop, min_score)
         trials = Trials(located, request, evaluation, limit, size, file, progress)
@@ -188,6 +194,17 @@ def _sizes(
     if objective == "params":
         return lambda narrow, adds: float(narrow.count_params()), parameters
     return lambda narrow, adds: float(adds or 0), lambda trials: trials.planner.multiply_adds
+
+
+def _check_code(evaluate: Any, file: TrialFile) -> None:
+    """Warn if the function has changed since its scores were remembered."""
+    code, known = {"digest": digest(evaluate)}, file.get("code")
+    if known is not None and known != code:
+        warn(
+            "The code of `evaluate` has changed since the checkpoint was written. The scores in it "
+            "are used as they are; delete it if they are no longer right."
+        )
+    file.put("code", code)
 
 
 def _baseline(evaluation: Evaluation, model: keras.Model, file: TrialFile) -> float:

@@ -8,13 +8,15 @@ from typing import Any
 import keras
 
 from keras_dfprune.api.evaluation import read_evaluation
-from keras_dfprune.api.trials import Trial, TrialFile, Trials
+from keras_dfprune.api.trial_file import TrialFile
+from keras_dfprune.api.trials import Trial, Trials
 from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.budget import SharedRemovals, count_for_sparsity
+from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.measure import largest_change
 from keras_dfprune.planning.read_arguments import is_number
-from keras_dfprune.planning.request import read_request
+from keras_dfprune.planning.request import find_method, read_request
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import align
@@ -115,6 +117,10 @@ class SensitivityResult:
         plot_sensitivity(self, path)
 
 
+def _parameters(narrow: keras.Model, multiply_adds: int | None) -> float:
+    return float(narrow.count_params())
+
+
 def sweep(
     model: keras.Model,
     evaluate: Any,
@@ -156,19 +162,19 @@ def sweep(
     for size in sizes:
         if not (is_number(size) and 0.0 < size < 1.0):
             raise ValueError(f"`sizes` must be fractions in (0, 1). Received: {size!r}")
-    requests = [
-        read_request(method=method, data=data, seed=seed, **arguments) for method in methods
-    ]
+    request = read_request(data=data, seed=seed, **arguments)
+    found_methods = [find_method(method) for method in methods]
     evaluation = read_evaluation(model, evaluate, lower_is_better)
     found: list[Trial] = []
     with without_keras_warnings():
         located = locate_model(model)
+        request = with_data_read(request, model)
         baseline = evaluation.score(model)
-        for request in requests:
+        for method in found_methods:
+            of_method = dataclasses.replace(request, method=method)
             trials = Trials(
-                located, request, evaluation, baseline, lambda narrow, adds: narrow.count_params(),
-                TrialFile(None, {}), Progress(0),
-            )  # fmt: skip
+                located, of_method, evaluation, baseline, _parameters, TrialFile(), Progress(0)
+            )
             count = trials.planner.parameters_at_most()
             removals = SharedRemovals(trials.curves, count, trials.planner.chosen.multiples)
             for size in sizes:
@@ -226,9 +232,8 @@ def sensitivity(
         if evaluation is not None:
             baseline = evaluation.score(model)
         trials = Trials(
-            located, request, evaluation, baseline, lambda narrow, adds: narrow.count_params(),
-            TrialFile(None, {}), Progress(0),
-        )  # fmt: skip
+            located, request, evaluation, baseline, _parameters, TrialFile(), Progress(0)
+        )
         for name, curve in trials.curves.items():
             units = located.layout.groups[name].units
             removed = min(count_for_sparsity(sparsity, units), len(curve.order))

@@ -54,8 +54,23 @@ def rows_of_data(model: keras.Model, data: Any, seed: int = 0) -> Rows:
 
     Args:
         model: A built Keras model.
-        data: Unlabelled rows, as `read_rows` takes them.
+        data: As in `read_data`.
         seed: For the choice of the rows that are held out.
+
+    Raises:
+        ValueError: As `read_data`.
+    """
+    samples = read_data(model, data)
+    count = len(next(iter(samples.values())))
+    return split_rows(samples, f"{count:,} rows of `data`", seed)
+
+
+def read_data(model: keras.Model, data: Any) -> Samples:
+    """Read the argument `data` into arrays. These can be read again, which a generator can't.
+
+    Args:
+        model: A built Keras model.
+        data: Unlabelled rows, as `read_rows` takes them.
 
     Raises:
         ValueError: If it doesn't fit the model, has values that are not finite, or has fewer than
@@ -68,7 +83,7 @@ def rows_of_data(model: keras.Model, data: Any, seed: int = 0) -> Rows:
             f"`data` must have at least {_FEWEST} rows; a few dozen help, a few hundred are "
             f"plenty. Received: {count} row"
         )
-    return split_rows(samples, f"{count:,} rows of `data`", seed)
+    return samples
 
 
 def drawn_rows(model: keras.Model, seed: int = 0) -> Rows:

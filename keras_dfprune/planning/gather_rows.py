@@ -1,7 +1,11 @@
 """Gather the rows on which a plan is made: the caller's, or inputs found for the model."""
 
+import dataclasses
+
+import keras
+
 from keras_dfprune.inputs.found_inputs import can_find_inputs, found_inputs
-from keras_dfprune.inputs.rows import Rows, rows_of_data, split_rows
+from keras_dfprune.inputs.rows import Rows, read_data, rows_of_data, split_rows
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.request import Request
 from keras_dfprune.report.progress import Progress
@@ -12,6 +16,21 @@ _FOR_MOMENTS, _FOR_RECOVERY = 256, 768
 # Squared differences of the statistics, in units of their variance, above which found inputs are
 # not trusted.
 _MET = 0.2
+
+
+def with_data_read(request: Request, model: keras.Model) -> Request:
+    """Return the request with arrays in place of its data: a generator can't be read twice.
+
+    Args:
+        request: The caller's arguments.
+        model: The model whose inputs the data are.
+
+    Raises:
+        ValueError: If the rows don't fit the model.
+    """
+    if request.data is None:
+        return request
+    return dataclasses.replace(request, data=read_data(model, request.data))
 
 
 def gather_rows(located: LocatedModel, request: Request, progress: Progress) -> Rows | None:

@@ -59,9 +59,9 @@ def test_it_goes_on_behind_the_last_finished_round(tmp_path):
     assert len(calls) == 4 and calls[1] == calls[2]
     expected = dfprune.prune_and_train(compiled(), fit, steps=3, final=0.3)
     np.testing.assert_allclose(narrow.predict(X, verbose=0), expected.predict(X, verbose=0), 1e-4)
-    with pytest.raises(ValueError, match="is of another run: other final"):
+    with pytest.raises(ValueError, match="is of another run: final is 0.3 there and 0.2 here"):
         dfprune.prune_and_train(compiled(), train, **{**arguments, "final": 0.2})
-    with pytest.raises(ValueError, match="is of another run: other model"):
+    with pytest.raises(ValueError, match="is of another run: the model's weights are others"):
         dfprune.prune_and_train(compiled(seed=1), train, **arguments)
 
 
@@ -72,6 +72,7 @@ def test_it_goes_on_behind_the_last_finished_round(tmp_path):
         ({"steps": 0}, ValueError, "`steps` must be an integer"),
         ({"final": 1.0}, ValueError, "`final` must be the fraction"),
         ({"final": 1e-6}, ValueError, "can't be reached"),
+        ({"final": 0.15, "layers": ["fc2"]}, ValueError, "`final=0.15` can't be reached"),
         ({"sparsity": 0.5}, TypeError, "finds the budget itself"),
         ({"colour": 1}, TypeError, "Unknown argument 'colour'"),
     ],

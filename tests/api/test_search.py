@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from keras_dfprune.api import trials as trials_module
+from keras_dfprune.api import trial_file
 from tests.support.models import dense_chain
 
 
@@ -84,6 +84,9 @@ def test_it_goes_on_from_a_checkpoint_without_repeating(tmp_path, monkeypatch):
     assert scored == [trial.parameters for trial in whole.trials]
     # The base twice, three trials, the one that was interrupted, and the other six.
     assert calls == [model.count_params()] * 2 + scored[:4] + scored[3:]
+    with pytest.warns(UserWarning, match="The code of `evaluate` has changed"):
+        again = dfprune.search(model, needed, max_drop=0.0, steps=9, checkpoint=path)
+    assert again.trials == result.trials
     with pytest.raises(ValueError, match="of another search: max_drop is 0.0 there and 0.1 here"):
         dfprune.search(model, needed, max_drop=0.1, steps=9, checkpoint=path)
     with pytest.raises(ValueError, match="the model's weights are others"):
@@ -91,6 +94,22 @@ def test_it_goes_on_from_a_checkpoint_without_repeating(tmp_path, monkeypatch):
     path.write_text(json.dumps({"format": 1}))
     with pytest.raises(ValueError, match="is no checkpoint of a search"):
         dfprune.search(model, needed, max_drop=0.0, checkpoint=path)
+
+
+def test_a_checkpoint_of_other_rows_is_refused(tmp_path):
+    model, path = dense_chain([10, 3]), tmp_path / "search.json"
+    x, other = np.random.default_rng(0).normal(size=(2, 20, 6))
+    rows = (batch for batch in (x[:10], x[10:]))
+    arguments = {"max_drop": 0.1, "steps": 1, "checkpoint": path}
+    dfprune.search(model, lambda m: 1.0, data=rows, **arguments)
+    dfprune.search(model, lambda m: 1.0, data=x, **arguments)
+    with pytest.raises(ValueError, match="of another search: `data` has other rows"):
+        dfprune.search(model, lambda m: 1.0, data=other, **arguments)
+    path.unlink()
+    model.compile(loss="mse")
+    dfprune.search(model, (x, np.ones((20, 3))), **arguments)
+    with pytest.raises(ValueError, match="of another search: `evaluate` has other rows"):
+        dfprune.search(model, (other, np.ones((20, 3))), **arguments)
 
 
 def test_a_noisy_measure_is_noticed():
@@ -146,7 +165,7 @@ def test_a_checkpoint_is_never_half_written(tmp_path, monkeypatch):
     def fails(*arguments):
         raise OSError("disk is full")
 
-    monkeypatch.setattr(trials_module.os, "replace", fails)
+    monkeypatch.setattr(trial_file.os, "replace", fails)
     with pytest.raises(OSError, match="disk is full"):
         dfprune.search(model, lambda m: 1.0, max_drop=0.1, steps=3, checkpoint=path)
     assert path.read_text() == before and list(tmp_path.iterdir()) == [path]
