@@ -153,7 +153,7 @@ class PruningPlan(PlanData):
                 file. Default: None.
             **budget: One of `max_params`, `max_flops`, `max_bytes`, `sparsity` and `tolerance`, and
                 `multiple_of`, as `keras_dfprune.apply` takes them. Without `multiple_of` the
-                plan's own holds on, as long as it has not been saved and loaded.
+                plan's own holds on.
 
         Raises:
             TypeError: For another argument.
@@ -167,12 +167,15 @@ class PruningPlan(PlanData):
         >>> [plan.at(max_params=size).parameters[1] <= size * 423 for size in (0.7, 0.3)]
         [True, True]
         """
+        other_multiples = "multiple_of" in budget
+        own: Any = {group.layer: group.multiple for group in self.groups} or 1
         if self.request is not None:
-            budget = {"multiple_of": self.request.multiple_of, **budget}
-        asked = read_budget(budget)
+            own = self.request.multiple_of
+        asked = read_budget({"multiple_of": own, **budget})
         if model is None:
             request = None if self.request is None else with_budget(self.request, asked)
-            return dataclasses.replace(self, **resized(self, asked), request=request, refined={})
+            changed = resized(self, asked, other_multiples=other_multiples)
+            return dataclasses.replace(self, **changed, request=request, refined={})
         return self.of(*plan_again(self, self.request, model, data, asked))
 
     @classmethod

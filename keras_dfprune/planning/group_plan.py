@@ -54,6 +54,7 @@ class GroupPlan:
         predicted_error: Expected squared change over the variance at the group's consumers, or
             None where the method predicts none.
         note: A sentence for the report, or None.
+        multiple: Number that the units that stay are a multiple of, if any goes.
     """
 
     layer: str
@@ -64,6 +65,7 @@ class GroupPlan:
     curve: GroupCurve
     predicted_error: float | None = None
     note: str | None = None
+    multiple: int = 1
 
     @property
     def saliency(self) -> np.ndarray:

@@ -102,6 +102,7 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "predicted_error": group.predicted_error,
         "histogram": curve.histogram is not None,
         "note": group.note,
+        "multiple": group.multiple,
         "curve": {name: getattr(curve, name) for name in _CURVE_FIELDS},
     }
 
@@ -147,4 +148,5 @@ def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Group
         ),
         predicted_error=entry["predicted_error"],
         note=entry["note"],
+        multiple=entry["multiple"],
     )

@@ -203,7 +203,10 @@ class Planner:
             before = count.of_layers(group.layers, {})
             after = count.of_layers(group.layers, kept)
             after += sum(biases.get(path, 0) for path in group.layers)
-            counted.append(dataclasses.replace(group, parameters=(before, after)))
+            multiple = self.chosen.multiples[group.layer]
+            counted.append(
+                dataclasses.replace(group, parameters=(before, after), multiple=multiple)
+            )
         after = count.total(kept) + sum(biases.values()) - folded_parameters(layout, states)
         request = self._request
         return PlanData(

@@ -15,12 +15,13 @@ _UNMEASURED = "the change at this size isn't measured: plan.at(model=model, ...)
 _AT_MOST = "parameters are counted with a bias for every layer that may need one"
 
 
-def resized(plan: PlanData, request: Request) -> dict[str, Any]:
+def resized(plan: PlanData, request: Request, *, other_multiples: bool) -> dict[str, Any]:
     """Choose the units that go at another size.
 
     Args:
         plan: The plan.
         request: The new budget.
+        other_multiples: Whether the budget's `multiple_of` replaces the plan's own.
 
     Returns:
         The fields of the plan that change. The merges are computed when it is applied.
@@ -28,9 +29,13 @@ def resized(plan: PlanData, request: Request) -> dict[str, Any]:
     Raises:
         ValueError: If the plan doesn't hold enough for this budget. The message says why.
     """
-    reason = _why_model_is_needed(plan, request)
+    reason = _why_model_is_needed(plan, request, other_multiples)
     if reason is not None:
         raise ValueError(f"{reason} Give the model: plan.at(model=model, ...).")
+    if other_multiples and isinstance(request.multiple_of, int):
+        multiple = request.multiple_of
+        groups = tuple(dataclasses.replace(group, multiple=multiple) for group in plan.groups)
+        plan = dataclasses.replace(plan, groups=groups)
     counts = _counts(plan, request)
     parameters = _count(plan, PARAMETERS)
     kept = {group.layer: group.units - counts[group.layer] for group in plan.groups}
@@ -44,14 +49,15 @@ def resized(plan: PlanData, request: Request) -> dict[str, Any]:
     }
 
 
-def _why_model_is_needed(plan: PlanData, request: Request) -> str | None:
+def _why_model_is_needed(plan: PlanData, request: Request, other_multiples: bool) -> str | None:
     if plan.method["name"] not in METHODS:
         return f"Merges at another size need method='{plan.method['name']}' itself."
     if request.max_bytes is not None:
         return "`max_bytes` is measured on exported files."
     if request.tolerance:
         return "A `tolerance` above 0 is measured on the narrow model."
-    if isinstance(request.sparsity, dict) or isinstance(request.multiple_of, dict):
+    named = other_multiples and isinstance(request.multiple_of, dict)
+    if isinstance(request.sparsity, dict) or named:
         return "Names of layers are looked up in the model."
     if not request.has_budget:
         return "Without a budget the change of the outputs decides."
@@ -65,25 +71,28 @@ def _why_model_is_needed(plan: PlanData, request: Request) -> str | None:
 
 def _counts(plan: PlanData, request: Request) -> dict[str, int]:
     """Return how many units of each group go."""
-    multiple = request.multiple_of if isinstance(request.multiple_of, int) else 1
     curves = {group.layer: group.curve for group in plan.groups}
     if isinstance(request.sparsity, float):
         return {
             group.layer: min(
-                count_for_sparsity(request.sparsity, group.units, multiple), len(group.curve.order)
+                count_for_sparsity(request.sparsity, group.units, group.multiple),
+                len(group.curve.order),
             )
             for group in plan.groups
         }
     if request.tolerance is not None:
         return {
-            group.layer: to_multiple(group.curve.lossless, group.units, multiple, at_most=True)
+            group.layer: to_multiple(
+                group.curve.lossless, group.units, group.multiple, at_most=True
+            )
             for group in plan.groups
         }
     noun, size, argument = PARAMETERS, request.max_params, "max_params"
     if request.max_flops is not None:
         noun, size, argument = MULTIPLY_ADDS, request.max_flops, "max_flops"
     count = _count(plan, noun)
-    removals = SharedRemovals(curves, count, dict.fromkeys(curves, multiple))
+    multiples = {group.layer: group.multiple for group in plan.groups}
+    removals = SharedRemovals(curves, count, multiples)
     whole = plan.parameters[0] if noun == PARAMETERS else count.total({})
     steps = removals.steps_to(limit_of(size or 0, whole), f"{argument}={size}")
     return removals.counts(steps)

@@ -73,13 +73,20 @@ def test_widths_end_on_multiples(budget):
     assert kept["inner"] % 5 == 0
 
 
-@pytest.mark.parametrize("given", [{}, {"model": True}])
-def test_a_plan_that_is_cut_again_keeps_its_multiple(given):
+@pytest.mark.parametrize("given", [False, True], ids=["order of the plan", "planned anew"])
+@pytest.mark.parametrize("multiple", [8, {"fc1": 8, "fc2": 3}])
+def test_a_plan_that_is_cut_again_keeps_its_multiple(multiple, given, tmp_path):
     model = dense_chain([40, 30, 4])
+    multiples = multiple if isinstance(multiple, dict) else {"fc1": 8, "fc2": 8}
     options = {"model": model} if given else {}
-    again = dfprune.plan(model, max_params=0.7, multiple_of=8).at(max_params=0.4, **options)
-    assert all(len(group.kept) % 8 == 0 for group in again.groups)
-    assert again.apply(model).count_params() <= 0.4 * model.count_params()
+    plan = dfprune.plan(model, max_params=0.7, multiple_of=multiple)
+    plan.save(tmp_path / "plan.npz")
+    for made in (plan, dfprune.PruningPlan.load(tmp_path / "plan.npz")):
+        again = made.at(max_params=0.4, **options)
+        assert all(len(group.kept) % multiples[group.layer] == 0 for group in again.groups)
+        assert again.apply(model).count_params() <= 0.4 * model.count_params()
+        other = made.at(max_params=0.4, multiple_of=5, **options)
+        assert all(len(group.kept) % 5 == 0 for group in other.groups)
 
 
 def test_lossless_removals_leave_multiples_without_loss():
