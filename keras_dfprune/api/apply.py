@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 
 from keras_dfprune.api.narrow_model import narrow_model
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.plan_warning import warn_of_plan
 from keras_dfprune.api.pruning_plan import PruningPlan
-from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, read_request
@@ -164,7 +165,7 @@ def plan(model: keras.Model, **arguments: Any) -> PruningPlan:
     """
     request = read_request(**arguments)
     with without_keras_warnings():
-        return _plan(locate_model(model), request, Progress(request.verbose))[0]
+        return _plan(locate_in_any(model), request, Progress(request.verbose))[0]
 
 
 def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, keras.Model]:
@@ -178,7 +179,7 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
         The plan and the narrow model.
     """
     with without_keras_warnings():
-        located, progress = locate_model(model), Progress(request.verbose)
+        located, progress = locate_in_any(model), Progress(request.verbose)
         pruning_plan, planned = _plan(located, request, progress)
         pruning_plan.check_scope()
         narrow = narrow_model(

@@ -11,12 +11,12 @@ import keras
 
 from keras_dfprune.api.apply import plan_and_apply
 from keras_dfprune.api.evaluation import check_limits, keeps_metrics
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.api.search import check_no_budget, search
 from keras_dfprune.exporting.export import export
 from keras_dfprune.exporting.files import check_target
 from keras_dfprune.graph.fingerprint import weights_digest
-from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.planning.chosen_groups import choose_groups
 from keras_dfprune.planning.request import read_request
 from keras_dfprune.report.warning import warn
@@ -112,10 +112,10 @@ class PostTrainPrune(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._forget()
-        if isinstance(self.model, keras.Sequential) and not self.model.built:
+        if not self.model.built:
             return  # The first batch builds it.
         try:
-            choose_groups(locate_model(self.model), self._request)
+            choose_groups(locate_in_any(self.model), self._request)
         except Exception as error:
             if self.strict:
                 raise

@@ -4,6 +4,7 @@
 convolution layers. The functional model is compared with the original before it is returned.
 """
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -59,19 +60,46 @@ def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
     123
     """
     _check(model)
-    symbols = _symbols(inputs)
+    form = functional_form(model, symbols_of(inputs))
+    if form.whole:
+        reasons = "; ".join(f"{layer}: {reason}" for layer, reason in form.whole.items())
+        warn(f"Layers left whole by functionalize: {reasons}")
+    return form.model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FunctionalForm:
+    """Functional form of a model, with weights of its own.
+
+    Attributes:
+        model: The functional model, compiled as the original is.
+        whole: Why custom layers stay whole, by their names and types.
+    """
+
+    model: keras.Model
+    whole: dict[str, str]
+
+
+def functional_form(model: keras.Model, symbols: Any) -> FunctionalForm:
+    """Make the functional form of a model, with as many custom layers opened as possible.
+
+    Args:
+        model: A built model.
+        symbols: Its inputs, as made by `keras.Input`.
+
+    Raises:
+        ValueError: If the model can't be made functional.
+    """
     opener = Opener(model, symbols)
     with without_keras_warnings():
         result = opener.open_all_possible()
-    if opener.whole:
-        reasons = "; ".join(
-            f"{error.layer.name} ({type(error.layer).__name__}): {error.reason}"
-            for error in opener.whole.values()
-        )
-        warn(f"Layers left whole by functionalize: {reasons}")
     carry_compile_state(model, result.model, result.pairs)
     warn_of_lost_overrides(model)
-    return result.model
+    whole = {
+        f"{error.layer.name} ({type(error.layer).__name__})": error.reason
+        for error in opener.whole.values()
+    }
+    return FunctionalForm(result.model, whole)
 
 
 def _check(model: keras.Model) -> None:
@@ -86,10 +114,18 @@ def _check(model: keras.Model) -> None:
         )
 
 
-def _symbols(inputs: Any) -> Any:
+def symbols_of(inputs: Any) -> Any:
+    """Make symbolic inputs like the given ones.
+
+    Args:
+        inputs: One tensor, or a list or dict of tensors: symbolic ones or example arrays.
+
+    Raises:
+        TypeError: If anything else is among them.
+    """
     if isinstance(inputs, dict):  # Keras wants the name of an input to be its key
         return {
-            key: _symbols(value) if keras.tree.is_nested(value) else _symbol(value, key)
+            key: symbols_of(value) if keras.tree.is_nested(value) else _symbol(value, key)
             for key, value in inputs.items()
         }
     return keras.tree.map_structure(_symbol, inputs)

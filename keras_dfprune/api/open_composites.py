@@ -29,9 +29,14 @@ def is_composite(layer: keras.Layer) -> bool:
     return any(isinstance(registry.find_rule(part), KernelRule) for part in inside)
 
 
+def hides_layers(model: keras.Model) -> bool:
+    """Return whether a model holds composite layers."""
+    return any(map(is_composite, all_layers(model)[1:]))
+
+
 def _contains_composite(layer: keras.Layer) -> bool:
     """Return whether a layer is a functional model with composite layers somewhere inside."""
-    return functional_core(layer) is not None and any(map(is_composite, all_layers(layer)[1:]))
+    return functional_core(layer) is not None and hides_layers(layer)
 
 
 def _own_weights(layer: keras.Layer) -> list[str]:

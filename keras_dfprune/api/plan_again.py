@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.graph.fingerprint import find_digest_mismatch, layer_digests
-from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, method_of_plan, read_request, with_budget
@@ -37,7 +37,7 @@ def plan_again(
         request = dataclasses.replace(request, data=data)
     request = with_budget(request, budget)
     with without_keras_warnings():
-        located = locate_model(model)
+        located = locate_in_any(model)
         mismatch = find_digest_mismatch(plan.fingerprint, layer_digests(located.graph))
         if mismatch:
             raise ValueError(

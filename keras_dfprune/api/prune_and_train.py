@@ -10,15 +10,17 @@ from typing import Any
 import keras
 
 from keras_dfprune.api.apply import plan_and_apply
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.search import check_no_budget
 from keras_dfprune.api.trial_file import check_same, settings_of
 from keras_dfprune.inputs.model_inputs import adapt_samples
-from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.chosen_groups import choose_groups
 from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.read_arguments import is_number
 from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.planning.width_count import count_parameters
+from keras_dfprune.report.staging import written
 
 _FORMAT = 2
 
@@ -80,8 +82,8 @@ def prune_and_train(
             f"{final!r}"
         )
     check_no_budget(arguments)
-    located = locate_model(model)
-    request = with_data_read(read_request(**arguments), model)
+    located = locate_in_any(model)
+    request = with_data_read(read_request(**arguments), located.model)
     whole = model.count_params()
     _check_reachable(located, request, final)
     settings = settings_of(located, request, steps=int(steps), final=float(final))
@@ -145,7 +147,7 @@ class _Rounds:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        model.save(self._folder / f"round{number}.keras")
-        staged = self._folder / ".rounds.json"
-        staged.write_text(json.dumps({**self._settings, "done": number}))
-        os.replace(staged, self._folder / "rounds.json")
+        with written(self._folder / f"round{number}.keras") as staged:
+            model.save(staged)
+        with written(self._folder / "rounds.json") as staged:
+            staged.write_text(json.dumps({**self._settings, "done": number}))

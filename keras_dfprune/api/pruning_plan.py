@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from keras_dfprune.api.apply_plan import groups_for, rows_for, tell_of_other_merges
 from keras_dfprune.api.narrow_model import narrow_model
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.plan_again import plan_again
 from keras_dfprune.api.plan_arguments import plain_arguments
 from keras_dfprune.inputs.rows import Rows
-from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.merge import ChosenUnits
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.plan_file import read_plan, write_plan
@@ -117,7 +117,7 @@ class PruningPlan(PlanData):
         """
         self.check_scope()
         with without_keras_warnings():
-            located, progress = locate_model(model), Progress(self.verbose)
+            located, progress = locate_in_any(model), Progress(self.verbose)
             groups, changed = groups_for(self, located, reuse)
             needs_merges = changed or any(isinstance(g.merge, ChosenUnits) for g in groups)
             method = method_of_plan(self.method) if needs_merges else None

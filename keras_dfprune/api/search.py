@@ -10,13 +10,13 @@ from typing import Any
 import keras
 
 from keras_dfprune.api.evaluation import Evaluation, check_limits, read_evaluation
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.api.search_result import SearchResult
 from keras_dfprune.api.size_search import SizeSearch
 from keras_dfprune.api.trial_file import TrialFile, digest, settings_of
 from keras_dfprune.api.trials import Trial, Trials
 from keras_dfprune.exporting.export import exported_size
-from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.budget import SharedRemovals
 from keras_dfprune.planning.gather_rows import with_data_read
@@ -104,9 +104,9 @@ def search(
     noun = _read_objective(objective)
     evaluation = read_evaluation(model, evaluate, lower_is_better)
     file = TrialFile(checkpoint)
-    request = with_data_read(request, model)
     with without_keras_warnings():
-        located, progress = locate_model(model), Progress(0)
+        located, progress = locate_in_any(model), Progress(0)
+        request = with_data_read(request, located.model)
         size, count_of = _sizes(objective)
         file.use_for(
             settings_of(

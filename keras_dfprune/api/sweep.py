@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from keras_dfprune.api.evaluation import read_evaluation
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.trial_file import TrialFile
 from keras_dfprune.api.trials import Trial, Trials
-from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.budget import SharedRemovals, count_for_sparsity
 from keras_dfprune.planning.gather_rows import with_data_read
@@ -167,8 +167,8 @@ def sweep(
     evaluation = read_evaluation(model, evaluate, lower_is_better)
     found: list[Trial] = []
     with without_keras_warnings():
-        located = locate_model(model)
-        request = with_data_read(request, model)
+        located = locate_in_any(model)
+        request = with_data_read(request, located.model)
         baseline = evaluation.score(model)
         for method in found_methods:
             of_method = dataclasses.replace(request, method=method)
@@ -228,7 +228,7 @@ def sensitivity(
     evaluation = None if evaluate is None else read_evaluation(model, evaluate, lower_is_better)
     layers, baseline = [], 0.0
     with without_keras_warnings():
-        located = locate_model(model)
+        located = locate_in_any(model)
         if evaluation is not None:
             baseline = evaluation.score(model)
         trials = Trials(

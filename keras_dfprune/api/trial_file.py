@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_dfprune.graph.fingerprint import layer_digests
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.request import Request
+from keras_dfprune.report.staging import written
 
 _FORMAT = 2
 # What differs is named in these words, where its value says nothing to a reader.
@@ -81,12 +82,8 @@ class TrialFile:
         if self._path is None:
             return
         content = {"format": _FORMAT, "settings": self._settings, "trials": self._known}
-        staged = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        try:
+        with written(self._path) as staged:
             staged.write_text(json.dumps(content))
-            os.replace(staged, self._path)
-        finally:
-            staged.unlink(missing_ok=True)
 
 
 def check_same(

@@ -20,7 +20,6 @@ from keras_dfprune.exporting.files import (
     check_target,
     move_into_place,
     size_on_disk,
-    staging,
 )
 from keras_dfprune.exporting.keras_file import KerasFile
 from keras_dfprune.exporting.litert import LiteRTFile
@@ -38,6 +37,7 @@ from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated, f
 from keras_dfprune.inputs.user_rows import read_rows
 from keras_dfprune.report.cause import cause
 from keras_dfprune.report.silence import without_keras_warnings
+from keras_dfprune.report.staging import staging
 
 
 def export(

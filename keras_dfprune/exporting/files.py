@@ -3,11 +3,7 @@
 Files are written in a temporary folder beside the target and moved with `os.replace`.
 """
 
-import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 FORMATS = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx", "": "saved_model"}
@@ -98,16 +94,6 @@ def _check_folder(target: Path, path: str | os.PathLike) -> None:
             "Only an empty folder or an old SavedModel is replaced. Choose another path or move "
             f"the contents. Received: path={os.fspath(path)!r}, which holds {foreign[0]!r}."
         )
-
-
-@contextlib.contextmanager
-def staging(target: Path) -> Iterator[Path]:
-    """Make a temporary folder beside `target`, and remove it at the end, also after an error."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def move_into_place(staged: Path, target: Path) -> None:

@@ -34,11 +34,17 @@ def check_model(model: keras.Model) -> None:
             f"Model '{model.name}' isn't built yet, so it has no weights. Add a `keras.Input` as "
             "its first layer, or call it once on data, before pruning."
         )
+    if not model.built:
+        raise ValueError(
+            f"Model '{model.name}' isn't built yet, so it has no weights. Call it once on data, or "
+            "train it, before pruning."
+        )
     if functional_core(model) is None:
         raise ValueError(
-            f"Model '{model.name}' is a subclassed model ({type(model).__name__}), whose graph "
-            "can't be seen. Make it functional first: `model = keras_dfprune.functionalize(model, "
-            "keras.Input(shape))`, with a list or dict of inputs where it takes one."
+            f"Model '{model.name}' is a subclassed model ({type(model).__name__}) that doesn't say "
+            "which inputs it takes. Make it functional first: `model = "
+            "keras_dfprune.functionalize(model, keras.Input(shape))`, with a list or dict of "
+            "inputs where it takes one."
         )
 
 

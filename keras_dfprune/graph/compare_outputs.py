@@ -9,6 +9,9 @@ import math
 
 import numpy as np
 
+# Variance of an entry, over the mean of all entries, below which it counts as this large.
+_LEAST_VARIANCE = 1e-4
+
 
 @dataclasses.dataclass(frozen=True)
 class OutputDifference:
@@ -61,14 +64,26 @@ def compare_output(
     return OutputDifference(float(np.max(differences, initial=0.0)), scale)
 
 
+def variances(outputs: np.ndarray) -> np.ndarray:
+    """Return the variance of each entry of an output over rows and positions.
+
+    Args:
+        outputs: Finite numbers of shape `(rows, ..., entries)` or `(rows,)`.
+
+    Returns:
+        Float array, shape `(entries,)`.
+    """
+    flat = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs[:, None]
+    return np.var(flat, axis=0)
+
+
 def variance(outputs: np.ndarray) -> float:
     """Return the variance over rows and positions, summed over the entries of an output.
 
     Args:
-        outputs: Finite numbers of shape `(rows, ..., entries)` or `(rows,)`.
+        outputs: As for `variances`.
     """
-    flat = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs[:, None]
-    return float(np.sum(np.var(flat, axis=0)))
+    return float(np.sum(variances(outputs)))
 
 
 def squared_change(
@@ -96,6 +111,44 @@ def squared_change(
     if scale > 0.0:
         return change / scale
     return 0.0 if change == 0.0 else math.inf
+
+
+def change_at_most(
+    expected: np.ndarray, received: np.ndarray, variances: np.ndarray
+) -> float | None:
+    """Return a bound of the squared change that the mean over more rows will hardly exceed.
+
+    It is the mean over the rows plus two standard errors. Few rows often miss those on which an
+    output changes most: what these errors spread over the rows says how often. Entries count by
+    their variance, as in `squared_change`, or all alike, whichever gives more.
+
+    Args:
+        expected: Float64 array of shape `(rows, ..., entries)` or `(rows,)`.
+        received: Array of the same shape.
+        variances: Float array, shape `(entries,)`: the variance of each entry.
+
+    Returns:
+        A number of 0 or more, or None, as `squared_change`.
+    """
+    if not np.all(np.isfinite(expected)):
+        return None
+    if not np.all(np.isfinite(received)):
+        return math.inf
+    squares = np.square(expected - received).reshape(len(expected), -1, len(variances))
+    squares = squares.mean(axis=1)
+    if not np.any(variances > 0.0):
+        return math.inf if np.any(squares) else 0.0
+    # Entries that hardly vary would count for nothing but their rounding.
+    least = _LEAST_VARIANCE * variances.mean()
+    alike = (squares / np.maximum(variances, least)).mean(axis=1)
+    return max(map(_mean_at_most, (squares.sum(axis=1) / variances.sum(), alike)))
+
+
+def _mean_at_most(values: np.ndarray) -> float:
+    """Return the mean plus two standard errors; three times the value for a single one."""
+    mean, count = float(values.mean()), len(values)
+    error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else mean
+    return mean + 2.0 * error
 
 
 def agreement(expected: np.ndarray, received: np.ndarray) -> float | None:

@@ -36,11 +36,13 @@ class LocatedModel:
         model: The model.
         graph: Its calls.
         layout: What can be pruned in it.
+        notes: Sentences about it for the plan.
     """
 
     model: keras.Model
     graph: Graph
     layout: Layout
+    notes: tuple[str, ...] = ()
 
 
 def locate_model(model: keras.Model) -> LocatedModel:

@@ -5,14 +5,20 @@ activation. The largest output is compared too: how often it is the same.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
 from keras_dfprune.graph.before_activation import before_activation
 from keras_dfprune.graph.calls import Graph
-from keras_dfprune.graph.compare_outputs import agreement, is_number, squared_change, variance
+from keras_dfprune.graph.compare_outputs import (
+    agreement,
+    change_at_most,
+    is_number,
+    squared_change,
+    variances,
+)
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, batches, model_runner
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.locate.depth import why_untied
@@ -23,7 +29,7 @@ from keras_dfprune.rules.multiply_adds import multiply_adds
 # Largest change up to which units are removed without a budget: measured on rows, on inputs found
 # from BatchNormalization, and on draws.
 # These constants were measured on networks of several kinds: docs/research/measurements.md.
-WITH_ROWS = 0.005
+WITH_ROWS = 0.01
 WITH_FOUND_INPUTS = 0.002
 WITH_DRAWS = 0.02
 # The same on draws where nothing ties the assumptions to the network: there the change on real
@@ -50,6 +56,9 @@ class OutputChange:
         change: Squared change over the variance, in front of the last activation. Without rows
             the largest over several kinds of draws. Infinite where an output is not finite.
         smallest: The smallest over these kinds; the same as `change` with rows.
+        at_most: Bound that the change on more rows hardly exceeds: two standard errors above the
+            mean, on the rows that were held out or on the others, whichever gives more; see
+            `change_at_most`. Without rows the same as `change`.
         agreement: Fraction of the rows, in [0, 1], in which the largest entry is the same; None
             for outputs of a single entry. Without rows the smallest over the kinds.
         source: What it was measured on.
@@ -58,6 +67,7 @@ class OutputChange:
     output: str
     change: float
     smallest: float
+    at_most: float
     agreement: float | None
     source: str
 
@@ -84,21 +94,18 @@ class Yardstick:
             sets = guard_draws(located, _rows_of_draws(cost), seed)
             self._source = DRAWN
         else:
-            sets = {rows.source: rows.held_out}
+            sets = {"held out": rows.held_out, "fit": _first(rows.fit)}
             self._source = f"held-out part of {rows.source}"
         self._inputs = stacked(sets)
         lengths = [len(next(iter(samples.values()))) for samples in sets.values()]
         ends = np.cumsum(lengths)
         self._parts = [slice(end - count, end) for end, count in zip(ends, lengths, strict=True)]
         self._wide = _outputs(located.model, self._inputs, self._batch)
-        fit = None if rows is None else _outputs(located.model, _first(rows.fit), self._batch)
+        # Few rows that are held out have no variance worth the name: the others count too.
+        pooled = [slice(None)] * len(self._parts) if rows is not None else self._parts
+        self._on_rows = rows is not None
         self._variances = {
-            # Few rows that are held out have no variance worth the name: the others count too.
-            name: [
-                variance(wide[part] if fit is None else np.concatenate([wide, fit[name]]))
-                for part in self._parts
-            ]
-            for name, wide in self._wide.items()
+            name: [variances(wide[part]) for part in pooled] for name, wide in self._wide.items()
         }
 
     def measure(self, narrow: keras.Model) -> tuple[OutputChange, ...]:
@@ -113,20 +120,29 @@ class Yardstick:
 
     def _compare(self, name: str, received: np.ndarray) -> OutputChange:
         wide = self._wide[name]
-        changes = [
-            squared_change(wide[part], received[part], scale)
+        cells = [
+            (wide[part], received[part], scale)
             for part, scale in zip(self._parts, self._variances[name], strict=True)
         ]
-        measured = [change for change in changes if change is not None]
-        agreements = [agreement(wide[part], received[part]) for part in self._parts]
-        known = [share for share in agreements if share is not None]
+        # Of rows only those that were held out count, but for the bound.
+        told = cells[:1] if self._on_rows else cells
+        changes = _known(squared_change(a, b, float(np.sum(scale))) for a, b, scale in told)
+        bounds = changes
+        if self._on_rows:
+            bounds = _known(change_at_most(a, b, scale) for a, b, scale in cells)
+        agreements = _known(agreement(a, b) for a, b, _ in told)
         return OutputChange(
             output=self._names.get(name, name),
-            change=max(measured, default=0.0),
-            smallest=min(measured, default=0.0),
-            agreement=min(known) if known else None,
+            change=max(changes, default=0.0),
+            smallest=min(changes, default=0.0),
+            at_most=max(bounds, default=0.0),
+            agreement=min(agreements, default=None),
             source=self._source,
         )
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 def default_change(located: LocatedModel, rows: Rows | None) -> float:
@@ -144,6 +160,11 @@ def default_change(located: LocatedModel, rows: Rows | None) -> float:
 def largest_change(measured: Sequence[OutputChange]) -> float:
     """Return the change of the output that changes most, 0 without outputs."""
     return max((output.change for output in measured), default=0.0)
+
+
+def largest_bound(measured: Sequence[OutputChange]) -> float:
+    """Return the largest bound of an output's change, 0 without outputs."""
+    return max((output.at_most for output in measured), default=0.0)
 
 
 def _multiply_adds(graph: Graph) -> int | None:

@@ -24,6 +24,7 @@ from keras_dfprune.planning.group_plan import GroupCurve, GroupPlan
 from keras_dfprune.planning.measure import OutputChange
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.width_count import WidthCount
+from keras_dfprune.report.staging import written
 
 _FORMAT = "keras_dfprune plan"
 _VERSION = 3
@@ -46,7 +47,7 @@ _PLAIN_FIELDS = (
 
 
 def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
-    """Write a plan to one file.
+    """Write a plan to one file, whole or not at all.
 
     Args:
         path: The file.
@@ -63,7 +64,7 @@ def write_plan(path: str | os.PathLike[str], plan: PlanData) -> None:
         **{name: getattr(plan, name) for name in (*_PLAIN_FIELDS, "parameters", "notes")},
     }
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    with open(path, "wb") as file:
+    with written(path) as staged, staged.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **{"header": text, **arrays})
 
 

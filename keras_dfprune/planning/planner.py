@@ -20,7 +20,7 @@ from keras_dfprune.planning.chosen_groups import ChosenGroups, choose_groups
 from keras_dfprune.planning.cutting import Cut, Cutter
 from keras_dfprune.planning.file_budget import removals_to_bytes
 from keras_dfprune.planning.gather_rows import gather_rows
-from keras_dfprune.planning.measure import default_change, largest_change
+from keras_dfprune.planning.measure import default_change, largest_bound, largest_change
 from keras_dfprune.planning.notes import cutoff_notes, folded_parameters, new_biases, notes
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.read_arguments import limit_of
@@ -174,6 +174,8 @@ class Planner:
         best = cutter.cut_by_curves(curves, removals.counts(fewest))
         if cutter.yardstick is None:
             return best
+        # The caller's limit is about the change itself, the default's is kept with some certainty.
+        change_of = largest_bound if self._request.tolerance is None else largest_change
         for _ in self._progress.over("Searching the budget", range(_TRIALS), "trial"):
             # Halves the parameters, not the removals: narrow layers have many removals of few.
             middle = 0.5 * (removals.sizes[fewest] + removals.sizes[most - 1])
@@ -182,7 +184,7 @@ class Planner:
             if not fewest < steps < most:
                 break
             cut = cutter.cut_by_curves(curves, removals.counts(steps))
-            if largest_change(cutter.measure(cut)) <= limit:
+            if change_of(cutter.measure(cut)) <= limit:
                 fewest, best = steps, cut
             else:
                 most = steps
@@ -217,7 +219,12 @@ class Planner:
             model_name=model.name,
             fingerprint=self._fingerprint(),
             counts=self._counts,
-            notes=(*cutoff_notes(request), *self.chosen.notes, *notes(graph, layout, states)),
+            notes=(
+                *self._located.notes,
+                *cutoff_notes(request),
+                *self.chosen.notes,
+                *notes(graph, layout, states),
+            ),
             measured=self.cutter.measure(cut),
             refine_steps=request.refine_steps,
             seed=request.seed,

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.report.staging import written
+
 _FORMAT = 1
 # Two computations of the same figure differ by rounding. Figures of other models or rows differ
 # by more.
@@ -108,13 +110,8 @@ class Checkpoint:
         arrays = {"header": np.array(json.dumps(header))}
         arrays |= {f"state_{number}": _array(value) for number, value in enumerate(state)}
         arrays.update((f"best_{n}", _array(value)) for n, value in enumerate(seen.best_values))
-        unfinished = self._path.with_name(f"{self._path.name}.{os.getpid()}.unfinished")
-        try:
-            with unfinished.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            unfinished.replace(self._path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with written(self._path) as staged, staged.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
     def _check(self, header: Mapping[str, Any], figures: Mapping[str, float]) -> None:
         """Check that the file belongs to this run."""

@@ -6,7 +6,6 @@ import importlib.resources
 import importlib.util
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from keras_dfprune.report.command import repeat_code, shown
 from keras_dfprune.report.curves import curve_costs
 from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan
+from keras_dfprune.report.staging import written
 from keras_dfprune.report.svg import curve_svg, histogram_svg
 from keras_dfprune.report.table import fewer, percent, refined_sentences
 
@@ -55,10 +55,8 @@ def write_report(plan: ReadablePlan, path: str | os.PathLike[str]) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder. Give a file, such as report.html.")
     text = render_report(plan)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
-        staged = pathlib.Path(folder, target.name)
+    with written(target) as staged:
         staged.write_text(text, encoding="utf-8")
-        os.replace(staged, target)
 
 
 def render_report(plan: ReadablePlan) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_dfprune.report.readable_plan import ReadableCurve, ReadableGroup, ReadablePlan
 
-_OUTPUT = ("output", "change", "smallest", "agreement", "source")
+_OUTPUT = ("output", "change", "smallest", "at_most", "agreement", "source")
 
 
 def plan_dict(plan: ReadablePlan) -> dict[str, Any]:

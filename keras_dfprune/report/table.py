@@ -154,6 +154,8 @@ def _measured_sentence(output: ReadableChange) -> str:
     sentence = f"{output.output}: {percent(output.change)}"
     if spread:
         sentence += f" to {percent(output.smallest)}"
+    elif output.at_most > output.change:
+        sentence += f" (hardly above {percent(output.at_most)})"
     if output.agreement is not None:
         least = "at least " if spread else ""
         sentence += f", largest entry the same in {least}{100 * output.agreement:.1f} % of rows"

@@ -57,17 +57,11 @@ def clause(kind: type) -> str:
 def explain(operation: keras.Operation) -> str:
     """Return the clause for an operation without a rule; it completes "it feeds x, which ..."."""
     if isinstance(operation, keras.Model):
-        return (
-            "is a subclassed model whose graph can't be seen; "
-            "keras_dfprune.functionalize(model, inputs) makes it functional"
-        )
+        return "is a subclassed model whose graph can't be seen"
     if is_stock(operation):
         return clause(type(operation))
     if isinstance(operation, keras.Layer) and len(all_layers(operation)) > 1:
-        return (
-            "is a custom layer made of other layers; keras_dfprune.functionalize(model, inputs) "
-            "makes them visible"
-        )
+        return "is a custom layer made of other layers, which can't be seen"
     return "is a custom layer that no rule covers; keras_dfprune.register_rule(rule) adds one"
 
 

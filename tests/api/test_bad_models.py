@@ -1,6 +1,7 @@
 """Models that can't be pruned are errors or warnings, and the model passed in isn't changed."""
 
 import json
+import math
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import keras_dfprune as dfprune
 from keras_dfprune.graph.keras_private import all_layers
+from keras_dfprune.report import progress
 from tests.support.models import (
     call_history,
     dense_chain,
@@ -55,32 +57,64 @@ def test_a_sequential_built_by_a_call_is_pruned():
     assert dfprune.apply(model, sparsity=0.5).layers[0].units == 4
 
 
-def test_the_error_for_a_subclassed_model_names_what_works():
+def test_a_subclassed_model_is_made_functional_for_the_inputs_that_it_was_built_with():
     model = OwnLogic()
+    with pytest.raises(ValueError, match="'logic' isn't built yet.*Call it once on data"):
+        dfprune.apply(model, sparsity=0.5)
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
+    model(x)
+    plan = dfprune.plan(model, sparsity=0.5)
+    assert "OwnLogic is pruned as a functional model of inputs of shape (None, 6)" in plan.notes[0]
+    pruned = plan.apply(model)
+    assert sorted(layer.units for layer in pruned.layers[1:]) == [2, 4]
+    np.testing.assert_array_equal(pruned(x), dfprune.apply(model, sparsity=0.5)(x))
+    np.testing.assert_allclose(dfprune.apply(model, sparsity=0.0)(x), model(x), rtol=1e-6)
+    assert model.first.units == 8 and call_history([model.first]) == [(model.first.name, 0, 0)]
+
+
+def test_a_subclassed_model_without_shapes_says_what_is_missing(monkeypatch):
+    model = OwnLogic()
+    model(np.ones((1, 6)))
+    monkeypatch.setattr(OwnLogic, "get_build_config", lambda self: None)
     with pytest.raises(
-        ValueError, match=r"'logic' is a subclassed model \(OwnLogic\).*functionalize"
+        ValueError, match=r"\(OwnLogic\) that doesn't say.*functionalize\(model, ke"
     ):
         dfprune.apply(model, sparsity=0.5)
-    model(np.ones((1, 6)))
-    functional = dfprune.functionalize(model, keras.Input((6,)))
-    pruned = dfprune.apply(functional, sparsity=0.5)
-    assert sorted(layer.units for layer in pruned.layers[1:]) == [2, 4]
-    assert model.first.units == 8
-    assert call_history([model.first]) == [(model.first.name, 0, 0)]
 
 
-def test_a_subclassed_model_inside_stays_whole():
+class Tokens(keras.Model):
+    """Model of two inputs, in a dict: one of them are tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.hidden, self.head = (
+            layers.Embedding(9, 4), layers.Dense(8, "relu"), layers.Dense(2)
+        )  # fmt: skip
+
+    def call(self, inputs):
+        words = keras.ops.mean(self.table(inputs["words"]), axis=1)
+        return self.head(self.hidden(keras.ops.concatenate([inputs["numbers"], words], axis=-1)))
+
+
+def test_inputs_that_an_embedding_reads_are_integers():
+    model = Tokens()
+    x = {"words": np.array([[1, 2, 8], [0, 3, 3]]), "numbers": np.ones((2, 5), "float32")}
+    before = model(x)
+    pruned = dfprune.apply(model, tolerance=0)
+    assert {tensor.dtype for tensor in pruned.inputs} == {"float32", "int32"}
+    np.testing.assert_allclose(pruned(x), before, rtol=1e-5)
+    assert dfprune.apply(model, max_params=0.7).count_params() <= 0.7 * model.count_params()
+
+
+def test_a_subclassed_model_inside_is_opened():
     inputs = keras.Input((6,))
     hidden = OwnLogic()(layers.Dense(6, "relu", name="before")(inputs))
     hidden = layers.Dense(8, "relu", name="behind")(hidden)
     model = keras.Model(inputs, layers.Dense(2, name="head")(hidden))
     plan = dfprune.plan(model, sparsity=0.5)
-    assert [group.layer for group in plan.groups] == ["behind"]
-    assert "before" in [refusal.layer for refusal in plan.refusals]
-    pruned = plan.apply(model)
-    assert pruned.get_layer("behind").units == 4
-    assert pruned.get_layer("logic") is not model.get_layer("logic")
-    assert pruned.get_layer("logic").first.units == 8
+    assert [len(group.removed) for group in plan.groups] == [3, 4, 1, 4]
+    assert plan.apply(model).count_params() == plan.parameters[1]
+    assert model.get_layer("logic").first.units == 8
 
 
 def without_dense():
@@ -186,7 +220,8 @@ def test_the_model_passed_in_is_not_changed(arguments, capsys):
     assert printed.out == "" and printed.err == ""
 
 
-def test_verbose_prints_the_plan_and_nothing_else(capsys):
+def test_verbose_prints_the_plan_and_nothing_else(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", math.inf)  # no bar, however slow the machine is
     model = busy_model()
     method = dfprune.Moments(found_inputs=0)  # The search for inputs shows a bar.
     plan = dfprune.plan(model, method=method, sparsity=0.5, verbose=1)

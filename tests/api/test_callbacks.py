@@ -143,20 +143,20 @@ def test_an_error_does_not_lose_the_training(data):
     assert callback.plan is None
 
 
-def test_a_model_whose_graph_can_t_be_seen_is_an_error_before_the_training(data):
+def test_a_subclassed_model_is_pruned_after_its_training(data):
     class Net(keras.Model):
         def __init__(self):
             super().__init__()
-            self.head = keras.layers.Dense(3)
+            self.hidden, self.head = keras.layers.Dense(12, "relu"), keras.layers.Dense(3)
 
         def call(self, x):
-            return self.head(x)
+            return self.head(self.hidden(x))
 
-    model = Net()
+    model, callback = Net(), dfprune.PostTrainPrune(sparsity=0.5, strict=True)
     model.compile("adam", "mse")
-    with pytest.raises(ValueError, match="functionalize"):
-        model.fit(*data, verbose=0, callbacks=[dfprune.PostTrainPrune(strict=True)])
-    assert model.optimizer.iterations == 0
+    model.fit(*data, verbose=0, callbacks=[callback])
+    assert callback.pruned_model.layers[1].units == 6
+    assert int(callback.pruned_model.optimizer.iterations) == int(model.optimizer.iterations)
 
 
 def test_an_error_while_scoring_keeps_the_pruned_model(data):

@@ -22,17 +22,6 @@ def test_training_fixed_in_the_code_is_refused():
         dfprune.functionalize(built(model, (6,)), keras.Input((6,)))
 
 
-def test_refusals_name_functionalize():
-    inputs = keras.Input((6,))
-    hidden = Dense(8, "relu", name="whole")(inputs)
-    model = keras.Model(inputs, Dense(2)(FeedForward(6, name="block")(hidden)))
-    refusals = {
-        refusal.layer: refusal.reason for refusal in dfprune.plan(model, sparsity=0.5).refusals
-    }
-    assert "block (FeedForward), which is a custom layer made of other layers" in refusals["whole"]
-    assert "keras_dfprune.functionalize(model, inputs)" in refusals["whole"]
-
-
 class Raw(FeedForward):
     def call(self, x):
         import tensorflow as tf
@@ -96,6 +85,8 @@ def test_layers_that_can_t_be_opened_stay_whole_with_the_reason(kind):
         made = dfprune.functionalize(model, keras.Input((6,)))
     (text,) = [str(warning.message) for warning in seen if "left whole" in str(warning.message)]
     assert re.search(REASONS[kind], text), text
+    notes = " ".join(dfprune.plan(model, sparsity=0.5).notes)
+    assert re.search(rf"bad \({kind.__name__}\) stays closed: .*({REASONS[kind]})", notes), notes
     names = [layer.name for layer in made.layers]
     assert "bad" in names and "good" not in names
     x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
