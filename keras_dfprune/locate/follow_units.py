@@ -28,11 +28,13 @@ class Arrival:
         call: The call.
         rule: The consumer's rule.
         piece: The features of its input that are units.
+        recurrent: Whether they are the consumer's own units of the step before.
     """
 
     call: Call
     rule: ConsumerRule
     piece: Piece
+    recurrent: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -107,6 +109,25 @@ def title(call: Call) -> str:
     return f"{call.layer_path} ({type(call.layer).__name__})"
 
 
+def _streams_of_units(call: Call, rule: ProducerRule) -> dict[Tensor, Stream]:
+    """Return the units in each output of a producer that holds any."""
+    return {
+        tensor: _stream_of_units(
+            call,
+            rule,
+            units,
+            rule.output_axis(call) if tensor is call.outputs[0] else len(tensor.shape) - 1,
+        )
+        for tensor, units in rule.units_of_outputs(call).items()
+    }
+
+
+def _stream_of_units(call: Call, rule: ProducerRule, units: np.ndarray, axis: int) -> Stream:
+    """Return a stream of units behind their producer's own activation."""
+    piece = Piece(call.path, np.arange(len(units)), units)
+    return Stream(axis, len(units), (piece,)).through(rule, call)
+
+
 class _Follower:
     """Takes units from call to call.
 
@@ -131,17 +152,20 @@ class _Follower:
         rule = find_rule(call.operation)
         if rule is None:
             self._refuse_kernel(call)
-        leaving = self._carry(call, rule, arriving)
+        outputs = self._carry(call, rule, arriving)
+        leaving = {} if outputs is None else {call.outputs[0]: outputs}
         if isinstance(rule, KernelRule):
-            leaving = self._produce(call, rule)
+            outputs = self._produce(call, rule)
+            if outputs is not None and isinstance(rule, ProducerRule):
+                leaving = _streams_of_units(call, rule)
         if isinstance(rule, ConsumerRule):
             self._arrive(call, rule, arriving[0])
         if rule is not None:
-            self._record(call, rule, arriving[0] if arriving else None, leaving)
+            self._record(call, rule, arriving[0] if arriving else None, outputs)
         self._follow_values(call, rule)
-        if leaving is not None:
-            self.units.streams[call.outputs[0]] = leaving
-            for piece in leaving.pieces:
+        self.units.streams.update(leaving)
+        for stream in leaving.values():
+            for piece in stream.pieces:
                 self._tie(piece.sources())
 
     def _carry(self, call: Call, rule: Rule | None, arriving: list[Stream | None]) -> Stream | None:
@@ -170,7 +194,8 @@ class _Follower:
             self.units.reasons.setdefault(call.path, reason)
 
     def _produce(self, call: Call, rule: KernelRule) -> Stream | None:
-        """Return the new units of a layer, behind its own activation."""
+        """Return the new units of a layer, each once, behind its own activation."""
+        is_first = call.path not in self.units.producers
         self.units.producers.setdefault(call.path, call)
         reason = self._why_barred(call, rule)
         if reason is not None:
@@ -188,8 +213,15 @@ class _Follower:
         except NotElementwise as error:
             self.units.reasons.setdefault(call.path, f"its activation can't be used: {error}")
             return None
-        piece = Piece(call.path, np.arange(count), np.arange(count))
-        return Stream(rule.output_axis(call), count, (piece,)).through(rule, call)
+        reason = rule.why_units_stay(call)
+        if reason is not None:
+            self.units.reasons.setdefault(call.path, f"it {reason}")
+            return None
+        units = _stream_of_units(call, rule, np.arange(count), rule.output_axis(call))
+        if rule.own_rows is not None and is_first:
+            (piece,) = units.pieces
+            self.units.arrivals.append(Arrival(call, rule.own_rows, piece, recurrent=True))
+        return units
 
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""
