@@ -10,12 +10,15 @@ import numpy as np
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.ownership import Ownership, read_ownership
 from keras_dfprune.locate.groups import LayerFeatures, ProducerFeatures
+from keras_dfprune.locate.new_units import start_call, stream_of_units, streams_of_units
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule
 from keras_dfprune.rules.effects import Effect
 from keras_dfprune.rules.features import Piece, Stream
+from keras_dfprune.rules.initial_state import InitialStateRule
 from keras_dfprune.rules.kernels import ConsumerRule, KernelRule, ProducerRule
+from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import layer_statistics
 from keras_dfprune.rules.registry import check_registered, find_rule, why_registered_unfit
 
@@ -109,25 +112,6 @@ def title(call: Call) -> str:
     return f"{call.layer_path} ({type(call.layer).__name__})"
 
 
-def _streams_of_units(call: Call, rule: ProducerRule) -> dict[Tensor, Stream]:
-    """Return the units in each output of a producer that holds any."""
-    return {
-        tensor: _stream_of_units(
-            call,
-            rule,
-            units,
-            rule.output_axis(call) if tensor is call.outputs[0] else len(tensor.shape) - 1,
-        )
-        for tensor, units in rule.units_of_outputs(call).items()
-    }
-
-
-def _stream_of_units(call: Call, rule: ProducerRule, units: np.ndarray, axis: int) -> Stream:
-    """Return a stream of units behind their producer's own activation."""
-    piece = Piece(call.path, np.arange(len(units)), units)
-    return Stream(axis, len(units), (piece,)).through(rule, call)
-
-
 class _Follower:
     """Takes units from call to call.
 
@@ -155,9 +139,7 @@ class _Follower:
         outputs = self._carry(call, rule, arriving)
         leaving = {} if outputs is None else {call.outputs[0]: outputs}
         if isinstance(rule, KernelRule):
-            outputs = self._produce(call, rule)
-            if outputs is not None and isinstance(rule, ProducerRule):
-                leaving = _streams_of_units(call, rule)
+            outputs, leaving = self._produce(call, rule, arriving)
         if isinstance(rule, ConsumerRule):
             self._arrive(call, rule, arriving[0])
         if rule is not None:
@@ -193,8 +175,22 @@ class _Follower:
         if reason:
             self.units.reasons.setdefault(call.path, reason)
 
-    def _produce(self, call: Call, rule: KernelRule) -> Stream | None:
-        """Return the new units of a layer, each once, behind its own activation."""
+    def _produce(
+        self, call: Call, rule: KernelRule, arriving: list[Stream | None]
+    ) -> tuple[Stream | None, dict[Tensor, Stream]]:
+        """Return the new units of a layer, each once, and those in each of its outputs."""
+        starts = self._start(call, rule, arriving)
+        if starts is None or not isinstance(rule, ProducerRule):
+            reason = f"it feeds {title(call)}, which takes them as its initial state"
+            for stream in arriving[1:]:
+                self.refuse(stream, reason)
+            return None, {}
+        return stream_of_units(call, rule, starts), streams_of_units(call, rule, starts)
+
+    def _start(
+        self, call: Call, rule: KernelRule, arriving: list[Stream | None]
+    ) -> tuple[Piece, ...] | None:
+        """Return the units that a layer's own units start from, or None where it has no units."""
         is_first = call.path not in self.units.producers
         self.units.producers.setdefault(call.path, call)
         reason = self._why_barred(call, rule)
@@ -213,15 +209,19 @@ class _Follower:
         except NotElementwise as error:
             self.units.reasons.setdefault(call.path, f"its activation can't be used: {error}")
             return None
-        reason = rule.why_units_stay(call)
-        if reason is not None:
+        reason, starts = rule.why_units_stay(call), rule.starts(call, arriving)
+        if reason is not None or starts is None:
+            reason = reason or "starts from a state that is not made of all units of a layer"
             self.units.reasons.setdefault(call.path, f"it {reason}")
             return None
-        units = _stream_of_units(call, rule, np.arange(count), rule.output_axis(call))
+        if starts:
+            start = start_call(call)
+            effect = InitialStateRule().effect(start, LayerState({}, {}))
+            self.units.effects[start.path] = effect
         if rule.own_rows is not None and is_first:
-            (piece,) = units.pieces
+            (piece,) = stream_of_units(call, rule, starts).pieces
             self.units.arrivals.append(Arrival(call, rule.own_rows, piece, recurrent=True))
-        return units
+        return starts
 
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""

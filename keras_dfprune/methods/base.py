@@ -24,7 +24,8 @@ class JoinedUnits:
     """Units of several producers joined feature by feature, as in a residual connection.
 
     Attributes:
-        kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
+        kind: `"sum"`, `"product"`, `"extreme"` (a maximum or a minimum), or `"start"`: a recurrent
+            layer's own units, then the states that they start from.
         parts: The units that are joined, one `GroupView` for each operand.
         factors: Factor of each part in a sum.
     """

@@ -11,7 +11,7 @@ from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.base import Barrier, Rule, positions, single
 from keras_dfprune.rules.effects import Nonlinear
-from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.features import Piece, Stream
 from keras_dfprune.rules.layer_state import LayerState
 
 
@@ -81,6 +81,13 @@ class ProducerRule(KernelRule):
     def why_units_stay(self, call: Call) -> str | None:
         """Return why the layer's own units stay in this call, or None; completes "it ..."."""
         return None
+
+    def starts(self, call: Call, streams: list[Stream | None]) -> tuple[Piece, ...] | None:
+        """Return the units of other layers that the layer's own units start from.
+
+        None if its own units stay, because it starts from something else; see `starting_units`.
+        """
+        return ()
 
     def units_of_outputs(self, call: Call) -> dict[Tensor, np.ndarray]:
         """Return the unit at each feature of the outputs that hold units: int arrays."""

@@ -20,7 +20,8 @@ from keras_dfprune.graph.recreate import read_config
 from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.base import Barrier, positions
 from keras_dfprune.rules.effects import Nonlinear
-from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.features import Piece, Stream
+from keras_dfprune.rules.initial_state import starting_units
 from keras_dfprune.rules.kernels import ProducerRule
 from keras_dfprune.rules.layer_state import Cut, LayerState, as_array
 from keras_dfprune.rules.recurrence import run_recurrence
@@ -51,9 +52,10 @@ class RecurrentRule(SeveralKernelsRule, ProducerRule):
     kernels = tuple(f"{prefix}kernel" for prefix in _PREFIXES)
     axes = {f"{prefix}{name}": axes for prefix in _PREFIXES for name, axes in _AXES.items()}
 
-    def check(self, call: Call, streams: list[Stream | None]) -> None:
-        if streams[0] is None or any(stream is not None for stream in streams[1:]):
+    def carry(self, call: Call, streams: list[Stream | None]) -> None:
+        if any(stream is not None for stream in streams[1:]) and not self.starts(call, streams):
             raise Barrier("takes them as its initial state")
+        super().carry(call, streams[:1])
 
     def barrier(self, operation: keras.Operation) -> str | None:
         directions = list(_directions(operation).values())
@@ -64,12 +66,12 @@ class RecurrentRule(SeveralKernelsRule, ProducerRule):
         return super().barrier(operation)
 
     def why_units_stay(self, call: Call) -> str | None:
-        given = (*call.args[1:2], call.kwargs.get("initial_state"))
-        if any(state is not None for state in given):
-            return "starts from a state that is given to it"
         if len({layer.units for layer in _directions(call.operation).values()}) > 1:
             return "has more units in one direction than in the other"
         return None
+
+    def starts(self, call: Call, streams: list[Stream | None]) -> tuple[Piece, ...] | None:
+        return starting_units(call, streams, self.unit_count(call.operation))
 
     def applications(self, call: Call) -> dict[str, int]:
         kernels = [name for name in self.variables(call.operation) if "kernel" in name]

@@ -87,7 +87,7 @@ def output_behind_an_activation():
     return keras.Model(inputs, [Dense(3)(activated), layers.Dropout(0.1)(activated)])
 
 
-@row("it starts from a state that is given to it")
+@row("it starts from a state that is not made of all units of a layer")
 def decoder_with_a_given_state():
     inputs, state = keras.Input((3, 6)), keras.Input((4,))
     hidden = Dense(7, "relu", name="copy1")(inputs)
