@@ -32,9 +32,12 @@ def copy_further_state(
     targets = _further_state(new)
     for key, variable in _further_state(layer).items():
         target, value = targets.get(key), variable
-        if kept is not None and tuple(variable.shape[-1:]) == kept.shape:
-            value = np.compress(kept, np.asarray(variable), axis=-1)
-        if target is not None and target.shape == value.shape:
+        if target is None:
+            continue
+        if kept is not None and target.shape != variable.shape:
+            if tuple(variable.shape[-1:]) == kept.shape:
+                value = np.compress(kept, variable.numpy(), axis=-1)
+        if target.shape == value.shape:
             target.assign(value)
 
 

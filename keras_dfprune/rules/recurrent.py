@@ -165,7 +165,7 @@ class RecurrentRule(SeveralKernelsRule, ProducerRule):
         """Return the state of a stateful layer at the end of the last call, by unit."""
         layers = _directions(operation).values()
         states = [state for layer in layers if layer.stateful for state in layer.states]
-        values = [as_array(state).T for state in states if np.any(state)]
+        values = [array.T for array in map(as_array, states) if np.any(array)]
         return np.concatenate(values, axis=1) if values else None
 
     def constants(self, operation: keras.Operation, state: LayerState) -> np.ndarray:
@@ -209,7 +209,8 @@ class RecurrentRule(SeveralKernelsRule, ProducerRule):
         """
         directions = _directions(operation)
         values = []
-        parts = np.split(gates, len(directions), axis=2)
+        ends = np.cumsum([state.variables[name].shape[1] for name in self._present(state)])
+        parts = np.split(gates, ends[:-1], axis=2)
         for (prefix, layer), part in zip(directions.items(), parts, strict=True):
             bias = state.variables.get(f"{prefix}bias")
             further = bias[1] if bias is not None and bias.ndim > 1 else None

@@ -163,7 +163,7 @@ def test_the_state_of_a_stateful_layer_is_cut_and_tells_units_apart():
     first = layers.LSTM(6, stateful=True, return_sequences=True)
     model = stack(first, layers.GRU(5, stateful=True), layers.Dense(3), batch=2)
     random_graphs.plant_copies(model)
-    samples = draw_samples(model, rows=2)
+    samples = draw_samples(model)
     (x,) = samples.values()
     model(x)
     pruned = dfprune.apply(model, tolerance=0)
