@@ -5,6 +5,7 @@ run on it for some steps: `z_t = mean + sqrt(s) g + sqrt(1 - s) g_t` with `g, g_
 """
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ LASTING_SHARE = 0.5
 STEPS = 8
 # Rows for each unit, and their bounds.
 _ROWS_PER_UNIT, _FEWEST_ROWS, _MOST_ROWS = 4, 256, 2048
+_ROWS_AT_ONCE = 256
 # Relative to the mean variance, for a Cholesky factor.
 _RIDGE = 1e-6
 
@@ -49,10 +51,14 @@ def recurrent_moments(
     factor = tf.linalg.cholesky(add_ridge(known.covariance, _RIDGE * variance + 1e-300)).numpy()
     random = np.random.default_rng(context.seed)
     rows = int(np.clip(_ROWS_PER_UNIT * group.units, _FEWEST_ROWS, _MOST_ROWS))
-    component = random.choice(len(shares), rows, p=shares / np.sum(shares))
-    lasting = np.sqrt(LASTING_SHARE) * random.standard_normal((rows, 1, len(factor)))
-    passing = random.standard_normal((rows, STEPS, len(factor)))
-    spread = (lasting + np.sqrt(1.0 - LASTING_SHARE) * passing) @ factor.T
-    drawn = means[component][:, None] + scales[component][:, None, None] * spread
-    moments = sample_moments(recurrence.run(drawn.astype(np.float32)))
+    values = []
+    for start in range(0, rows, _ROWS_AT_ONCE):  # the draws of all rows may not fit into memory
+        count = min(_ROWS_AT_ONCE, rows - start)
+        component = random.choice(len(shares), count, p=shares / np.sum(shares))
+        lasting = random.standard_normal((count, 1, len(factor)), np.float32)
+        passing = random.standard_normal((count, STEPS, len(factor)), np.float32)
+        normal = math.sqrt(LASTING_SHARE) * lasting + math.sqrt(1.0 - LASTING_SHARE) * passing
+        drawn = means[component][:, None] + scales[component][:, None, None] * (normal @ factor.T)
+        values.append(recurrence.run(drawn.astype(np.float32)))
+    moments = sample_moments(np.concatenate(values))
     return dataclasses.replace(moments, scale_known=known.scale_known)
