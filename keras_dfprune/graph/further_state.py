@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.graph.keras_private import all_layers
@@ -17,18 +18,27 @@ from keras_dfprune.graph.ownership import is_variable
 Key = tuple[int, str, int]  # number of the layer, name of the attribute, position in it
 
 
-def copy_further_state(layer: keras.Layer, new: keras.Layer) -> None:
+def copy_further_state(
+    layer: keras.Layer, new: keras.Layer, kept: np.ndarray | None = None
+) -> None:
     """Copy the variables that are no weights from a layer to a new layer of the same kind.
 
     Args:
         layer: The original.
         new: The new layer, built. What it holds in another shape stays as it is.
+        kept: Bool array: which units of the original the new layer has; None for all. The state of
+            a recurrent layer holds a number for each of them.
     """
     targets = _further_state(new)
     for key, variable in _further_state(layer).items():
-        target = targets.get(key)
-        if target is not None and target.shape == variable.shape:
-            target.assign(variable)
+        target, value = targets.get(key), variable
+        if target is None:
+            continue
+        if kept is not None and target.shape != variable.shape:
+            if tuple(variable.shape[-1:]) == kept.shape:
+                value = np.compress(kept, variable.numpy(), axis=-1)
+        if target.shape == value.shape:
+            target.assign(value)
 
 
 @contextlib.contextmanager

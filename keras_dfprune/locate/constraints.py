@@ -44,8 +44,10 @@ def check_constraints(
             if constraint is None or not _is_satisfied(constraint, as_array(variable)):
                 continue
             axes = record.rule.variable_axes(name, len(variable.shape))
-            # A merge changes a consumer's kernel, and an offset its bias.
-            changes = path in consumers and "in" in roles
+            # A merge changes a consumer's kernel, and an offset its bias. A recurrent layer is a
+            # consumer of its own units.
+            is_own = any(role == "own" for _, role in axes) and "out" in roles
+            changes = path in consumers and ("in" in roles or is_own)
             if changes or not all(
                 _survives_cut(constraint, as_array(variable), axis)
                 for axis, role in axes

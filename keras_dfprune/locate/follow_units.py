@@ -10,12 +10,15 @@ import numpy as np
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.ownership import Ownership, read_ownership
 from keras_dfprune.locate.groups import LayerFeatures, ProducerFeatures
+from keras_dfprune.locate.new_units import start_call, stream_of_units, streams_of_units
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule
 from keras_dfprune.rules.effects import Effect
 from keras_dfprune.rules.features import Piece, Stream
+from keras_dfprune.rules.initial_state import InitialStateRule
 from keras_dfprune.rules.kernels import ConsumerRule, KernelRule, ProducerRule
+from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import layer_statistics
 from keras_dfprune.rules.registry import check_registered, find_rule, why_registered_unfit
 
@@ -28,11 +31,13 @@ class Arrival:
         call: The call.
         rule: The consumer's rule.
         piece: The features of its input that are units.
+        recurrent: Whether they are the consumer's own units of the step before.
     """
 
     call: Call
     rule: ConsumerRule
     piece: Piece
+    recurrent: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -131,17 +136,18 @@ class _Follower:
         rule = find_rule(call.operation)
         if rule is None:
             self._refuse_kernel(call)
-        leaving = self._carry(call, rule, arriving)
+        outputs = self._carry(call, rule, arriving)
+        leaving = {} if outputs is None else {call.outputs[0]: outputs}
         if isinstance(rule, KernelRule):
-            leaving = self._produce(call, rule)
+            outputs, leaving = self._produce(call, rule, arriving)
         if isinstance(rule, ConsumerRule):
             self._arrive(call, rule, arriving[0])
         if rule is not None:
-            self._record(call, rule, arriving[0] if arriving else None, leaving)
+            self._record(call, rule, arriving[0] if arriving else None, outputs)
         self._follow_values(call, rule)
-        if leaving is not None:
-            self.units.streams[call.outputs[0]] = leaving
-            for piece in leaving.pieces:
+        self.units.streams.update(leaving)
+        for stream in leaving.values():
+            for piece in stream.pieces:
                 self._tie(piece.sources())
 
     def _carry(self, call: Call, rule: Rule | None, arriving: list[Stream | None]) -> Stream | None:
@@ -169,8 +175,23 @@ class _Follower:
         if reason:
             self.units.reasons.setdefault(call.path, reason)
 
-    def _produce(self, call: Call, rule: KernelRule) -> Stream | None:
-        """Return the new units of a layer, behind its own activation."""
+    def _produce(
+        self, call: Call, rule: KernelRule, arriving: list[Stream | None]
+    ) -> tuple[Stream | None, dict[Tensor, Stream]]:
+        """Return the new units of a layer, each once, and those in each of its outputs."""
+        starts = self._start(call, rule, arriving)
+        if starts is None or not isinstance(rule, ProducerRule):
+            reason = f"it feeds {title(call)}, which takes them as its initial state"
+            for stream in arriving[1:]:
+                self.refuse(stream, reason)
+            return None, {}
+        return stream_of_units(call, rule, starts), streams_of_units(call, rule, starts)
+
+    def _start(
+        self, call: Call, rule: KernelRule, arriving: list[Stream | None]
+    ) -> tuple[Piece, ...] | None:
+        """Return the units that a layer's own units start from, or None where it has no units."""
+        is_first = call.path not in self.units.producers
         self.units.producers.setdefault(call.path, call)
         reason = self._why_barred(call, rule)
         if reason is not None:
@@ -188,8 +209,19 @@ class _Follower:
         except NotElementwise as error:
             self.units.reasons.setdefault(call.path, f"its activation can't be used: {error}")
             return None
-        piece = Piece(call.path, np.arange(count), np.arange(count))
-        return Stream(rule.output_axis(call), count, (piece,)).through(rule, call)
+        reason, starts = rule.why_units_stay(call), rule.starts(call, arriving)
+        if reason is not None or starts is None:
+            reason = reason or "starts from a state that is not made of all units of a layer"
+            self.units.reasons.setdefault(call.path, f"it {reason}")
+            return None
+        if starts:
+            start = start_call(call)
+            effect = InitialStateRule().effect(start, LayerState({}, {}))
+            self.units.effects[start.path] = effect
+        if rule.own_rows is not None and is_first:
+            (piece,) = stream_of_units(call, rule, starts).pieces
+            self.units.arrivals.append(Arrival(call, rule.own_rows, piece, recurrent=True))
+        return starts
 
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""

@@ -33,7 +33,8 @@ class LayerFeatures:
         call: The layer's first call.
         rule: The layer's rule.
         inputs: Features of the input, or None where they are all fixed.
-        outputs: Features of the output, or None where they are all fixed.
+        outputs: Features of the output, or None where they are all fixed. Of a producer its units,
+            each once: they may be features of several outputs, and several features of one.
     """
 
     call: Call
@@ -91,6 +92,8 @@ class Inlet:
         seam: The features at the seam.
         padded: Whether zeros stand beside the units behind the seam, so that an offset isn't
             constant.
+        recurrent: Whether the consumer is the producer itself, which takes in its own units of the
+            step before. An offset can't pass there: the state that it starts from has none.
     """
 
     call: Call
@@ -102,6 +105,12 @@ class Inlet:
     normalization: Call | None
     seam: SeamFeatures
     padded: bool
+    recurrent: bool = False
+
+    @property
+    def kernels(self) -> tuple[str, bool]:
+        """Key of the kernels that consume: those of one layer for its input, or its own units."""
+        return self.call.path, self.recurrent
 
     @property
     def columns(self) -> np.ndarray:
@@ -155,21 +164,25 @@ class UnitGroup:
     @property
     def offset_allowed(self) -> bool:
         """True if every consumer can take a constant, if only approximately beside padding."""
-        taken = all(not inlet.padded or inlet.normalization for inlet in self.inlets)
+        taken = all(
+            not inlet.recurrent and (not inlet.padded or inlet.normalization)
+            for inlet in self.inlets
+        )
         return taken and len(self.seams) == 1  # At another seam the constant is another one.
 
     @property
     def offset_exact(self) -> bool:
         """True if every consumer can take a constant that is the same at every position."""
-        return not any(inlet.padded for inlet in self.inlets) and len(self.seams) == 1
+        exact = not any(inlet.padded or inlet.recurrent for inlet in self.inlets)
+        return exact and len(self.seams) == 1
 
     @property
     def edited_inlets(self) -> list[Inlet]:
         """Inlets without further calls of a shared consumer: each kernel is edited once."""
-        first: dict[str, Call] = {}
+        first: dict[tuple[str, bool], Call] = {}
         for inlet in self.inlets:
-            first.setdefault(inlet.call.path, inlet.call)
-        return [inlet for inlet in self.inlets if first[inlet.call.path] is inlet.call]
+            first.setdefault(inlet.kernels, inlet.call)
+        return [inlet for inlet in self.inlets if first[inlet.kernels] is inlet.call]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -127,7 +127,8 @@ def _close_group(followed: FollowedUnits, members: Sequence[str]) -> UnitGroup:
     producers = tuple(record for record in records if isinstance(record, ProducerFeatures))
     units = producers[0].outputs.width
     arrivals = [arrival for arrival in followed.arrivals if arrival.piece.source in members]
-    if not arrivals:
+    arrivals.sort(key=lambda arrival: arrival.recurrent)  # Their seam is what others see.
+    if all(arrival.recurrent for arrival in arrivals):
         raise Barrier("its units reach no layer that could take them over")
     inlets = [find_inlet(followed, arrival, units) for arrival in arrivals]
     check_constraints(followed, members, inlets)

@@ -60,6 +60,7 @@ def find_inlet(
         normalization=normalization_behind(followed, call, padded),
         seam=_seam_features(followed, piece, selected, order),
         padded=padded,
+        recurrent=arrival.recurrent,
     )
 
 
@@ -85,7 +86,8 @@ def _seam_features(
     if selected:
         tensor, columns = selected[-1].call.outputs[0], selected[-1].features[order]
     else:
-        tensor, columns = piece.stages[0].call.outputs[0], piece.units[order]
+        first = piece.stages[0]
+        tensor, columns = first.call.outputs[0], first.features[order]
     return SeamFeatures(tensor, followed.streams[tensor].axis, columns)
 
 
@@ -123,14 +125,14 @@ def find_seams(
     numbers: dict[tuple, int] = {}
     seams: list[Inlet] = []
     seam_numbers = []
-    first_of: dict[str, Inlet] = {}
+    first_of: dict[tuple[str, bool], Inlet] = {}
     for inlet in inlets:
         signature = _signature(effects, inlet.piece, inlet.selected, inlet.order)
         if signature not in numbers:
             numbers[signature] = len(seams)
             seams.append(inlet)
         seam_numbers.append(numbers[signature])
-        first = first_of.setdefault(inlet.call.path, inlet)  # A shared kernel is edited once.
+        first = first_of.setdefault(inlet.kernels, inlet)  # A shared kernel is edited once.
         if not _are_same(first.carried, inlet.carried):
             raise Barrier(
                 f"it feeds {inlet.call.path}, a shared consumer, through layers that scale the "

@@ -13,38 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.methods.feed import Feed
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.rules.activations import Activation
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Feed:
-    """Source of some of a group's inputs: kept units of an earlier group, or a model input.
-
-    Input `columns[k]` of the group is `scale[k] * h[units[k]] + shift[k]`, where `h` are the kept
-    units of the earlier group.
-
-    Attributes:
-        columns: Int array, shape `(features,)`: columns of `GroupView.weights`.
-        group: Name of the earlier group, or None if the inputs come from elsewhere.
-        units: Int array, shape `(features,)`: position of each input's unit in the `kept` of the
-            earlier group. Empty if `group` is None.
-        scale: Float array, shape `(features,)`.
-        shift: Float array, shape `(features,)`.
-        origin: Name of the model input whose features the columns are, unchanged. None for any
-            other source.
-        normalized: Whether the inputs come out of a LayerNormalization: `scale * x + shift` of
-            features `x` that have mean 0 and mean square 1, all taken together.
-    """
-
-    columns: np.ndarray
-    group: str | None
-    units: np.ndarray
-    scale: np.ndarray
-    shift: np.ndarray
-    origin: str | None = None
-    normalized: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +24,8 @@ class JoinedUnits:
     """Units of several producers joined feature by feature, as in a residual connection.
 
     Attributes:
-        kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
+        kind: `"sum"`, `"product"`, `"extreme"` (a maximum or a minimum), or `"start"`: a recurrent
+            layer's own units, then the states that they start from.
         parts: The units that are joined, one `GroupView` for each operand.
         factors: Factor of each part in a sum.
     """
@@ -60,6 +33,21 @@ class JoinedUnits:
     kind: str
     parts: tuple["GroupView", ...]
     factors: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recurrence:
+    """Units of a recurrent layer as a function of what its gates get from the inputs.
+
+    Attributes:
+        gates: What the inputs add to the gates at one step, as units of a Dense layer without an
+            activation and without consumers.
+        run: Function from the values of `gates`, shape `(rows, steps, gates)`, to the values of the
+            units, shape `(samples, units)`.
+    """
+
+    gates: "GroupView"
+    run: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,6 +91,8 @@ class GroupView:
         levels: Whether such a merge may have a `level`.
         joined: The joined units that are the input of `activation` in place of
             `weights @ x + biases`. Set only in `seams` and in parts of joined units; else None.
+        recurrence: How the units follow from their inputs and from one another, step by step, or
+            None. `weights` then hold the recurrent weights and the biases of all gates, too.
     """
 
     name: str
@@ -124,6 +114,7 @@ class GroupView:
     averages: bool = False
     levels: bool = False
     joined: JoinedUnits | None = None
+    recurrence: "Recurrence | None" = None
 
     @property
     def units(self) -> int:

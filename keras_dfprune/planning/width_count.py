@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.locate.groups import LayerFeatures, Layout
+from keras_dfprune.rules.base import blocks_of
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.kernels import ConsumerRule
 from keras_dfprune.rules.multiply_adds import multiply_adds
@@ -26,6 +27,11 @@ class _Length:
 
     constant: int
     positions: tuple[tuple[str, int], ...] = ()
+
+    def times(self, blocks: int) -> "_Length":
+        """Return the length of an axis that holds the features of this one several times."""
+        positions = tuple((name, blocks * count) for name, count in self.positions)
+        return _Length(blocks * self.constant, positions)
 
     def at(self, widths: Mapping[str, int]) -> int:
         return self.constant + sum(count * widths[name] for name, count in self.positions)
@@ -159,7 +165,7 @@ def count_multiply_adds(graph: Graph, layout: Layout) -> WidthCount:
 
 
 def bias_length(layout: Layout, path: str, kept: Mapping[str, int]) -> int:
-    """Return the number of output features of a layer: the size of a bias that it gets.
+    """Return the size of the biases that a layer gets.
 
     Args:
         layout: The model's groups.
@@ -167,11 +173,13 @@ def bias_length(layout: Layout, path: str, kept: Mapping[str, int]) -> int:
         kept: Number of kept units by group; groups not named stay whole.
     """
     record, widths = layout.layers[path], _widths(layout)
-    if record.outputs is not None:
-        return _length(record.outputs, widths).at({**widths, **kept})
-    if isinstance(record.rule, ConsumerRule):
-        return record.rule.bias_size(record.call.operation)
-    raise TypeError(f"Layer '{path}' takes no bias.")
+    if not isinstance(record.rule, ConsumerRule):
+        raise TypeError(f"Layer '{path}' takes no bias.")
+    size = record.rule.bias_size(record.call.operation)
+    if record.outputs is None:
+        return size
+    length = _length(record.outputs, widths).times(size // record.outputs.width)
+    return length.at({**widths, **kept})
 
 
 def _widths(layout: Layout) -> dict[str, int]:
@@ -194,12 +202,13 @@ def _shapes(record: LayerFeatures, widths: Mapping[str, int]) -> dict[str, tuple
 def _axes(
     record: LayerFeatures, name: str, shape: tuple[int, ...], widths: Mapping[str, int]
 ) -> Iterator[_Length]:
-    streams = {"in": record.inputs, "out": record.outputs}
+    streams = {"in": record.inputs, "out": record.outputs, "own": record.outputs}
     roles = dict(record.rule.variable_axes(name, len(shape)))
     for axis, size in enumerate(shape):
         stream = streams[roles[axis]] if axis in roles else None
-        if stream is not None and size == stream.width:
-            yield _length(stream, widths)
+        blocks = 0 if stream is None else blocks_of(size, stream.width)
+        if stream is not None and blocks:
+            yield _length(stream, widths).times(blocks)
         else:
             yield _Length(size)
 

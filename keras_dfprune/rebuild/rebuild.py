@@ -84,7 +84,7 @@ def rebuild(located: LocatedModel, states: LayerStates, progress: Progress = SIL
                 rule, state = layers[path + suffix].rule, edits[path + suffix]
                 _assign(part, new_parts[suffix], rule, state)
                 variables += _cut_pairs(part, new_parts[suffix], rule, cuts[path + suffix])
-            _restore_settings(old, new)
+            _restore_settings(old, new, cuts[path].outputs)
         elif is_copied_whole(old, new):
             copy_state(old, new)
             variables += _whole_pairs(old, new)
@@ -105,9 +105,9 @@ def _assign(old: keras.Layer, new: keras.Layer, rule: Rule, state: LayerState) -
         variable.assign(state.variables[name])
 
 
-def _restore_settings(old: keras.Layer, new: keras.Layer) -> None:
+def _restore_settings(old: keras.Layer, new: keras.Layer, kept: np.ndarray | None) -> None:
     """Give a narrow layer the settings and the further state of the original layer."""
-    copy_further_state(old, new)
+    copy_further_state(old, new, kept)
     restore_settings(old, new)
     for layer in all_layers(new):
         for key, value in vars(layer).items():

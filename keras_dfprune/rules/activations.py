@@ -17,7 +17,7 @@ import numpy as np
 from keras_dfprune.rules.activation_check import NotElementwise, call, check_elementwise
 from keras_dfprune.rules.activation_curve import kinks_and_pieces, measure
 
-__all__ = ["LINEAR", "Activation", "NotElementwise", "compose", "describe"]
+__all__ = ["LINEAR", "Activation", "NotElementwise", "affine", "compose", "describe"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -229,4 +229,16 @@ def compose(first: Activation, second: Activation) -> Activation:
         at_zero=float(call(composed, np.zeros((1, 1), np.float32))[0, 0]),
         kinks=kinks,
         linear_pieces=pieces,
+    )
+
+
+def affine(scale: np.ndarray, shift: np.ndarray) -> Activation:
+    """Describe a scale and shift of each unit between two activations."""
+    return Activation(
+        name="affine",
+        function=lambda x: x * keras.ops.cast(scale, x.dtype) + keras.ops.cast(shift, x.dtype),
+        slope=float(np.abs(scale).max()),
+        monotone=bool(np.all(scale >= 0) or np.all(scale <= 0)),
+        homogeneous=not np.any(shift),
+        at_zero=float(shift[0]),
     )

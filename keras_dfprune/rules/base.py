@@ -35,8 +35,10 @@ class Rule(abc.ABC):
             call of a `Relu` operation).
         follows_input: Whether the layer's config depends on the width of its input.
         axes: For each variable that grows with the features, what its axes count: "in" (features
-            of the input), "out" (features of the output) or None (anything else). A leading
-            `...` stands for any number of None.
+            of the input), "out" (features of the output), "own" (features of the output at the
+            step before, which a recurrent layer takes in) or None (anything else). A leading
+            `...` stands for any number of None. An axis may hold all features several times, one
+            block after the other (the gates of a recurrent layer).
     """
 
     types: ClassVar[tuple[type, ...]] = ()
@@ -101,14 +103,15 @@ class Rule(abc.ABC):
 
     def narrow(self, state: LayerState, cut: Cut) -> LayerState:
         """Cut every axis named in `axes`, and the config accordingly."""
-        masks = {"in": cut.inputs, "out": cut.outputs}
+        masks = {"in": cut.inputs, "out": cut.outputs, "own": cut.outputs}
         variables = dict(state.variables)
         for name in variables:
             for axis, role in self.variable_axes(name, variables[name].ndim):
                 mask = masks[role]
-                # All features may share one entry of a variable (a PReLU's shared axes).
-                if mask is not None and variables[name].shape[axis] == len(mask):
-                    variables[name] = np.compress(mask, variables[name], axis=axis)
+                blocks = 0 if mask is None else blocks_of(variables[name].shape[axis], len(mask))
+                if mask is not None and blocks:
+                    kept = np.tile(mask, blocks)
+                    variables[name] = np.compress(kept, variables[name], axis=axis)
         return LayerState(self.narrow_config(dict(state.config), cut), variables)
 
     def variable_axes(self, name: str, rank: int) -> list[tuple[int, str]]:
@@ -180,6 +183,15 @@ def single(call: Call, streams: list[Stream | None]) -> Stream | None:
     if len(streams) > 1 and not (masked and streams[1] is None):
         raise Barrier("is called with several tensors")
     return streams[0]
+
+
+def blocks_of(length: int, features: int) -> int:
+    """Return how often an axis holds all features, one block after the other.
+
+    0 where it doesn't: all features may share one entry (a PReLU's shared axes), or the array holds
+    only the features that a merge has left.
+    """
+    return 0 if length % features else length // features
 
 
 def positions(tensor: Tensor, *axes: int) -> int:

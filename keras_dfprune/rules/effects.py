@@ -47,7 +47,8 @@ class Join:
     """Function of several tensors, feature by feature; copies in all of them stay copies.
 
     Attributes:
-        kind: `"sum"`, `"product"` or `"extreme"` (a maximum or a minimum).
+        kind: `"sum"`, `"product"`, `"extreme"` (a maximum or a minimum), or `"start"`: a recurrent
+            layer's own units, then the states that they start from.
         factors: The factor of each tensor in a sum; ones otherwise.
     """
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from keras_dfprune.graph.calls import Call
+from keras_dfprune.graph.calls import Call, Tensor
 from keras_dfprune.rules.activations import describe
 from keras_dfprune.rules.base import Barrier, Rule, positions, single
 from keras_dfprune.rules.effects import Nonlinear
-from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.features import Piece, Stream
 from keras_dfprune.rules.layer_state import LayerState
 
 
@@ -61,12 +61,15 @@ class ProducerRule(KernelRule):
     """Rule of a layer whose own units can be pruned.
 
     Attributes:
+        own_rows: The rule by which a recurrent layer consumes its own units of the step before.
+            None for other layers.
         takes_indices: Whether the inputs are indices into a table instead of values.
         linear: Whether the pre-activations are linear in the variables that have an "out" axis,
             unit by unit. Only then weight-sets can be averaged over units.
         is_dense: Whether it is a Dense layer: each unit weighs all features of one vector.
     """
 
+    own_rows: ClassVar["ConsumerRule | None"] = None
     takes_indices: ClassVar[bool] = False
     is_dense: ClassVar[bool] = False
     linear: ClassVar[bool] = False
@@ -74,6 +77,21 @@ class ProducerRule(KernelRule):
     @abc.abstractmethod
     def unit_count(self, operation: keras.Operation) -> int:
         """Return the number of units of a built layer."""
+
+    def why_units_stay(self, call: Call) -> str | None:
+        """Return why the layer's own units stay in this call, or None; completes "it ..."."""
+        return None
+
+    def starts(self, call: Call, streams: list[Stream | None]) -> tuple[Piece, ...] | None:
+        """Return the units of other layers that the layer's own units start from.
+
+        None if its own units stay, because it starts from something else; see `starting_units`.
+        """
+        return ()
+
+    def units_of_outputs(self, call: Call) -> dict[Tensor, np.ndarray]:
+        """Return the unit at each feature of the outputs that hold units: int arrays."""
+        return {call.outputs[0]: np.arange(self.unit_count(call.operation))}
 
     @abc.abstractmethod
     def activation(self, operation: keras.Operation) -> Callable[[Any], Any] | None:
@@ -93,6 +111,31 @@ class ProducerRule(KernelRule):
 
         Taps are the positions of a convolution's kernel; a Dense layer has one.
         """
+
+    def input_count(self, state: LayerState) -> int:
+        """Return the number of input features that the state has incoming weights for."""
+        return self.incoming(state).shape[1]
+
+    def memory(self, operation: keras.Operation) -> np.ndarray | None:
+        """Return what each unit keeps from one call to the next: float array, `(units, k)`.
+
+        None for a layer that keeps nothing. Units that differ in it are no copies.
+        """
+        return None
+
+    def constants(self, operation: keras.Operation, state: LayerState) -> np.ndarray:
+        """Return the pre-activation of each unit for which it never changes, NaN for others.
+
+        Args:
+            operation: The layer.
+            state: The layer's present state.
+
+        Returns:
+            Float64 array, shape `(units,)`.
+        """
+        weights = self.incoming(state)
+        varies = np.any(weights.reshape(len(weights), -1), axis=1)
+        return np.where(varies, np.nan, self.bias(state).astype(np.float64))
 
     def taps(self, operation: keras.Operation) -> tuple[int, ...]:
         """Return the spatial shape of the kernel; empty for a Dense layer."""

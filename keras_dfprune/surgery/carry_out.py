@@ -53,7 +53,8 @@ def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: LayerState
         raise _no_weighted_sums(group, "it is frozen, or its units are joined or read in two ways")
     producer = group.producers[0]
     path, rule = producer.path, producer.rule
-    empty = {path: WeightSets(np.zeros((group.units, 0)), np.zeros((group.units, 1)))}
+    nothing = np.zeros((group.units, 1))
+    empty = {path: WeightSets(nothing[:, :0], nothing, nothing[:, 0])}
     scale, shift = fold_to_seam(group.seams[0], empty, states).front
     if np.any(scale == 0.0):
         raise _no_weighted_sums(group, "what follows multiplies some units by 0")
@@ -124,13 +125,13 @@ def absorb(group: UnitGroup, merge: UnitMerge, states: LayerStates) -> None:
     Raises:
         ValueError: If units take over that a consumer gets multiplied by 0.
     """
-    inlets_of: dict[str, list[Inlet]] = {}
+    inlets_of: dict[tuple[str, bool], list[Inlet]] = {}
     for inlet in group.edited_inlets:
-        inlets_of.setdefault(inlet.call.path, []).append(inlet)
-    before = {path: states.remaining_inputs(path) for path in inlets_of}
+        inlets_of.setdefault(inlet.kernels, []).append(inlet)
+    before = {key: states.remaining_rows(inlets[0]) for key, inlets in inlets_of.items()}
     states.kept[group.name] = merge.kept
-    for path, inlets in inlets_of.items():
-        _fold_into_consumer(inlets, merge, states, before[path])
+    for key, inlets in inlets_of.items():
+        _fold_into_consumer(inlets, merge, states, before[key])
 
 
 def _fold_into_consumer(
@@ -139,13 +140,13 @@ def _fold_into_consumer(
     """Edit one consumer: rows of kept units gain, rows of removed units go.
 
     Args:
-        inlets: All inlets of its call.
+        inlets: All inlets of its call that the same kernels consume.
         merge: The merge of the group.
         states: The states to edit, with the units kept after the merge.
         before: Bool array, shape `(features,)`: the input features that remained before it.
     """
     path, rule = inlets[0].call.path, inlets[0].rule
-    outgoing, after = rule.outgoing(states[path]), states.remaining_inputs(path)
+    outgoing, after = rule.outgoing(states[path]), states.remaining_rows(inlets[0])
     wide = outgoing.reshape(len(outgoing), -1)
     narrow, constant = wide[after[before]], np.zeros(wide.shape[1])
     for inlet in inlets:

@@ -10,12 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
 from keras_dfprune.locate.groups import Inlet
-from keras_dfprune.rules.activations import LINEAR, Activation, compose
-from keras_dfprune.rules.effects import Affine, Join, Nonlinear, is_identity
+from keras_dfprune.rules.activations import LINEAR, Activation, affine, compose
+from keras_dfprune.rules.effects import Affine, Effect, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece, Stage
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.surgery.weights import LayerStates, values_of_features
@@ -27,10 +26,13 @@ class WeightSets(NamedTuple):
     Attributes:
         weights: Float array, shape `(units, inputs)`.
         biases: Float array, shape `(units, 1)`.
+        constants: Pre-activation of each unit for which it never changes, NaN for others: float64
+            array, shape `(units,)`. Of a producer as it is, with nothing folded in.
     """
 
     weights: np.ndarray
     biases: np.ndarray
+    constants: np.ndarray
 
 
 def fold_to_seam(
@@ -85,6 +87,7 @@ class FoldedUnits:
         function: From the pre-activation, or from the last join, to the unit's value.
         join: The last join of several producers' units, or None.
         parts: The units that it joined.
+        passed: The stages so far, by their effects and features, but those of joined parts.
         slope, monotone, homogeneous: As in `Activation`, for all that the units went through.
         batch_mean, batch_std: Mean and deviation of the pre-activation as a BatchNormalization
             measured them, shape `(units,)`, or None.
@@ -98,20 +101,20 @@ class FoldedUnits:
     """
 
     def __init__(self, blocks: dict[tuple, WeightSets]):
-        weights, biases = next(iter(blocks.values()))
-        units = len(weights)
+        first = next(iter(blocks.values()))
+        units = len(first.weights)
         self.blocks = blocks
         self.extra: list[np.ndarray] = []
         self.function = LINEAR
         self.join: Join | None = None
         self.parts: tuple[FoldedUnits, ...] = ()
+        self.passed: list[tuple[Effect, np.ndarray]] = []
         self.slope, self.monotone, self.homogeneous = 1.0, True, True
         self.batch_mean: np.ndarray | None = None
         self.batch_std: np.ndarray | None = None
         self.nonlinear = False
         self.own_parameters = False
-        fixed = biases[:, 0].astype(np.float64)
-        self.constant_values = np.where(np.any(weights, axis=1), np.nan, fixed)
+        self.constant_values = first.constants.copy()
         self.front = (np.ones(units), np.zeros(units))
         # Value of each unit next to zero padding, where its own contribution is 0.
         self._beside_padding = np.zeros(units)
@@ -152,6 +155,7 @@ class FoldedUnits:
         if is_identity(effect):
             return
         self.pad(stage.paddings)
+        self.passed.append((effect, features))
         if isinstance(effect, Nonlinear):
             self._add_activation(effect, features)
         elif isinstance(effect, Affine) and self.nonlinear:
@@ -159,7 +163,7 @@ class FoldedUnits:
             self._add_coordinates(np.stack([scale, shift], axis=1))
             self._rescale_constants(scale, shift)
             self.own_parameters = True
-            self._compose(_affine_activation(scale, shift))
+            self._compose(affine(scale, shift))
         elif isinstance(effect, Affine):
             self._add_affine(effect, stage, features, states)
 
@@ -195,8 +199,8 @@ class FoldedUnits:
 
     def _rescale(self, scale: np.ndarray, shift: np.ndarray, step: tuple) -> None:
         ((key, sets),) = self.blocks.items()  # A single producer: joined units are non-linear.
-        weights, biases = (part * scale[:, None] for part in sets)
-        self.blocks = {(*key, step): WeightSets(weights, biases + shift[:, None])}
+        weights, biases = (part * scale[:, None] for part in (sets.weights, sets.biases))
+        self.blocks = {(*key, step): WeightSets(weights, biases + shift[:, None], sets.constants)}
         self.front = (self.front[0] * scale, self.front[1] * scale + shift)
         self._rescale_constants(scale, shift)
 
@@ -283,15 +287,3 @@ def _joined_constants(join: Join, parts: Sequence[FoldedUnits]) -> np.ndarray:
     if join.kind == "product":
         return np.where(np.any(values == 0, axis=0), 0, np.prod(values, axis=0))
     return np.where(np.all(values == values[0], axis=0), values[0], np.nan)
-
-
-def _affine_activation(scale: np.ndarray, shift: np.ndarray) -> Activation:
-    """Describe a scale and shift of each unit between two activations."""
-    return Activation(
-        name="affine",
-        function=lambda x: x * keras.ops.cast(scale, x.dtype) + keras.ops.cast(shift, x.dtype),
-        slope=float(np.abs(scale).max()),
-        monotone=bool(np.all(scale >= 0) or np.all(scale <= 0)),
-        homogeneous=not np.any(shift),
-        at_zero=float(shift[0]),
-    )

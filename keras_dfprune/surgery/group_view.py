@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from keras_dfprune.locate.groups import Layout, ProducerFeatures, UnitGroup
-from keras_dfprune.methods.base import Feed, GroupView, JoinedUnits
+from keras_dfprune.methods.base import GroupView, JoinedUnits, Recurrence
+from keras_dfprune.methods.feed import Feed
 from keras_dfprune.surgery.folding import FoldedUnits, WeightSets, fold_to_seam
+from keras_dfprune.surgery.recurrence import find_recurrence
 from keras_dfprune.surgery.weights import LayerStates, new_positions, take_rows
 
 
@@ -47,6 +49,7 @@ def view_group(
             **_coordinates(chosen),
             outgoing=blocks,
             feeds=_feeds(chosen, producers, layout, states),
+            recurrence=_recurrence(chosen, producers, layout, states),
             offset_exact=group.offset_exact,
         )
 
@@ -109,9 +112,13 @@ def _taps(producer: ProducerFeatures) -> tuple[int, ...]:
 def _weight_sets(producer: ProducerFeatures, states: LayerStates) -> WeightSets:
     """Return a producer's weight-sets: the incoming weights that remain, and the bias."""
     state = states[producer.path]
-    incoming = producer.rule.incoming(state)
+    operation = producer.call.operation
+    incoming, memory = producer.rule.incoming(state), producer.rule.memory(operation)
+    weights = incoming.reshape(len(incoming), -1)
+    if memory is not None:
+        weights = np.concatenate([weights, memory], axis=1)
     bias = producer.rule.bias(state).astype(incoming.dtype)  # in the precision of the model
-    return WeightSets(incoming.reshape(len(incoming), -1), bias[:, None])
+    return WeightSets(weights, bias[:, None], producer.rule.constants(operation, state))
 
 
 def _constants(biases: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
@@ -126,7 +133,7 @@ def _outgoing(group: UnitGroup, states: LayerStates) -> tuple[tuple[np.ndarray, 
     for inlet in group.inlets:
         scale, _ = states.scale_and_shift(inlet)
         path = inlet.call.path
-        positions = new_positions(states.remaining_inputs(path))[inlet.columns]
+        positions = new_positions(states.remaining_rows(inlet))[inlet.columns]
         rows = take_rows(inlet.rule.outgoing(states[path]), positions)
         rows = rows * scale[:, :, None, None] if inlet.carried else rows
         blocks.append(rows.reshape(group.units, -1, rows.shape[-1]))
@@ -144,9 +151,24 @@ def _feeds(
     feeds: list[Feed] = []
     start = 0
     for (path, *_), sets in _blocks(folded).items():
-        feeds += _feeds_of_producer(producers[path], start, layout, states)
+        if producers[path].rule.own_rows is None:  # A recurrent layer has its own: `Recurrence`.
+            feeds += _feeds_of_producer(producers[path], start, layout, states)
         start += sets.weights.shape[1]
     return tuple(feeds)
+
+
+def _recurrence(
+    folded: Sequence[FoldedUnits],
+    producers: Mapping[str, ProducerFeatures],
+    layout: Layout,
+    states: LayerStates,
+) -> Recurrence | None:
+    """Return how units of one recurrent producer follow from its inputs; None for others."""
+    if len(folded) > 1 or folded[0].join is not None:
+        return None
+    ((path, *_),) = folded[0].blocks
+    feeds = _feeds_of_producer(producers[path], 0, layout, states)
+    return find_recurrence(folded[0], producers[path], feeds, states)
 
 
 def _feeds_of_producer(
@@ -154,7 +176,7 @@ def _feeds_of_producer(
 ) -> list[Feed]:
     """Return the feeds of one producer, whose columns begin at `start`."""
     path, taps = producer.path, math.prod(_taps(producer))
-    features = producer.rule.incoming(states[path]).shape[1]
+    features = producer.rule.input_count(states[path])
     feeds = []
     if path in layout.origins:
         columns = start + np.arange(features * taps)
@@ -169,7 +191,7 @@ def _feeds_of_producer(
     first_tap = start + new_positions(remaining) * taps
     for name, units in states.kept.items():
         for inlet in layout.groups[name].inlets:
-            if inlet.call is not producer.call:
+            if inlet.call is not producer.call or inlet.recurrent:
                 continue
             scale, shift = states.scale_and_shift(inlet)
             columns = first_tap[inlet.columns[units]][:, :, None] + np.arange(taps)

@@ -43,8 +43,18 @@ class LayerStates:
         """Return whether a layer's arrays differ from the model's."""
         return path in self._edited
 
+    def remaining_rows(self, inlet: Inlet) -> np.ndarray:
+        """Return which rows of a consumer's kernels remain: bool array, shape `(features,)`."""
+        path = inlet.call.path
+        if not inlet.recurrent:
+            return self.remaining_inputs(path)
+        units = self._layout.layers[path].outputs
+        if units is None:
+            raise ValueError(f"Layer '{path}' takes in no units of its own.")
+        return units.kept(self.kept)
+
     def remaining_inputs(self, path: str) -> np.ndarray:
-        """Return which input features of a consumer remain: bool array, shape `(features,)`."""
+        """Return which input features of a layer remain: bool array, shape `(features,)`."""
         inputs = self._layout.layers[path].inputs
         if inputs is None:
             raise ValueError(f"Layer '{path}' takes in no units.")
@@ -98,5 +108,7 @@ def without_bias(layout: Layout) -> dict[str, ConsumerRule]:
         inlet.call.path: inlet.rule
         for group in layout.groups.values()
         for inlet in group.inlets
-        if inlet.normalization is None and not inlet.rule.has_bias(inlet.call.operation)
+        if inlet.normalization is None
+        and not inlet.recurrent
+        and not inlet.rule.has_bias(inlet.call.operation)
     }

@@ -38,7 +38,10 @@ def wide_copy(located: LocatedModel, progress: Progress = SILENT) -> tuple[keras
     """
     graph, layout = located.graph, located.layout
     inlet_of = {
-        inlet.call.path: inlet for group in layout.groups.values() for inlet in group.inlets
+        inlet.call.path: inlet
+        for group in layout.groups.values()
+        for inlet in group.inlets
+        if not inlet.recurrent  # takes no constant, so it needs no bias
     }
 
     def remake(operation: keras.Operation) -> keras.Operation:

@@ -29,9 +29,12 @@ def pooled_filters():
     [
         (lambda: [*normalized(), Dense(2)], 0.5, "% in fc: it feeds ln"),
         (
-            lambda: [Inputs((9, 8)), Dense(9, "relu"), layers.GRU(30, name="gru"), Dense(2)],
+            lambda: [
+                Inputs((9, 8)), Dense(9, "relu"), layers.RNN(layers.GRUCell(30), name="gru"),
+                Dense(2),
+            ],
             0.5,
-            "% in gru: it feeds its units back",
+            "% in gru: it has weights of its own",
         ),
         (
             lambda: [Inputs((9,)), Dense(9, name="fc"), Unknown(name="own"), Dense(4), Dense(2)],

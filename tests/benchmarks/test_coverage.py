@@ -14,7 +14,7 @@ def test_the_committed_table_is_current():
 
 
 @pytest.mark.parametrize("name, role", [
-    ("Dense", "producer, consumer"), ("Embedding", "producer"), ("LSTM", "consumer"),
+    ("Dense", "producer, consumer"), ("Embedding", "producer"), ("LSTM", "producer, consumer"),
     ("Dropout", "carrier"), ("Add", "carrier"), ("Softmax", "barrier"),
 ])  # fmt: skip
 def test_roles(name, role):

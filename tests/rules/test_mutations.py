@@ -178,6 +178,9 @@ FAULTS = {
         "bidirectional",
         replaces(recurrent.RecurrentRule, "kernels", ("kernel", "forward_kernel")),
     ),
+    "own rows not taken over": Fault(
+        "recurrent states", replaces(recurrent.RecurrentRule, "own_rows", None)
+    ),
     "values forgotten": Fault(
         "attention",
         replaces(attention.SelfAttentionRule, "kernels", ("query_kernel", "key_kernel")),

@@ -134,6 +134,16 @@ def recurrent(layer):
     return chain(lambda x: x + 0.5, layer, layers.Dense(4, "relu"), shape=(4, 5))
 
 
+def recurrent_states():
+    """Build two recurrent layers whose units are added, one of them with all outputs read."""
+    inputs = keras.Input((4, 5))
+    options = {"return_sequences": True, "return_state": True}
+    hidden, *states = layers.LSTM(6, name="producer", **options)(inputs)
+    hidden = layers.Add()([hidden, layers.GRU(6, return_sequences=True)(hidden)])
+    joined = layers.Concatenate()([layers.Flatten()(hidden), *states])
+    return keras.Model(inputs, layers.Dense(3, name="consumer")(joined))
+
+
 def attention(**arguments):
     inputs = keras.Input((4, 5))
     hidden = layers.Dense(8, "relu", name="producer")(inputs)
@@ -178,6 +188,7 @@ ROWS = {
         "RecurrentRule",
         lambda: recurrent(layers.Bidirectional(layers.LSTM(3, use_bias=False), "sum")),
     ),
+    "recurrent states": ("RecurrentRule", recurrent_states),
     "attention": ("SelfAttentionRule", attention),
     "attention without bias": ("SelfAttentionRule", lambda: attention(use_bias=False)),
     "convolution": ("ConvolutionRule", convolutions),

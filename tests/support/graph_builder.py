@@ -198,9 +198,10 @@ class Builder:
     def recurrent(self):
         kind, units = self.pick(layers.LSTM, layers.GRU, layers.SimpleRNN), self.units()
         bias, sequences = bool(self.random.random() < 0.7), bool(self.random.random() < 0.5)
-        layer = kind(units, use_bias=bias, return_sequences=sequences)
+        options = {"reset_after": bool(units % 2)} if kind is layers.GRU else {}
+        layer = kind(units, use_bias=bias, return_sequences=sequences, **options)
         if self.random.random() < 0.3:
-            layer = layers.Bidirectional(layer)
+            layer = layers.Bidirectional(layer, ("concat", "sum", "mul", "ave")[units % 4])
         (self.wide if sequences else self.flat).append(layer(self.recent(self.wide)))
 
     def attention(self):

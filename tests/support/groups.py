@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from keras_dfprune.methods.base import Feed, GroupView
+from keras_dfprune.methods.base import GroupView
+from keras_dfprune.methods.feed import Feed
 from keras_dfprune.rules.activations import describe
 
 

@@ -87,11 +87,12 @@ def output_behind_an_activation():
     return keras.Model(inputs, [Dense(3)(activated), layers.Dropout(0.1)(activated)])
 
 
-@row("it feeds its units back to one another from step to step")
-def recurrent_units():
-    copied = Dense(7, "relu", name="copy1")
-    steps = [keras.Input((3, 6)), copied, layers.LSTM(4, name="whole"), Dense(3)]
-    return keras.Sequential(steps)
+@row("it starts from a state that is not made of all units of a layer")
+def decoder_with_a_given_state():
+    inputs, state = keras.Input((3, 6)), keras.Input((4,))
+    hidden = Dense(7, "relu", name="copy1")(inputs)
+    hidden = layers.GRU(4, name="whole")(hidden, initial_state=state)
+    return keras.Model([inputs, state], Dense(3)(hidden))
 
 
 @row("it is quantized; prune first, then quantize")

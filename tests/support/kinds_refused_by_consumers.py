@@ -71,7 +71,8 @@ def initial_state():
     inputs = keras.Input((3, 6))
     hidden = layers.GlobalAveragePooling1D()(Dense(7, "relu", name="copy1")(inputs))
     hidden = Dense(4, "relu", name="whole")(hidden)
-    return keras.Model(inputs, Dense(3)(layers.GRU(4)(inputs, initial_state=hidden)))
+    state = layers.Concatenate()([hidden, inputs[:, 0]])
+    return keras.Model(inputs, Dense(3)(layers.GRU(10)(inputs, initial_state=state)))
 
 
 @row("feeds bidirectional .Bidirectional., which wraps a layer other than LSTM, GRU and SimpleRNN")

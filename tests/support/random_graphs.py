@@ -156,7 +156,8 @@ def plant_copies(model):
         calls = {producer.call for producer in group.producers}
         for producer in group.producers:
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
-                _copy(variable, axis, 0, 1)
+                for start in range(0, variable.shape[axis], group.units):  # one block for each gate
+                    _copy(variable, axis, start, start + 1)
         for inlet in group.inlets:
             for stage, features in _selected(inlet.selected, inlet.order):
                 if stage.call in calls or not stage.rule.axes:
@@ -183,7 +184,7 @@ def plant_constants(model, random):
             bias = random.choice([0.0, -1.0, 0.7])
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
                 values = np.moveaxis(np.array(variable), axis, 0)
-                values[1] = bias if len(variable.shape) == 1 else 0
+                values[1 :: group.units] = bias if len(variable.shape) == 1 else 0
                 variable.assign(np.moveaxis(values, 0, axis))
 
 

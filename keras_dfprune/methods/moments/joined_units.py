@@ -21,7 +21,8 @@ def joined_moments(
 
     Args:
         kind: `"sum"`, `"product"` or `"extreme"` (maximum or minimum). An extreme is taken as a
-            mixture in which each part is equally likely.
+            mixture in which each part is equally likely. `"start"`: recurrent units, which are
+            taken as if they started from 0, and the states that they start from.
         parts: The moments of the parts.
         factors: Factor of each part in a sum.
 
@@ -36,6 +37,8 @@ def joined_moments(
             [factor**2 * part.covariance for factor, part in zip(scale, parts, strict=True)]
         )
         return UnitMoments(mean, covariance + mean[:, None] * mean, scale_known)
+    if kind == "start":
+        return parts[0]
     if kind == "product":
         return UnitMoments(
             np.prod([part.mean for part in parts], axis=0),

@@ -16,6 +16,7 @@ from keras_dfprune.methods.moments.curve import curve_of_given_units, lossless_c
 from keras_dfprune.methods.moments.joined_units import joined_moments, pooled_moments
 from keras_dfprune.methods.moments.preactivations import group_preactivations
 from keras_dfprune.methods.moments.prior import PriorArgument, read_prior
+from keras_dfprune.methods.moments.recurrent_units import recurrent_moments
 from keras_dfprune.methods.moments.remaining_units import GroupMoments
 from keras_dfprune.methods.moments.symmetric_matrices import is_finite
 from keras_dfprune.methods.moments.unit_moments import (
@@ -135,6 +136,10 @@ class Moments(Method):
 
     def _prior_moments(self, group: GroupView, context: Context) -> GroupMoments:
         """Compute a group's moments from the prior alone."""
+        if group.recurrence is not None:
+            return GroupMoments(
+                group, recurrent_moments(group, group.recurrence, self._prior, context)
+            )
         if not group.seams:
             preactivations = group_preactivations(group, self._prior, context)
             moments = preactivations.moments(group.activation)
@@ -147,6 +152,8 @@ class Moments(Method):
 
     def _seam_moments(self, view: GroupView, context: Context) -> UnitMoments:
         """Compute the moments of a group as one seam sees it, or of a part that it joins."""
+        if view.recurrence is not None:
+            return recurrent_moments(view, view.recurrence, self._prior, context)
         if view.joined is None:
             return group_preactivations(view, self._prior, context).moments(view.activation)
         parts = [self._seam_moments(part, context) for part in view.joined.parts]

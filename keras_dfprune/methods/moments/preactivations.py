@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_dfprune.methods.base import Context, Feed, GroupView
+from keras_dfprune.methods.base import Context, GroupView
+from keras_dfprune.methods.feed import Feed
 from keras_dfprune.methods.moments.activated_units import Components, equal_components
 from keras_dfprune.methods.moments.prior import (
     MEAN_NODES,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from keras_dfprune.methods.base import Feed
+from keras_dfprune.methods.feed import Feed
 from keras_dfprune.methods.full_precision import full_precision
 from keras_dfprune.methods.moments.symmetric_matrices import add_ridge, gram
 
