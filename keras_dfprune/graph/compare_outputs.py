@@ -118,7 +118,7 @@ def change_at_most(
 ) -> float | None:
     """Return a bound of the squared change that the mean over more rows will hardly exceed.
 
-    It is the mean over the rows plus two standard errors. Few rows often miss those on which an
+    It is the mean over the rows plus three standard errors. Few rows often miss those on which an
     output changes most: what these errors spread over the rows says how often. Entries count by
     their variance, as in `squared_change`, or all alike, whichever gives more.
 
@@ -145,10 +145,10 @@ def change_at_most(
 
 
 def _mean_at_most(values: np.ndarray) -> float:
-    """Return the mean plus two standard errors; three times the value for a single one."""
+    """Return the mean plus three standard errors; four times the value for a single one."""
     mean, count = float(values.mean()), len(values)
     error = float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else mean
-    return mean + 2.0 * error
+    return mean + 3.0 * error
 
 
 def agreement(expected: np.ndarray, received: np.ndarray) -> float | None:

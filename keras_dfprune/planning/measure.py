@@ -56,7 +56,7 @@ class OutputChange:
         change: Squared change over the variance, in front of the last activation. Without rows
             the largest over several kinds of draws. Infinite where an output is not finite.
         smallest: The smallest over these kinds; the same as `change` with rows.
-        at_most: Bound that the change on more rows hardly exceeds: two standard errors above the
+        at_most: Bound that the change on more rows hardly exceeds: three standard errors above the
             mean, on the rows that were held out or on the others, whichever gives more; see
             `change_at_most`. Without rows the same as `change`.
         agreement: Fraction of the rows, in [0, 1], in which the largest entry is the same; None
