@@ -234,9 +234,10 @@ def sensitivity(
         trials = Trials(
             located, request, evaluation, baseline, _parameters, TrialFile(), Progress(0)
         )
+        multiples = trials.planner.chosen.multiples
         for name, curve in trials.curves.items():
             units = located.layout.groups[name].units
-            removed = min(count_for_sparsity(sparsity, units), len(curve.order))
+            removed = min(count_for_sparsity(sparsity, units, multiples[name]), len(curve.order))
             counts = {**dict.fromkeys(trials.curves, 0), name: removed}
             if evaluation is None:
                 planned, narrow = trials.model(counts, verify=False)

@@ -131,6 +131,9 @@ class UnitGroup:
         inlets: All calls that consume the units.
         seams: One inlet for each seam. Inlets that see the same values share a seam.
         seam_numbers: The position in `seams` of each inlet's seam.
+        blocks: Int array, shape `(units,)`: the block of each unit, from 0 on. Units take over for
+            each other only within their block, and all blocks lose equally many. One block, but
+            for layers that split their channels into groups.
         averages: Whether a kept unit can get a weighted sum of several weight-sets. It can if there
             is one producer, which isn't frozen, and one seam, and a constant in front of the
             activation has a bias to go to.
@@ -143,6 +146,7 @@ class UnitGroup:
     inlets: tuple[Inlet, ...]
     seams: tuple[Inlet, ...]
     seam_numbers: tuple[int, ...]
+    blocks: np.ndarray
     averages: bool = False
     normalization: Call | None = None
 
@@ -155,6 +159,19 @@ class UnitGroup:
     def layers(self) -> tuple[str, ...]:
         """Paths of all producers."""
         return tuple(producer.path for producer in self.producers)
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks."""
+        return int(self.blocks.max()) + 1
+
+    def units_of(self, block: int) -> np.ndarray:
+        """Return the units of a block: int array, ascending."""
+        return np.flatnonzero(self.blocks == block)
+
+    def block_name(self, block: int) -> str:
+        """Return the name by which methods know a block: that of the group if it is the only."""
+        return self.name if self.block_count == 1 else f"{self.name}[{block}]"
 
     @property
     def levels(self) -> bool:
@@ -206,6 +223,11 @@ class Layout:
     origins: dict[str, str]
     normalized: dict[str, tuple[np.ndarray, np.ndarray]]
     tied: frozenset[str]
+
+    def inlets_of(self, call: Call) -> list[tuple[UnitGroup, Inlet]]:
+        """Return where units reach a call, each with the group that they are of."""
+        inlets = [(group, inlet) for group in self.groups.values() for inlet in group.inlets]
+        return [(group, inlet) for group, inlet in inlets if inlet.call is call]
 
 
 def cut_of(record: LayerFeatures, kept: Mapping[str, np.ndarray]) -> Cut:

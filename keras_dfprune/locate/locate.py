@@ -12,6 +12,7 @@ import keras
 from keras_dfprune.graph.calls import Graph
 from keras_dfprune.graph.check_model import check_model
 from keras_dfprune.graph.read_graph import read_graph
+from keras_dfprune.locate.blocks import find_blocks
 from keras_dfprune.locate.constraints import check_constraints, has_constraint
 from keras_dfprune.locate.follow_units import FollowedUnits, follow_units
 from keras_dfprune.locate.groups import (
@@ -136,7 +137,9 @@ def _close_group(followed: FollowedUnits, members: Sequence[str]) -> UnitGroup:
     if len(seams) > 1:  # One merge serves all seams, so each sees all selected layers folded in.
         inlets = [find_inlet(followed, arrival, units, select_all=True) for arrival in arrivals]
         seams, numbers = find_seams(followed.effects, inlets)
-    return _with_averages(followed, UnitGroup(producers, units, tuple(inlets), seams, numbers))
+    blocks = find_blocks(followed, producers, inlets, units)
+    group = UnitGroup(producers, units, tuple(inlets), seams, numbers, blocks)
+    return _with_averages(followed, group)
 
 
 def _with_averages(followed: FollowedUnits, group: UnitGroup) -> UnitGroup:

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import fnmatch
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,8 @@ def choose_groups(located: LocatedModel, request: Request) -> ChosenGroups:
             multiples.update(dict.fromkeys(groups & multiples.keys(), multiple))
     else:
         multiples = dict.fromkeys(sparsity, request.multiple_of)
+    for name in multiples:  # Each block loses equally many.
+        multiples[name] = math.lcm(multiples[name], layout.groups[name].block_count)
     return ChosenGroups(sparsity, multiples, _about_frozen(frozen, sparsity, request))
 
 

@@ -134,7 +134,7 @@ class Cutter:
         self, group: UnitGroup, curve: Curve, merge: UnitMerge, asked: bool
     ) -> GroupPlan:
         count = len(merge.removed)
-        order_ends_early = count == len(curve.order) < group.units - 1
+        order_ends_early = count == len(curve.order) < group.units - group.block_count
         return GroupPlan(
             layer=group.name,
             layers=group.layers,
@@ -153,6 +153,7 @@ class Cutter:
             ),
             predicted_error=self._predicted_error(curve, count),
             note=curve.note if not asked or order_ends_early else None,
+            blocks=group.block_count,
         )
 
     def _predicted_error(self, curve: Curve, count: int) -> float | None:

@@ -55,6 +55,7 @@ class GroupPlan:
             None where the method predicts none.
         note: A sentence for the report, or None.
         multiple: Number that the units that stay are a multiple of, if any goes.
+        blocks: Number of blocks of units that lose equally many: `multiple` is a multiple of it.
     """
 
     layer: str
@@ -66,6 +67,7 @@ class GroupPlan:
     predicted_error: float | None = None
     note: str | None = None
     multiple: int = 1
+    blocks: int = 1
 
     @property
     def saliency(self) -> np.ndarray:

@@ -166,7 +166,7 @@ def _of_group(
     located: LocatedModel, name: str, prior: Prior, rows: int, seed: int, spec: InputSpec
 ) -> np.ndarray:
     layout = located.layout
-    view = view_group(layout.groups[name], layout, LayerStates(layout), 1.0)
+    view = view_group(layout.groups[name], layout, LayerStates(layout))
     draws = input_sampler(view, prior)(rows, np.array([seed, 1]))
     return np.asarray(draws).astype(numpy_dtype(spec.dtype))
 

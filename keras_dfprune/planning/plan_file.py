@@ -27,7 +27,7 @@ from keras_dfprune.planning.width_count import WidthCount
 from keras_dfprune.report.staging import written
 
 _FORMAT = "keras_dfprune plan"
-_VERSION = 3
+_VERSION = 4
 _MERGES: dict[str, type[UnitMerge]] = {
     "survivor": SurvivorMerge,
     "linear": LinearMerge,
@@ -104,6 +104,7 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "histogram": curve.histogram is not None,
         "note": group.note,
         "multiple": group.multiple,
+        "blocks": group.blocks,
         "curve": {name: getattr(curve, name) for name in _CURVE_FIELDS},
     }
 
@@ -150,4 +151,5 @@ def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Group
         predicted_error=entry["predicted_error"],
         note=entry["note"],
         multiple=entry["multiple"],
+        blocks=entry["blocks"],
     )

@@ -1,6 +1,7 @@
 """Cut a plan again at another size, from the orders and costs that it holds."""
 
 import dataclasses
+import math
 from typing import Any
 
 from keras_dfprune.methods.merge import choose_units
@@ -33,8 +34,11 @@ def resized(plan: PlanData, request: Request, *, other_multiples: bool) -> dict[
     if reason is not None:
         raise ValueError(f"{reason} Give the model: plan.at(model=model, ...).")
     if other_multiples and isinstance(request.multiple_of, int):
-        multiple = request.multiple_of
-        groups = tuple(dataclasses.replace(group, multiple=multiple) for group in plan.groups)
+        asked = request.multiple_of
+        groups = tuple(
+            dataclasses.replace(group, multiple=math.lcm(asked, group.blocks))
+            for group in plan.groups
+        )
         plan = dataclasses.replace(plan, groups=groups)
     counts = _counts(plan, request)
     parameters = _count(plan, PARAMETERS)

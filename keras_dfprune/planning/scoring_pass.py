@@ -8,10 +8,11 @@ import numpy as np
 from keras_dfprune.locate.groups import UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Curve, Method
+from keras_dfprune.methods.join_curves import join_curves
 from keras_dfprune.methods.merge import UnitMerge
 from keras_dfprune.planning.width_count import WidthCount
 from keras_dfprune.surgery.carry_out import carry_out
-from keras_dfprune.surgery.group_view import view_group
+from keras_dfprune.surgery.group_view import view_blocks
 from keras_dfprune.surgery.weights import LayerStates
 
 
@@ -36,10 +37,22 @@ class ScoringPass:
             removed: The units that go, as in `Context.removed`.
         """
         kept = {path: len(units) for path, units in self.states.kept.items()}
-        per_unit = self._count.saved_by(name, 1, kept)
-        view = view_group(self._layout.groups[name], self._layout, self.states, per_unit)
-        context = dataclasses.replace(self._context, moments=self._moments, removed=removed)
-        return self._method.curve(view, context)
+        group, values = self._layout.groups[name], self._context.values
+        blocks = [group.units_of(block) for block in range(group.block_count)]
+        per_unit = self._count.saved_by(name, len(blocks), kept) / len(blocks)
+        curves = []
+        for view, units in zip(
+            view_blocks(group, self._layout, self.states, per_unit), blocks, strict=True
+        ):
+            context = dataclasses.replace(self._context, moments=self._moments)
+            if name in values:
+                of_block = values[name] if len(blocks) == 1 else values[name][:, units]
+                context = dataclasses.replace(context, values={**values, view.name: of_block})
+            if removed is not None:
+                own = np.searchsorted(units, removed[np.isin(removed, units)])
+                context = dataclasses.replace(context, removed=own)
+            curves.append(self._method.curve(view, context))
+        return join_curves(curves, blocks)
 
     def leave_whole(self, name: str, curve: Curve) -> None:
         """Keep all units of a group, for the groups behind it to see."""
@@ -56,8 +69,11 @@ class ScoringPass:
         return merge
 
     def _hand_on(self, name: str, curve: Curve, count: int) -> None:
+        group = self._layout.groups[name]
         if curve.moments is not None:
-            self._moments[name] = curve.moments(count)
+            moments = curve.moments(count)
+            several = moments if group.block_count > 1 else [moments]
+            self._moments |= {group.block_name(k): part for k, part in enumerate(several)}
 
 
 def check_merge(method: Method, group: UnitGroup, merge: UnitMerge, count: int) -> None:

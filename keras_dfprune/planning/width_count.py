@@ -23,10 +23,14 @@ PARAMETERS, MULTIPLY_ADDS = "parameters", "multiply-adds"
 
 @dataclasses.dataclass(frozen=True)
 class _Length:
-    """Length of an axis: `constant + sum(positions * width of the group)`."""
+    """Length of an axis: `(constant + sum(positions * width of the group)) / parts`.
+
+    The kernel of a convolution in several groups has as many parts.
+    """
 
     constant: int
     positions: tuple[tuple[str, int], ...] = ()
+    parts: int = 1
 
     def times(self, blocks: int) -> "_Length":
         """Return the length of an axis that holds the features of this one several times."""
@@ -34,7 +38,8 @@ class _Length:
         return _Length(blocks * self.constant, positions)
 
     def at(self, widths: Mapping[str, int]) -> int:
-        return self.constant + sum(count * widths[name] for name, count in self.positions)
+        features = sum(count * widths[name] for name, count in self.positions)
+        return (self.constant + features) // self.parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +120,7 @@ class WidthCount:
 
         def length(entry: Mapping[str, Any]) -> _Length:
             positions = tuple((name, int(count)) for name, count in entry["positions"])
-            return _Length(int(entry["constant"]), positions)
+            return _Length(int(entry["constant"]), positions, int(entry["parts"]))
 
         arrays = tuple(
             _Array(entry["path"], int(entry["price"]), tuple(map(length, entry["shape"])))
@@ -204,10 +209,15 @@ def _axes(
 ) -> Iterator[_Length]:
     streams = {"in": record.inputs, "out": record.outputs, "own": record.outputs}
     roles = dict(record.rule.variable_axes(name, len(shape)))
+    groups = record.rule.channel_groups(record.call.operation)
     for axis, size in enumerate(shape):
-        stream = streams[roles[axis]] if axis in roles else None
+        stream, parts = None, 1
+        if axis in roles:
+            stream, parts = streams[roles[axis]], groups if roles[axis] == "in" else 1
         blocks = 0 if stream is None else blocks_of(size, stream.width)
-        if stream is not None and blocks:
+        if stream is not None and size * parts == stream.width:
+            yield dataclasses.replace(_length(stream, widths), parts=parts)
+        elif stream is not None and blocks:
             yield _length(stream, widths).times(blocks)
         else:
             yield _Length(size)

@@ -79,7 +79,7 @@ def refine_chains(
         if not variables:
             continue
         first = chain.groups[0]
-        view = view_group(first, located.layout, LayerStates(located.layout), 1.0)
+        view = view_group(first, located.layout, LayerStates(located.layout))
         narrow_start = counterparts[_producer(first)].inputs[0]
         narrow_calls, narrow_ends = (
             [counterparts[call] for call in calls] for calls in (chain.calls, chain.ends)

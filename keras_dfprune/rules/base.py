@@ -85,6 +85,13 @@ class Rule(abc.ABC):
         """
         return {}
 
+    def channel_groups(self, operation: keras.Operation) -> int:
+        """Return into how many groups the layer splits its features, each with its own kernel.
+
+        The "in" axis of a kernel then counts the features of one group. Most layers have one.
+        """
+        return 1
+
     def config(self, operation: keras.Operation) -> dict[str, Any]:
         """Return the config from which a layer like `operation` can be made."""
         return read_config(operation)

@@ -1,6 +1,8 @@
 """Define the rules of convolutions: a filter is a unit; its kernel and bias are its weight-set.
 
 `h_o = activation(sum over taps and channels of kernel[tap, i, o] x_i + bias_o)` at each position.
+With G groups the sum is over the i-th channel of the group of filter o. Channels and filters are
+split into G blocks of the same size, in their order.
 """
 
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
 
 class ConvolutionRule(ProducerRule, ConsumerRule):
-    """`keras.layers.Conv1D`, `Conv2D` and `Conv3D` without groups.
+    """`keras.layers.Conv1D`, `Conv2D` and `Conv3D`, also in groups of channels.
 
     A SeparableConv is read as a depthwise convolution and a convolution (`graph/parts.py`).
     """
@@ -27,9 +29,10 @@ class ConvolutionRule(ProducerRule, ConsumerRule):
     linear = True
 
     def barrier(self, operation: keras.Operation) -> str | None:
-        if operation.groups != 1:
-            return "works in groups of channels"
         return self.why_not_finite(operation)
+
+    def channel_groups(self, operation: keras.Operation) -> int:
+        return int(operation.groups)
 
     def unit_count(self, operation: keras.Operation) -> int:
         return int(operation.filters)
@@ -45,6 +48,17 @@ class ConvolutionRule(ProducerRule, ConsumerRule):
             {**state.config, "use_bias": True},
             {**state.variables, "bias": self.bias(state) + offset},
         )
+
+    def narrow(self, state: LayerState, cut: Cut) -> LayerState:
+        kernel, groups = state.variables.get("kernel"), _groups(state)
+        # The kernel of a consumer may hold the remaining channels only.
+        if kernel is not None and cut.inputs is not None and groups > 1:
+            if kernel.shape[-2] * groups == len(cut.inputs):
+                masks = cut.inputs.reshape(groups, -1)
+                parts = zip(np.split(kernel, groups, axis=-1), masks, strict=True)
+                narrow = [np.compress(mask, part, axis=-2) for part, mask in parts]
+                state = state.with_variable("kernel", np.concatenate(narrow, axis=-1))
+        return super().narrow(state, cut)
 
     def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
         return config if cut.outputs is None else {**config, "filters": int(cut.outputs.sum())}
@@ -70,13 +84,30 @@ class ConvolutionRule(ProducerRule, ConsumerRule):
         return kernel.reshape(-1, channels, filters).transpose(2, 1, 0)
 
     def outgoing(self, state: LayerState) -> np.ndarray:
-        kernel = state.variables["kernel"]
-        return kernel.reshape(-1, *kernel.shape[-2:]).transpose(1, 0, 2)
+        kernel, groups = state.variables["kernel"], _groups(state)
+        rows = kernel.reshape(-1, *kernel.shape[-2:]).transpose(1, 0, 2)
+        if groups == 1:
+            return rows
+        channels, taps, filters = rows.shape
+        outgoing = np.zeros((groups, channels, taps, groups, filters // groups), kernel.dtype)
+        own = np.arange(groups)
+        outgoing[own, :, :, own] = np.moveaxis(rows.reshape(outgoing.shape[1:]), 2, 0)
+        return outgoing.reshape(groups * channels, taps, filters)
 
     def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
-        taps = state.variables["kernel"].shape[:-2]
+        taps, groups = state.variables["kernel"].shape[:-2], _groups(state)
+        if groups > 1:
+            features, positions, outputs = outgoing.shape
+            shape = (groups, features // groups, positions, groups, outputs // groups)
+            own = np.arange(groups)
+            rows = np.moveaxis(outgoing.reshape(shape)[own, :, :, own], 0, 2)
+            outgoing = rows.reshape(features // groups, positions, outputs)
         kernel = outgoing.transpose(1, 0, 2)
         return state.with_variable("kernel", kernel.reshape(*taps, *kernel.shape[1:]))
+
+
+def _groups(state: LayerState) -> int:
+    return int(state.config.get("groups", 1))  # A part of a SeparableConv names none.
 
 
 def channel_axis(operation: keras.Operation, rank: int) -> int:

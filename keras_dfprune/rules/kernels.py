@@ -109,7 +109,9 @@ class ProducerRule(KernelRule):
     def incoming(self, state: LayerState) -> np.ndarray:
         """Return the incoming weights of each unit: shape `(units, features, taps)`.
 
-        Taps are the positions of a convolution's kernel; a Dense layer has one.
+        Taps are the positions of a convolution's kernel; a Dense layer has one. The units of a
+        layer with several `channel_groups` have as many features as one group, each those of its
+        own group.
         """
 
     def input_count(self, state: LayerState) -> int:
@@ -190,7 +192,10 @@ class ConsumerRule(KernelRule):
 
     @abc.abstractmethod
     def outgoing(self, state: LayerState) -> np.ndarray:
-        """Return the outgoing weights of each input feature: shape `(features, taps, outputs)`."""
+        """Return the outgoing weights of each input feature: shape `(features, taps, outputs)`.
+
+        They are 0 at the outputs of other `channel_groups`.
+        """
 
     @abc.abstractmethod
     def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:

@@ -33,9 +33,34 @@ def carry_out(group: UnitGroup, merge: UnitMerge, states: LayerStates) -> None:
     Raises:
         ValueError: If the group can't take such a merge.
     """
+    _check_blocks(group, merge)
     if isinstance(merge, CentroidMerge):
         move_to_centroids(group, merge, states)
     absorb(group, merge, states)
+
+
+def _check_blocks(group: UnitGroup, merge: UnitMerge) -> None:
+    """Check that all blocks of a group lose equally many units, and stay by themselves.
+
+    Raises:
+        ValueError: If they don't.
+    """
+    if group.block_count == 1:
+        return
+    removed = np.bincount(group.blocks[merge.removed], minlength=group.block_count)
+    if np.any(removed != removed[0]):
+        raise ValueError(
+            f"Each group of channels must lose equally many units of layer '{group.name}'. "
+            f"Received: a merge that removes {removed.tolist()}"
+        )
+    mixed = merge.absorb(np.eye(group.units)) != 0
+    if isinstance(merge, CentroidMerge):
+        mixed |= merge.shares != 0
+    if np.any(mixed & (group.blocks[merge.kept][:, None] != group.blocks)):
+        raise ValueError(
+            f"Units of layer '{group.name}' can only take over for units of their own group of "
+            "channels. Received: a merge in which others do."
+        )
 
 
 def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: LayerStates) -> None:
@@ -53,9 +78,9 @@ def move_to_centroids(group: UnitGroup, merge: CentroidMerge, states: LayerState
         raise _no_weighted_sums(group, "it is frozen, or its units are joined or read in two ways")
     producer = group.producers[0]
     path, rule = producer.path, producer.rule
-    nothing = np.zeros((group.units, 1))
+    nothing, units = np.zeros((group.units, 1)), np.arange(group.units)
     empty = {path: WeightSets(nothing[:, :0], nothing, nothing[:, 0])}
-    scale, shift = fold_to_seam(group.seams[0], empty, states).front
+    scale, shift = fold_to_seam(group.seams[0], units, empty, states).front
     if np.any(scale == 0.0):
         raise _no_weighted_sums(group, "what follows multiplies some units by 0")
     state = averaged(rule, states[path], merge, scale)

@@ -36,43 +36,34 @@ class WeightSets(NamedTuple):
 
 
 def fold_to_seam(
-    inlet: Inlet, weight_sets: Mapping[str, WeightSets], states: LayerStates
+    inlet: Inlet, units: np.ndarray, weight_sets: Mapping[str, WeightSets], states: LayerStates
 ) -> "FoldedUnits":
     """Fold all layers between a group's producers and one seam.
 
     Args:
         inlet: An inlet with this seam.
-        weight_sets: Weight-sets by the producer's path.
+        units: Int array: the units to fold.
+        weight_sets: Their weight-sets by the producer's path.
         states: The states of the layers.
     """
-    return _fold(inlet.piece, inlet.selected, inlet.order, weight_sets, states)
 
-
-def _fold(
-    piece: Piece,
-    stages: Sequence[Stage],
-    order: np.ndarray,
-    weight_sets: Mapping[str, WeightSets],
-    states: LayerStates,
-) -> "FoldedUnits":
-    first = piece.stages[0]
-    if first.branches:
+    def fold(piece: Piece, stages: Sequence[Stage], order: np.ndarray) -> FoldedUnits:
+        first = piece.stages[0]
+        if not first.branches:
+            folded = FoldedUnits({(first.call.path,): weight_sets[first.call.path]})
+            return folded.add_all(stages, order[units], states)
         parts = [
-            _fold(branch, branch.stages, branch.by_unit(len(order)), weight_sets, states)
-            for branch in first.branches
+            fold(branch, branch.stages, branch.by_unit(len(order))) for branch in first.branches
         ]
         for part, branch in zip(parts, first.branches, strict=True):
             part.pad(branch.paddings)
         join = states.effect(first)
         if not isinstance(join, Join):
             raise TypeError(f"{first.call.path} joins units, but its rule describes no Join")
-        folded = FoldedUnits.joined(parts, join, first.paddings)
-        stages = stages[1:]
-    else:
-        folded = FoldedUnits({(first.call.path,): weight_sets[first.call.path]})
-    for stage in stages:
-        folded.add(stage, order, states)
-    return folded
+        joined = FoldedUnits.joined(parts, join, first.paddings)
+        return joined.add_all(stages[1:], order[units], states)
+
+    return fold(inlet.piece, inlet.selected, inlet.order)
 
 
 class FoldedUnits:
@@ -143,14 +134,21 @@ class FoldedUnits:
         units.homogeneous = join.homogeneous and all(part.homogeneous for part in parts)
         return units
 
-    def add(self, stage: Stage, order: np.ndarray, states: LayerStates) -> None:
-        """Fold one more stage in.
+    def add_all(
+        self, stages: Sequence[Stage], order: np.ndarray, states: LayerStates
+    ) -> "FoldedUnits":
+        """Fold further stages in, and return these units.
 
         Args:
-            stage: The stage.
+            stages: The stages.
             order: Positions by unit: int array, shape `(units, positions)`.
             states: The states of the layers.
         """
+        for stage in stages:
+            self._add(stage, order, states)
+        return self
+
+    def _add(self, stage: Stage, order: np.ndarray, states: LayerStates) -> None:
         effect, features = states.effect(stage), stage.features[order]
         if is_identity(effect):
             return

@@ -19,10 +19,10 @@ from keras_dfprune.surgery.recurrence import find_recurrence
 from keras_dfprune.surgery.weights import LayerStates, new_positions, take_rows
 
 
-def view_group(
+def view_blocks(
     group: UnitGroup, layout: Layout, states: LayerStates, parameters_per_unit: float
-) -> GroupView:
-    """Show a group as a method sees it.
+) -> list[GroupView]:
+    """Show each block of a group as a group of its own, which is how a method sees it.
 
     Args:
         group: The group.
@@ -30,10 +30,37 @@ def view_group(
         states: The present weights, and the units kept of earlier groups.
         parameters_per_unit: Parameters that the model loses with one unit.
     """
-    weight_sets = {producer.path: _weight_sets(producer, states) for producer in group.producers}
+    outgoing = _outgoing(group, states)
+    return [
+        dataclasses.replace(
+            _view(group, group.units_of(block), layout, states, outgoing, parameters_per_unit),
+            name=group.block_name(block),
+        )
+        for block in range(group.block_count)
+    ]
+
+
+def view_group(group: UnitGroup, layout: Layout, states: LayerStates) -> GroupView:
+    """Show all units of a group whose producers don't split their channels into groups."""
+    return _view(group, np.arange(group.units), layout, states, _outgoing(group, states), 1.0)
+
+
+def _view(
+    group: UnitGroup,
+    members: np.ndarray,
+    layout: Layout,
+    states: LayerStates,
+    of_all_units: tuple[tuple[np.ndarray, ...], np.ndarray],
+    parameters_per_unit: float,
+) -> GroupView:
+    """Show some units of a group; `of_all_units` is the result of `_outgoing`."""
+    weight_sets = {
+        producer.path: _weight_sets(producer, members, states) for producer in group.producers
+    }
     producers = {producer.path: producer for producer in group.producers}
-    folded = [fold_to_seam(seam, weight_sets, states) for seam in group.seams]
-    outgoing, can_survive = _outgoing(group, states)
+    folded = [fold_to_seam(seam, members, weight_sets, states) for seam in group.seams]
+    outgoing = tuple(take_rows(rows, members) for rows in of_all_units[0])
+    can_survive = of_all_units[1][members]
     common: dict[str, Any] = {
         "name": group.name,
         "offset_allowed": group.offset_allowed,
@@ -48,8 +75,8 @@ def view_group(
             **common,
             **_coordinates(chosen),
             outgoing=blocks,
-            feeds=_feeds(chosen, producers, layout, states),
-            recurrence=_recurrence(chosen, producers, layout, states),
+            feeds=_feeds(chosen, members, producers, layout, states),
+            recurrence=_recurrence(chosen, members, producers, layout, states),
             offset_exact=group.offset_exact,
         )
 
@@ -109,7 +136,9 @@ def _taps(producer: ProducerFeatures) -> tuple[int, ...]:
     return producer.rule.taps(producer.call.operation)
 
 
-def _weight_sets(producer: ProducerFeatures, states: LayerStates) -> WeightSets:
+def _weight_sets(
+    producer: ProducerFeatures, members: np.ndarray, states: LayerStates
+) -> WeightSets:
     """Return a producer's weight-sets: the incoming weights that remain, and the bias."""
     state = states[producer.path]
     operation = producer.call.operation
@@ -118,7 +147,8 @@ def _weight_sets(producer: ProducerFeatures, states: LayerStates) -> WeightSets:
     if memory is not None:
         weights = np.concatenate([weights, memory], axis=1)
     bias = producer.rule.bias(state).astype(incoming.dtype)  # in the precision of the model
-    return WeightSets(weights, bias[:, None], producer.rule.constants(operation, state))
+    constants = producer.rule.constants(operation, state)
+    return WeightSets(*(take_rows(part, members) for part in (weights, bias[:, None], constants)))
 
 
 def _constants(biases: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:
@@ -143,6 +173,7 @@ def _outgoing(group: UnitGroup, states: LayerStates) -> tuple[tuple[np.ndarray, 
 
 def _feeds(
     folded: Sequence[FoldedUnits],
+    members: np.ndarray,
     producers: Mapping[str, ProducerFeatures],
     layout: Layout,
     states: LayerStates,
@@ -152,13 +183,14 @@ def _feeds(
     start = 0
     for (path, *_), sets in _blocks(folded).items():
         if producers[path].rule.own_rows is None:  # A recurrent layer has its own: `Recurrence`.
-            feeds += _feeds_of_producer(producers[path], start, layout, states)
+            feeds += _feeds_of_producer(producers[path], members, start, layout, states)
         start += sets.weights.shape[1]
     return tuple(feeds)
 
 
 def _recurrence(
     folded: Sequence[FoldedUnits],
+    members: np.ndarray,
     producers: Mapping[str, ProducerFeatures],
     layout: Layout,
     states: LayerStates,
@@ -167,14 +199,17 @@ def _recurrence(
     if len(folded) > 1 or folded[0].join is not None:
         return None
     ((path, *_),) = folded[0].blocks
-    feeds = _feeds_of_producer(producers[path], 0, layout, states)
+    feeds = _feeds_of_producer(producers[path], members, 0, layout, states)
     return find_recurrence(folded[0], producers[path], feeds, states)
 
 
 def _feeds_of_producer(
-    producer: ProducerFeatures, start: int, layout: Layout, states: LayerStates
+    producer: ProducerFeatures, members: np.ndarray, start: int, layout: Layout, states: LayerStates
 ) -> list[Feed]:
-    """Return the feeds of one producer, whose columns begin at `start`."""
+    """Return the feeds of one producer, whose columns begin at `start`.
+
+    All `members` lie in one of its groups of channels and read the features of that group.
+    """
     path, taps = producer.path, math.prod(_taps(producer))
     features = producer.rule.input_count(states[path])
     feeds = []
@@ -185,23 +220,30 @@ def _feeds_of_producer(
         scale, shift = layout.normalized[path]
         columns = start + np.arange(features)
         feeds.append(_known_feed(columns, scale=scale, shift=shift, normalized=True))
-    remaining = np.ones(features, bool)
-    if producer.inputs is not None:
-        remaining = states.remaining_inputs(path)
-    first_tap = start + new_positions(remaining) * taps
-    for name, units in states.kept.items():
-        for inlet in layout.groups[name].inlets:
-            if inlet.call is not producer.call or inlet.recurrent:
+    if producer.inputs is None:
+        return feeds
+    operation = producer.call.operation
+    groups = producer.rule.channel_groups(operation)
+    first = members[0] // (producer.rule.unit_count(operation) // groups) * features
+    position = new_positions(states.remaining_inputs(path)) - first
+    for group, inlet in layout.inlets_of(producer.call):
+        if inlet.recurrent:
+            continue
+        for block in range(group.block_count) if group.name in states.kept else ():
+            kept = np.intersect1d(states.kept[group.name], group.units_of(block))
+            positions = position[inlet.columns[kept]]
+            read = np.flatnonzero((positions[:, 0] >= 0) & (positions[:, 0] < features))
+            if not len(read):
                 continue
-            scale, shift = states.scale_and_shift(inlet)
-            columns = first_tap[inlet.columns[units]][:, :, None] + np.arange(taps)
+            scale, shift = (part[kept[read]] for part in states.scale_and_shift(inlet))
+            columns = start + positions[read][:, :, None] * taps + np.arange(taps)
             feeds.append(
                 Feed(
                     columns=columns.reshape(-1),
-                    group=name,
-                    units=np.repeat(np.arange(len(units)), columns[0].size),
-                    scale=np.repeat(scale[units].reshape(-1), taps),
-                    shift=np.repeat(shift[units].reshape(-1), taps),
+                    group=group.block_name(block),
+                    units=np.repeat(read, columns[0].size),
+                    scale=np.repeat(scale.reshape(-1), taps),
+                    shift=np.repeat(shift.reshape(-1), taps),
                 )
             )
     return feeds

@@ -88,6 +88,25 @@ def residual_convolutions():
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(3, 2)(hidden)))
 
 
+def grouped_bottleneck():
+    """Build a ResNeXt bottleneck, and a gate for each channel as in RegNetY."""
+    inputs = keras.Input((7, 6, 2))
+
+    def block(hidden, filters, kernel, **arguments):
+        hidden = layers.Conv2D(filters, kernel, use_bias=False, **arguments)(hidden)
+        return layers.BatchNormalization()(hidden)
+
+    hidden = shortcut = layers.ReLU()(block(inputs, 6, 1, name="producer"))
+    hidden = layers.ReLU()(block(hidden, 12, 1))
+    hidden = layers.ReLU()(block(hidden, 12, 3, groups=3, padding="same"))
+    gate = layers.Conv2D(5, 1, activation="relu")(
+        layers.GlobalAveragePooling2D(keepdims=True)(hidden)
+    )
+    hidden = layers.Multiply()([hidden, layers.Conv2D(12, 1, activation="sigmoid")(gate)])
+    hidden = layers.ReLU()(layers.Add()([shortcut, block(hidden, 6, 1)]))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(layers.Conv2D(3, 2)(hidden)))
+
+
 def separable_residual():
     """Build a model of separable layers with normalizations and residual connections, no other."""
     inputs = keras.Input((7, 6, 2))
@@ -203,6 +222,20 @@ ROWS = {
     "convolution, flat": (
         "ConvolutionRule",
         lambda: chain(layers.Conv1D(6, 2, strides=2), layers.Flatten(), shape=(6, 3)),
+    ),
+    "groups of channels": ("ConvolutionRule", grouped_bottleneck),
+    "groups of channels in front and behind": (
+        "ConvolutionRule",
+        lambda: chain(
+            layers.RepeatVector(5),
+            layers.Conv1D(16, 3, padding="same", groups=4),
+            layers.PReLU(shared_axes=[1]),
+            layers.DepthwiseConv1D(2, depth_multiplier=2),
+            layers.Conv1D(12, 2, groups=2, activation="relu", use_bias=False),
+            layers.Conv1D(6, 2, groups=3),
+            layers.ReLU(),
+            units=16,
+        ),
     ),
     "separable": (
         "DepthwiseConvolutionRule",

@@ -150,14 +150,21 @@ def reachable_variables(model):
 
 
 def plant_copies(model):
-    """Make unit 1 of every group a copy of unit 0, up to the seam; return the groups' names."""
+    """Make the second unit of every block of every group a copy of the first, up to the seam.
+
+    Returns:
+        The groups' names.
+    """
     layout = locate(read_graph(model))
     for group in layout.groups.values():
         calls = {producer.call for producer in group.producers}
+        pairs = [group.units_of(block)[:2] for block in range(group.block_count)]
         for producer in group.producers:
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
-                for start in range(0, variable.shape[axis], group.units):  # one block for each gate
-                    _copy(variable, axis, start, start + 1)
+                # A recurrent layer has one part for each gate.
+                for start in range(0, variable.shape[axis], group.units):
+                    for source, target in pairs:
+                        _copy(variable, axis, start + source, start + target)
         for inlet in group.inlets:
             for stage, features in _selected(inlet.selected, inlet.order):
                 if stage.call in calls or not stage.rule.axes:
@@ -165,14 +172,11 @@ def plant_copies(model):
                 operation = stage.call.operation
                 # A depthwise convolution has several outputs for each input.
                 fold = vars(operation).get("depth_multiplier", 1)
-                for variable, axis in _unit_axes(stage.rule, operation, "in"):
-                    for source, target in zip(
-                        features[0] // fold, features[1] // fold, strict=True
-                    ):
-                        _copy(variable, axis, source, target)
-                for variable, axis in _unit_axes(stage.rule, operation, "out"):
-                    for source, target in zip(features[0], features[1], strict=True):
-                        _copy(variable, axis, source, target)
+                copies = np.concatenate([features[pair].T for pair in pairs])
+                for role, divisor in (("in", fold), ("out", 1)):
+                    for variable, axis in _unit_axes(stage.rule, operation, role):
+                        for source, target in copies // divisor:
+                            _copy(variable, axis, source, target)
     return list(layout.groups)
 
 
