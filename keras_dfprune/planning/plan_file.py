@@ -6,7 +6,6 @@ The file holds arrays, and a header in JSON.
 import dataclasses
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -24,6 +23,7 @@ from keras_dfprune.planning.group_plan import GroupCurve, GroupPlan
 from keras_dfprune.planning.measure import OutputChange
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.width_count import WidthCount
+from keras_dfprune.report.archive import opened_archive
 from keras_dfprune.report.staging import written
 
 _FORMAT = "keras_dfprune plan"
@@ -110,10 +110,7 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
 
 
 def _read(file: BinaryIO) -> PlanData:
-    if not zipfile.is_zipfile(file):  # NumPy's own message would advise to unpickle the file
-        raise ValueError("it is no .npz file, or is cut short")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as arrays:
+    with opened_archive(file) as arrays:
         header = json.loads(bytes(arrays["header"]))
         if header["format"] != _FORMAT:
             raise ValueError("it has another header")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_dfprune.report.archive import opened_archive
 from keras_dfprune.report.staging import written
 
 _FORMAT = 1
@@ -77,7 +78,7 @@ class Checkpoint:
         if not self._path.exists():
             return start
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            with self._path.open("rb") as opened, opened_archive(opened) as file:
                 header = json.loads(str(file["header"]))
                 saved_state = [file[f"state_{number}"] for number in range(header["variables"])]
                 best = [file[f"best_{number}"] for number in range(header["trained"])]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.report import archive
 from tests.support.models import dense_chain, inputs_of, outputs, plant_copy
 
 GOLDEN = """\
@@ -130,6 +131,13 @@ def test_a_damaged_byte_is_an_error_or_harmless(tmp_path):
         else:
             assert str(loaded) == str(plan)
     assert errors > 75
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_MOST_BYTES", 10**6)
+    np.savez_compressed(tmp_path / "bomb.npz", header=np.zeros(10**6))
+    with pytest.raises(ValueError, match=r"it unpacks from [\d,]+ to 8,000,\d+ bytes"):
+        dfprune.PruningPlan.load(tmp_path / "bomb.npz")
 
 
 def edited(tmp_path, edit):
