@@ -7,6 +7,7 @@ import keras
 
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.api.trials import Trial
+from keras_dfprune.report.html_report import write_report
 from keras_dfprune.report.trials_plot import plot_trials
 from keras_dfprune.report.trials_table import trials_table
 
@@ -61,7 +62,7 @@ class SearchResult:
         plot_trials(self, path)
 
     def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the chosen plan as one HTML file, as `PruningPlan.report` does.
+        """Write the chosen plan and all trials as one HTML file, as `PruningPlan.report` does.
 
         Args:
             path: The file.
@@ -69,4 +70,4 @@ class SearchResult:
         Raises:
             ImportError: If the packages of the extra `report` are not installed.
         """
-        self.plan.report(path)
+        write_report(self.plan, path, search=self)

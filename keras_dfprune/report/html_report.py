@@ -14,8 +14,9 @@ from keras_dfprune.report.command import repeat_code, shown
 from keras_dfprune.report.curves import curve_costs
 from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan
 from keras_dfprune.report.staging import written
-from keras_dfprune.report.svg import curve_svg, histogram_svg
+from keras_dfprune.report.svg import curve_svg, histogram_svg, trials_svg
 from keras_dfprune.report.table import fewer, percent, refined_sentences
+from keras_dfprune.report.trials_table import ReadableTrials, trial_rows
 
 _TEMPLATES = importlib.resources.files("keras_dfprune.report") / "templates"
 _NO_UNIT = -1
@@ -37,12 +38,15 @@ def require_report() -> None:
             )
 
 
-def write_report(plan: ReadablePlan, path: str | os.PathLike[str]) -> None:
+def write_report(
+    plan: ReadablePlan, path: str | os.PathLike[str], search: ReadableTrials | None = None
+) -> None:
     """Write the report of a plan to a file, whole or not at all.
 
     Args:
         plan: A `PruningPlan`.
         path: The file.
+        search: The `SearchResult` that the plan comes from, or None.
 
     Raises:
         ImportError: If jinja2 or matplotlib is not installed.
@@ -54,12 +58,12 @@ def write_report(plan: ReadablePlan, path: str | os.PathLike[str]) -> None:
         raise FileNotFoundError(f"No such folder: {target.parent} (for {target}). Create it first.")
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder. Give a file, such as report.html.")
-    text = render_report(plan)
+    text = render_report(plan, search)
     with written(target) as staged:
         staged.write_text(text, encoding="utf-8")
 
 
-def render_report(plan: ReadablePlan) -> str:
+def render_report(plan: ReadablePlan, search: ReadableTrials | None = None) -> str:
     """Return the HTML of a report.
 
     Every text of the plan is escaped. A content security policy keeps the page from fetching
@@ -67,6 +71,7 @@ def render_report(plan: ReadablePlan) -> str:
 
     Args:
         plan: A `PruningPlan`.
+        search: The `SearchResult` that the plan comes from, or None.
     """
     import jinja2
     from markupsafe import Markup
@@ -82,20 +87,33 @@ def render_report(plan: ReadablePlan) -> str:
         style=Markup(_read("report.css")),
         script=Markup(script),
         script_digest=digest,
-        asked=_asked(plan),
+        asked=_asked(plan, search is not None),
         sizes=_sizes(plan),
         groups=[_group(group, number) for number, group in enumerate(plan.groups)],
         no_change=_why_nothing_is_measured(plan),
         refined=refined_sentences(plan.refined),
         code=repeat_code(plan),
+        search=None if search is None else _search(search),
     )
+
+
+def _search(result: ReadableTrials) -> dict[str, Any]:
+    """Return what the page shows of a search."""
+    # What fits on a telephone; `print(result)` has the multiply-adds and the seconds, too.
+    heading, *rows = [row[:3] + row[4:6] for row in trial_rows(result)]
+    return {
+        "result": result,
+        "heading": heading,
+        "rows": rows,
+        "drawing": _markup(trials_svg(result)) if result.trials else None,
+    }
 
 
 def _read(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _asked(plan: ReadablePlan) -> list[tuple[str, str]]:
+def _asked(plan: ReadablePlan, searched: bool) -> list[tuple[str, str]]:
     """Return what was asked: pairs of a name and a value."""
     rows = [("Method", str(plan.method["name"]))]
     settings = [f"{key}={shown(value)}" for key, value in plan.method.items() if key != "name"]
@@ -110,7 +128,10 @@ def _asked(plan: ReadablePlan) -> list[tuple[str, str]]:
             if key not in ("method", "seed", "refine_steps")
         }
         budget = ", ".join(f"{key}={shown(value)}" for key, value in given.items())
-        rows.append(("Budget and layers", budget or "none: the method's own choice, in all layers"))
+        nothing = "none: the method's own choice, in all layers"
+        if searched:
+            nothing = "found by the search below, in all layers"
+        rows.append(("Budget and layers", budget or nothing))
     rows.append(("Data", _data(plan)))
     rows.append(("Recovery", f"{plan.refine_steps:,} steps" if plan.refine_steps else "none"))
     rows.append(("Seed", str(plan.seed)))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from keras_dfprune.report.curves import CURVE, CUT, HINT, draw_curve, draw_histogram
 from keras_dfprune.report.readable_plan import ReadableGroup
+from keras_dfprune.report.trials_plot import draw_trials
+from keras_dfprune.report.trials_table import ReadableTrials
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +55,16 @@ def histogram_svg(group: ReadableGroup, name: str) -> str:
     """
     label = f"Histogram of the {group.curve.measure} of pairs of units in {group.layer}."
     return _svg(lambda axes: draw_histogram(axes, group), name, label)
+
+
+def trials_svg(result: ReadableTrials) -> str:
+    """Return the score against the size of every trial of a search.
+
+    Args:
+        result: A `SearchResult`.
+    """
+    label = f"The {result.measure} of {len(result.trials)} trials against their size."
+    return _svg(lambda axes: draw_trials(axes, result), "trials", label, legend=True)
 
 
 def _svg(draw: Callable[["Axes"], None], name: str, label: str, *, legend: bool = False) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from keras_dfprune.report.curves import CURVE, CUT, HINT
 from keras_dfprune.report.plot import require_matplotlib
 from keras_dfprune.report.trials_table import ReadableTrial, ReadableTrials, chosen_trial
 
@@ -58,22 +59,33 @@ def plot_trials(result: ReadableTrials, path: str | os.PathLike[str]) -> None:
         ImportError: If matplotlib is not installed.
     """
     figure, axes = _new_axes(5.0)
+    draw_trials(axes, result)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def draw_trials(axes: "Axes", result: ReadableTrials) -> None:
+    """Draw the score against the size of every trial.
+
+    Args:
+        axes: The axes to draw on.
+        result: A `SearchResult`.
+    """
     for within, label, marker in ((True, "within the limit", "o"), (False, "beyond it", "x")):
         trials = [trial for trial in result.trials if trial.within == within]
         sizes = [100 * trial.size / result.size for trial in trials]
         scores = [trial.score for trial in trials]
-        axes.plot(sizes, scores, marker, color="C0" if within else "C3", label=label)
+        axes.plot(sizes, scores, marker, color=CURVE if within else CUT, label=label)
     axes.plot([100], [result.baseline], "s", color="black", label="original")
     axes.axhline(result.limit, color="0.5", linestyle="--", label="limit")
     chosen = chosen_trial(result)
     if chosen is not None:
         share = 100 * chosen.size / result.size
-        axes.plot([share], [chosen.score], "o", markersize=14, fillstyle="none", color="C2",
+        axes.plot([share], [chosen.score], "o", markersize=14, fillstyle="none", color=HINT,
                   markeredgewidth=2, label=f"chosen: {share:.1f} %")  # fmt: skip
-    axes.set(xlabel=f"{result.objective}, % of the original's", ylabel=result.measure)
+    axes.set_xlabel(f"{result.objective}, % of the original's", parse_math=False)
+    axes.set_ylabel(result.measure, parse_math=False)
     axes.set_xlim(left=0)
-    axes.legend()
-    figure.savefig(path, dpi=100)
 
 
 def plot_sweep(result: ReadableSweep, path: str | os.PathLike[str]) -> None:

@@ -50,7 +50,22 @@ def trials_table(result: ReadableTrials) -> str:
     Args:
         result: A `SearchResult`.
     """
-    rows = [("Trial", "Of the size", "Parameters", "Multiply-adds", result.measure, "", "Seconds")]
+    heading = (
+        f"Search for the fewest {result.objective}: {result.measure} {result.baseline:.5g} -> "
+        f"{result.score:.5g} (limit {result.limit:.5g})"
+    )
+    return "\n".join([heading, "", *align(trial_rows(result))])
+
+
+def trial_rows(result: ReadableTrials) -> list[tuple[str, ...]]:
+    """Return the heading and the rows of the table of trials.
+
+    Args:
+        result: A `SearchResult`.
+    """
+    rows: list[tuple[str, ...]] = [
+        ("Trial", "Of the size", "Parameters", "Multiply-adds", result.measure, "", "Seconds")
+    ]
     chosen = chosen_trial(result)
     for number, trial in enumerate(result.trials, 1):
         mark = "chosen" if trial is chosen else "" if trial.within else "beyond"
@@ -66,11 +81,7 @@ def trials_table(result: ReadableTrials) -> str:
                 f"{trial.seconds:.1f}",
             )
         )
-    heading = (
-        f"Search for the fewest {result.objective}: {result.measure} {result.baseline:.5g} -> "
-        f"{result.score:.5g} (limit {result.limit:.5g})"
-    )
-    return "\n".join([heading, "", *align(rows)])
+    return rows
 
 
 def chosen_trial(result: ReadableTrials) -> ReadableTrial | None:

@@ -177,6 +177,11 @@ def test_the_plot_marks_what_was_chosen(tmp_path):
     result = dfprune.search(model, by_widths({"fc1": 25}), max_drop=0.0, steps=5)
     result.plot(tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    pytest.importorskip("jinja2")
+    result.report(tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text()
+    assert "Models that were scored" in text and text.count("chosen") >= 2
+    assert all(f'<td class="number">{trial.parameters:,}</td>' in text for trial in result.trials)
 
 
 def test_a_sweep_scores_each_method_at_each_size(tmp_path):

@@ -2,7 +2,9 @@
 
 import pytest
 
+import keras_dfprune as dfprune
 from tests.support.browser import browser_page, find_browser
+from tests.support.models import dense_chain
 from tests.support.plans import hostile, small_plan
 
 pytest.importorskip("jinja2")
@@ -34,12 +36,18 @@ def reports(tmp_path_factory):
         "moments": small_plan(sparsity=0.5),
         "hostile": hostile(small_plan(method="saliency", sparsity=0.5)),
     }
+    plans["search"] = dfprune.search(dense_chain([20, 3]), size_of_first, max_drop=0.3, steps=4)
     for name, plan in plans.items():
         plan.report(folder / f"{name}.html")
     return folder
 
 
-@pytest.mark.parametrize("name", ["saliency", "moments", "hostile"])
+def size_of_first(model):
+    """Return a measure that a smaller model meets down to ten units."""
+    return min(1.0, model.layers[0].units / 14)
+
+
+@pytest.mark.parametrize("name", ["saliency", "moments", "hostile", "search"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_the_page_and_nothing_is_fetched(
