@@ -60,7 +60,8 @@ class GroupView:
     convolution's kernel, or those that a Flatten puts side by side. A Dense consumer has one.
 
     Attributes:
-        name: Path of the group's first producer, as in `GroupPlan.layer`.
+        name: Path of the group's first producer, as in `GroupPlan.layer`. A group of several blocks
+            is shown as one group for each, with `[block]` behind the path.
         weights: Float array, shape `(units, inputs)`: the incoming weights of each unit. Affine
             layers in front of the activation are folded in.
         constants: Float array, shape `(units, 1 + extra)`. The first column is the bias, zero

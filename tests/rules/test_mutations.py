@@ -13,6 +13,7 @@ import pytest
 import keras_dfprune as dfprune
 from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples
+from keras_dfprune.locate import locate
 from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge
 from keras_dfprune.rules import (
     arithmetic,
@@ -173,6 +174,18 @@ FAULTS = {
     "taps reversed": Fault(
         "convolution",
         returns(convolution.ConvolutionRule, "outgoing", lambda array: array[:, ::-1]),
+    ),
+    "all groups of channels as one block": Fault(
+        "groups of channels",
+        replaces(locate, "find_blocks", lambda *args: np.zeros(args[-1], np.int64)),
+    ),
+    "rows of another group of channels": Fault(
+        "groups of channels",
+        receives(convolution.ConvolutionRule, "with_outgoing", with_rolled_rows),
+    ),
+    "channels cut in another group": Fault(
+        "groups of channels",
+        receives(convolution.ConvolutionRule, "narrow", with_rolled_cut),
     ),
     "one direction forgotten": Fault(
         "bidirectional",

@@ -150,6 +150,22 @@ class Builder:
             hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
         self.wide.append(hidden)
 
+    def groups_of_channels(self):
+        """Add a convolution in groups, perhaps behind one that isn't, or in other groups."""
+        groups = self.pick(2, 3)
+        hidden = self.recent(self.wide)
+        if hidden.shape[-1] % (2 * groups) or self.random.random() < 0.6:
+            units = 2 * groups * self.pick(1, 2)
+            hidden = layers.Dense(units, self.pick("relu", "tanh"))(hidden)
+        for times in self.pick((1,), (1, 2), (2, 1)):
+            bias, filters = bool(self.random.random() < 0.6), 2 * groups * self.pick(1, 2)
+            options = {"padding": "same", "use_bias": bias}
+            hidden = layers.Conv1D(filters, 2, groups=groups * times, **options)(hidden)
+            if self.random.random() < 0.4:
+                hidden = layers.BatchNormalization()(hidden)
+            hidden = layers.Activation(self.pick("relu", "tanh"))(hidden)
+        self.wide.append(hidden)
+
     def depthwise(self):
         multiplier = int(self.random.integers(1, 3))
         layer = layers.DepthwiseConv1D(2, padding="same", depth_multiplier=multiplier)
@@ -307,7 +323,8 @@ class Builder:
 
 
 STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "activation",
-         "operation", "arithmetic", "passing", "concatenate", "convolution", "depthwise",
+         "operation", "arithmetic", "passing", "concatenate", "convolution",
+         "groups_of_channels", "groups_of_channels", "depthwise",
          "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
          "repeat", "repeat",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
