@@ -1,12 +1,13 @@
 """Run a model on unlabelled rows and collect the values of each group's units."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Tensor, run_calls
+from keras_dfprune.graph.keras_private import detached
 from keras_dfprune.inputs.model_inputs import Samples, batches
 from keras_dfprune.locate.groups import Inlet, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
@@ -26,7 +27,8 @@ def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str
 
     Returns:
         By group: float array, shape `(samples, units)`, in the original model. A convolution or
-        a Dense layer on sequences gives a sample for each position.
+        a Dense layer on sequences gives a sample for each position, a recurrent layer one for each
+        step, because it reads its own units at each.
 
     Raises:
         ValueError: If the model fails on the rows.
@@ -43,7 +45,7 @@ def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str
         with keras.StatelessScope():  # the states of a stateful LSTM stay as they were
             tensors = run_calls(located.graph.calls, given)
         for name, group in located.layout.groups.items():
-            values = _at_seams(group, tensors)
+            values = np.concatenate([_at_seams(group, tensors), *_at_steps(group, tensors)])
             if len(values) > share:
                 values = values[generator.choice(len(values), share, replace=False)]
             collected[name].append(values)
@@ -52,10 +54,43 @@ def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str
 
 def _at_seams(group: UnitGroup, tensors: Mapping[Tensor, Any]) -> np.ndarray:
     """Return the units' values behind their last activation, a row for each sample and position."""
-    return np.concatenate([_at_seam(seam, group.units, tensors) for seam in group.seams])
+    return np.concatenate([_at_seam(seam, tensors) for seam in group.seams])
 
 
-def _at_seam(seam: Inlet, units: int, tensors: Mapping[Tensor, Any]) -> np.ndarray:
+def _at_steps(group: UnitGroup, tensors: Mapping[Tensor, Any]) -> Iterator[np.ndarray]:
+    """Yield the units of recurrent layers that return only their last step, at every step."""
+    for producer in group.producers:
+        call = producer.call
+        if producer.rule.own_rows is None or call.operation.return_sequences:
+            continue
+        units = producer.rule.units_of_outputs(call)[call.outputs[0]]
+        order = np.argsort(units, kind="stable").reshape(group.units, -1)
+        results = run_calls([call], tensors, {call: _with_all_steps(call.operation)})
+        yield _by_unit(np.asarray(results[call.outputs[0]], np.float32), order)
+
+
+def _with_all_steps(layer: keras.Layer) -> keras.Layer:
+    """Return a copy of a recurrent layer that shares its weights and returns all steps."""
+    copy = detached(layer)
+    attributes = vars(copy)
+    attributes["return_sequences"] = True
+    for name in ("forward_layer", "backward_layer"):  # of Bidirectional
+        if name in attributes:
+            attributes[name] = _with_all_steps(attributes[name])
+    return copy
+
+
+def _at_seam(seam: Inlet, tensors: Mapping[Tensor, Any]) -> np.ndarray:
     values = np.moveaxis(np.asarray(tensors[seam.seam.tensor], np.float32), seam.seam.axis, -1)
-    values = values.reshape(-1, values.shape[-1])[:, seam.seam.columns]
-    return values.transpose(0, 2, 1).reshape(-1, units)
+    return _by_unit(values, seam.seam.columns)
+
+
+def _by_unit(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return a row of units for each sample and position: float array, shape `(rows, units)`.
+
+    Args:
+        values: Float array, shape `(..., features)`.
+        columns: The features by unit: int array, shape `(units, positions)`.
+    """
+    values = values.reshape(-1, values.shape[-1])[:, columns]
+    return values.transpose(0, 2, 1).reshape(-1, len(columns))

@@ -8,6 +8,8 @@ import keras_dfprune as dfprune
 from keras_dfprune.graph.read_graph import read_graph
 from keras_dfprune.inputs.model_inputs import adapt_samples, run_model
 from keras_dfprune.inputs.sample_inputs import draw_samples
+from keras_dfprune.inputs.unit_values import unit_values
+from keras_dfprune.locate.locate import locate_model
 from keras_dfprune.rules.multiply_adds import multiply_adds
 from keras_dfprune.rules.recurrent import RecurrentRule
 from tests.support import random_graphs
@@ -224,3 +226,18 @@ def test_the_drawn_recurrence_is_that_of_the_layer(layer):
     weights, biases = rule.gates(state)
     values = rule.run(layer, state, x @ weights.T + biases)
     np.testing.assert_allclose(values, expected.reshape(values.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, layers.Bidirectional])
+def test_values_of_a_layer_that_returns_its_last_step_are_those_of_all_steps(wrap):
+    model, whole = (
+        stack(wrap(layers.GRU(6, return_sequences=sequences, name="rnn")), layers.Dense(3))
+        for sequences in (False, True)
+    )
+    whole.set_weights(model.get_weights())
+    rows = {model.inputs[0].name: np.random.default_rng(1).normal(size=(3, 4, 5))}
+    (values,) = unit_values(locate_model(model), rows).values()
+    steps = keras.Model(whole.inputs[0], whole.layers[1].output)(next(iter(rows.values())))
+    expected = np.asarray(steps).reshape(12, -1, 6).reshape(-1, 6)
+    np.testing.assert_allclose(values[-len(expected) :], expected, atol=1e-5)
+    assert len(values) == len(expected) * 5 / 4
