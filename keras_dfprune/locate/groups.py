@@ -87,7 +87,8 @@ class Inlet:
         selected: Stages before the seam. They are only cut.
         carried: Stages behind the seam: affine ones, which scale the outgoing weights.
         normalization: The BatchNormalization directly behind a consumer that has no bias, or that
-            pads with zeros. It takes an offset instead of the consumer. None for others.
+            pads with zeros. It takes an offset instead of the consumer. None for others, and
+            where zeros between the inputs leave no constant at all.
         seam: The features at the seam.
         padded: Whether zeros stand beside the units behind the seam, so that an offset isn't
             constant.

@@ -45,9 +45,11 @@ def find_inlet(
     selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
     _check_positions(effects, selected, order)
     before_seam = selected[-1].paddings if selected else 0
-    padded = piece.paddings > before_seam or rule.pads(call.operation)
+    spreads = rule.spreads(call.operation)
+    adds_zeros = spreads or rule.pads(call.operation)
+    padded = piece.paddings > before_seam or adds_zeros
     for stage in carried:
-        beside_zeros = piece.paddings > stage.paddings or rule.pads(call.operation)
+        beside_zeros = piece.paddings > stage.paddings or adds_zeros
         if beside_zeros and _adds_constant(effects[stage.call.path]):
             raise Barrier(f"zero padding stands behind {title(stage.call)}, which adds a constant")
     return Inlet(
@@ -57,7 +59,7 @@ def find_inlet(
         order=order,
         selected=selected,
         carried=carried,
-        normalization=normalization_behind(followed, call, padded),
+        normalization=None if spreads else normalization_behind(followed, call, padded),
         seam=_seam_features(followed, piece, selected, order),
         padded=padded,
     )

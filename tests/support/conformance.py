@@ -211,6 +211,23 @@ ROWS = {
             padding="same",
         ),
     ),
+    "transposed": (
+        "TransposedConvolutionRule",
+        lambda: convolutions(
+            layers.Conv2DTranspose(5, 3, strides=2, activation="relu"),
+            layers.Conv2DTranspose(4, (2, 3), strides=3, output_padding=1, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ),
+    ),
+    "transposed, flat": (
+        "TransposedConvolutionRule",
+        lambda: chain(
+            layers.Conv1DTranspose(6, 2, padding="same", activation="tanh"),
+            layers.Flatten(),
+            shape=(4, 5),
+        ),
+    ),
     "activation": ("ActivationRule", lambda: chain(layers.LeakyReLU(0.3), activation=None)),
     "prelu": ("PReLURule", lambda: chain(layers.PReLU(), activation=None)),
     "prelu by position": (

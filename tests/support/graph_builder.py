@@ -150,6 +150,18 @@ class Builder:
             hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
         self.wide.append(hidden)
 
+    def transposed(self):
+        padding, strides = self.pick("same", "valid"), int(self.random.integers(1, 3))
+        layer = layers.Conv1DTranspose(
+            self.units(), self.pick(1, 2, 3), strides=strides, padding=padding,
+            output_padding=self.pick(None, 0), activation=self.pick("relu", "linear", "tanh"),
+            use_bias=bool(self.random.random() < 0.6),
+        )  # fmt: skip
+        hidden = layer(self.recent(self.wide))
+        if self.random.random() < 0.4:
+            hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        self.wide.append(hidden)
+
     def depthwise(self):
         multiplier = int(self.random.integers(1, 3))
         layer = layers.DepthwiseConv1D(2, padding="same", depth_multiplier=multiplier)
@@ -306,7 +318,8 @@ class Builder:
 
 
 STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "activation",
-         "operation", "arithmetic", "passing", "concatenate", "convolution", "depthwise",
+         "operation", "arithmetic", "passing", "concatenate", "convolution",
+         "transposed", "depthwise",
          "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
          "repeat", "repeat",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
