@@ -4,6 +4,7 @@ A producer whose units reach anything that can't be followed stays whole: defaul
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from keras_dfprune.graph.ownership import Ownership, read_ownership
 from keras_dfprune.locate.groups import LayerFeatures, ProducerFeatures
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
-from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, Together
 from keras_dfprune.rules.effects import Effect
 from keras_dfprune.rules.features import Piece, Stream
 from keras_dfprune.rules.kernels import ConsumerRule, KernelRule, ProducerRule
@@ -90,16 +91,19 @@ class FollowedUnits:
 def follow_units(graph: Graph) -> FollowedUnits:
     """Follow the units of all producers of a graph to the calls that consume them.
 
+    If columns of a producer turn out to be one unit, everything is followed once more.
+
     Args:
         graph: The graph.
     """
-    follower = _Follower(graph)
-    for call in graph.calls:
-        follower.follow(call)
-    for tensor in graph.outputs:
-        follower.refuse(follower.units.streams.get(tensor), "its units are an output of the model")
-    follower.check_shared_layers()
-    return follower.units
+    ownership = read_ownership(graph)
+    units_of_columns: dict[str, np.ndarray] = {}
+    while True:
+        follower = _Follower(graph, ownership, units_of_columns)
+        followed = follower.follow_all()
+        if follower.together.keys() <= units_of_columns.keys():
+            return followed
+        units_of_columns = {**follower.together, **units_of_columns}
 
 
 def title(call: Call) -> str:
@@ -110,22 +114,43 @@ def title(call: Call) -> str:
 class _Follower:
     """Takes units from call to call.
 
+    Args:
+        graph: The graph.
+        ownership: The operations that hold variables together with others.
+        units_of_columns: The unit that each column of a producer is part of, by the producer's
+            path. Each column of any other producer is a unit.
+
     Attributes:
         units: What has been found so far.
+        together: The columns that were found to be one unit, in the form of `units_of_columns`.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(
+        self, graph: Graph, ownership: Ownership, units_of_columns: Mapping[str, np.ndarray]
+    ):
         self.units = FollowedUnits(
             origins={tensor: tensor.name for tensor in graph.inputs},
             outputs=frozenset(graph.outputs),
-            ownership=read_ownership(graph),
+            ownership=ownership,
         )
+        self.together: dict[str, np.ndarray] = {}
+        self._graph = graph
+        self._units_of_columns = units_of_columns
         self._barred: set[str] = set()  # layers that can neither produce nor consume units
         for call in graph.calls:
             for tensor in call.inputs:
                 self.units.users.setdefault(tensor, []).append(call)
 
-    def follow(self, call: Call) -> None:
+    def follow_all(self) -> FollowedUnits:
+        """Follow the units through all calls of the graph."""
+        for call in self._graph.calls:
+            self._follow(call)
+        for tensor in self._graph.outputs:
+            self._refuse(self.units.streams.get(tensor), "its units are an output of the model")
+        self._check_shared_layers()
+        return self.units
+
+    def _follow(self, call: Call) -> None:
         """Take the units that arrive at one call to its output."""
         arriving = [self.units.streams.get(tensor) for tensor in call.inputs]
         rule = find_rule(call.operation)
@@ -158,9 +183,11 @@ class _Follower:
                 self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
             return leaving
         except (Barrier, NotElementwise) as error:
+            if isinstance(error, Together):
+                self.together.setdefault(error.source, error.units)
             link = ", which" if isinstance(error, Barrier) else ":"
             for stream in arriving:
-                self.refuse(stream, f"it feeds {title(call)}{link} {error}")
+                self._refuse(stream, f"it feeds {title(call)}{link} {error}")
             return None
 
     def _refuse_kernel(self, call: Call) -> None:
@@ -180,16 +207,19 @@ class _Follower:
         if reason is not None or not isinstance(rule, ProducerRule):
             self.units.reasons.setdefault(call.path, f"it {reason}")
             return None
-        count = rule.unit_count(call.operation)
-        if count < 2:
+        columns = np.arange(rule.unit_count(call.operation))
+        units = self._units_of_columns.get(call.path, columns)
+        if len(columns) < 2:
             self.units.reasons.setdefault(call.path, "it has fewer than two units")
+        elif not units.any():
+            self.units.reasons.setdefault(call.path, "a Reshape makes one channel of its units")
         try:
             self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
         except NotElementwise as error:
             self.units.reasons.setdefault(call.path, f"its activation can't be used: {error}")
             return None
-        piece = Piece(call.path, np.arange(count), np.arange(count))
-        return Stream(rule.output_axis(call), count, (piece,)).through(rule, call)
+        piece = Piece(call.path, columns, units)
+        return Stream(rule.output_axis(call), len(columns), (piece,)).through(rule, call)
 
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""
@@ -229,7 +259,7 @@ class _Follower:
         if statistics is not None:
             self.units.normalized[call.outputs[0]] = statistics
 
-    def refuse(self, stream: Stream | None, reason: str) -> None:
+    def _refuse(self, stream: Stream | None, reason: str) -> None:
         """Leave the producers of all units in a stream whole. The first reason stands."""
         for piece in stream.pieces if stream is not None else ():
             self.units.reasons.setdefault(piece.source, reason)
@@ -239,7 +269,7 @@ class _Follower:
         for path in sources:
             self.units.ties.setdefault(path, set()).update(sources)
 
-    def check_shared_layers(self) -> None:
+    def _check_shared_layers(self) -> None:
         """Check that all calls of a shared layer see the same units at the same positions.
 
         A layer is cut once. Producers whose units it sees otherwise stay whole.
@@ -254,8 +284,8 @@ class _Follower:
                     or not first.inputs.lines_up_with(other.inputs)
                 ):
                     reason = f"it feeds {path}, a shared consumer that is called on other units too"
-                    self.refuse(first.inputs, reason)
-                    self.refuse(other.inputs, reason)
+                    self._refuse(first.inputs, reason)
+                    self._refuse(other.inputs, reason)
                     continue
                 pairs = zip(first.inputs.pieces, other.inputs.pieces, strict=True)
                 for one, other_piece in pairs:

@@ -123,7 +123,7 @@ def _close_group(followed: FollowedUnits, members: Sequence[str]) -> UnitGroup:
             )
     records = [followed.records[path][0] for path in members]
     producers = tuple(record for record in records if isinstance(record, ProducerFeatures))
-    units = producers[0].outputs.width
+    units = producers[0].units
     arrivals = [arrival for arrival in followed.arrivals if arrival.piece.source in members]
     if not arrivals:
         raise Barrier("its units reach no layer that could take them over")

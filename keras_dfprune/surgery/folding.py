@@ -18,7 +18,7 @@ from keras_dfprune.rules.activations import LINEAR, Activation, compose
 from keras_dfprune.rules.effects import Affine, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece, Stage
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.surgery.weights import LayerStates, values_of_features
+from keras_dfprune.surgery.weights import LayerStates, take_rows, values_of_features
 
 
 class WeightSets(NamedTuple):
@@ -67,7 +67,9 @@ def _fold(
         folded = FoldedUnits.joined(parts, join, first.paddings)
         stages = stages[1:]
     else:
-        folded = FoldedUnits({(first.call.path,): weight_sets[first.call.path]})
+        columns = first.features[order][:, 0]  # of each unit at this site
+        sets = (take_rows(part, columns) for part in weight_sets[first.call.path])
+        folded = FoldedUnits({(first.call.path, columns.tobytes()): WeightSets(*sets)})
     for stage in stages:
         folded.add(stage, order, states)
     return folded
@@ -77,7 +79,8 @@ class FoldedUnits:
     """Units of a group as coordinates, while the stages up to a seam are folded in.
 
     Args:
-        blocks: Weight-sets by what was folded into them. The producer's path comes first.
+        blocks: Weight-sets by what was folded into them. The producer's path and columns come
+            first.
 
     Attributes:
         blocks: The weight-sets of all producers.

@@ -68,7 +68,8 @@ def view_group(
     seams = []
     for number, units in enumerate(folded):
         pairs = zip(outgoing, group.seam_numbers, strict=True)
-        seams.append(view_at_seam(units, tuple(block for block, seam in pairs if seam == number)))
+        blocks = tuple(block for block, numbers in pairs if number in numbers)
+        seams.append(view_at_seam(units, blocks))
     return dataclasses.replace(whole, seams=tuple(seams))
 
 

@@ -264,6 +264,29 @@ ROWS = {
         "ReshapeRule",
         lambda: chain(layers.Reshape((2, 1, 8)), layers.Reshape((-1,)), shape=(2, 5)),
     ),
+    "reshape into channels": (
+        "ReshapeRule",
+        lambda: chain(
+            layers.BatchNormalization(),
+            layers.LeakyReLU(0.2),
+            layers.Reshape((2, 2, 4)),
+            layers.Conv2DTranspose(5, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            units=16,
+            activation=None,
+        ),
+    ),
+    "reshape into channels, joined": (
+        "ReshapeRule",
+        lambda: chain(
+            layers.Reshape((3, -1)),
+            layers.BatchNormalization(),
+            lambda x: layers.Add()([x, layers.Conv1D(4, 3, padding="same")(x)]),
+            layers.ReLU(),
+            layers.Flatten(),
+            units=12,
+        ),
+    ),
     "indexing": (
         "IndexingRule",
         lambda: chain(lambda x: x[:, ::2, None], lambda x: x[..., -1, 0, :], shape=(4, 5)),
@@ -275,6 +298,16 @@ ROWS = {
     ),
     "upsampling": ("PositionRule", lambda: convolutions(layers.UpSampling2D(2))),
     "zero padding": ("ZeroPaddingRule", lambda: convolutions(layers.ZeroPadding2D(1))),
+    "zero padding, normalized in front": (
+        "ZeroPaddingRule",
+        lambda: convolutions(
+            layers.BatchNormalization(),
+            layers.ZeroPadding2D(1),
+            layers.Conv2D(5, 3, activation="relu"),
+            layers.BatchNormalization(),
+            padding="same",
+        ),
+    ),
     "zero padding, normalized behind": (
         "ZeroPaddingRule",
         lambda: convolutions(layers.ZeroPadding2D(1), layers.BatchNormalization()),

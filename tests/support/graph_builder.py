@@ -191,6 +191,14 @@ class Builder:
         wide = layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))
         self.wide.append(self.pick(*wide)(tensor))
 
+    def spread(self):
+        """Add a Dense layer whose units are the positions and channels of a sequence."""
+        positions, units = int(self.random.integers(2, 4)), self.units()
+        hidden = layers.Dense(positions * units, self.pick(*ACTIVATIONS))(self.recent(self.flat))
+        if self.random.random() < 0.5:
+            hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        self.wide.append(layers.Reshape((positions, units))(hidden))
+
     def shared(self):
         layer = layers.Dense(self.units(), "relu")
         first = layers.Dense(4, "tanh")
@@ -321,7 +329,7 @@ STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activat
          "operation", "arithmetic", "passing", "concatenate", "convolution",
          "transposed", "depthwise",
          "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
-         "repeat", "repeat",
+         "repeat", "repeat", "spread",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
          "recurrent", "attention", "squeeze", "transformer", "transformer",
          "constrained", "tied", "without_rule")  # fmt: skip

@@ -155,9 +155,11 @@ def plant_copies(model):
     for group in layout.groups.values():
         calls = {producer.call for producer in group.producers}
         for producer in group.producers:
+            columns = producer.outputs.pieces[0].by_unit(group.units)
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
-                _copy(variable, axis, 0, 1)
-        for inlet in group.inlets:
+                for source, target in zip(columns[0], columns[1], strict=True):
+                    _copy(variable, axis, source, target)
+        for inlet in group.seams:
             for stage, features in _selected(inlet.selected, inlet.order):
                 if stage.call in calls or not stage.rule.axes:
                     continue
@@ -181,9 +183,10 @@ def plant_constants(model, random):
     for group in layout.groups.values():
         for producer in group.producers:
             bias = random.choice([0.0, -1.0, 0.7])
+            columns = producer.outputs.pieces[0].by_unit(group.units)[1]
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
                 values = np.moveaxis(np.array(variable), axis, 0)
-                values[1] = bias if len(variable.shape) == 1 else 0
+                values[columns] = bias if len(variable.shape) == 1 else 0
                 variable.assign(np.moveaxis(values, 0, axis))
 
 
