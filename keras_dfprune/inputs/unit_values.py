@@ -54,7 +54,8 @@ def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str
 
 def _at_seams(group: UnitGroup, tensors: Mapping[Tensor, Any]) -> np.ndarray:
     """Return the units' values behind their last activation, a row for each sample and position."""
-    return np.concatenate([_at_seam(seam, tensors) for seam in group.seams])
+    seams = {(seam.seam.tensor, seam.seam.columns.tobytes()): seam for seam in group.seams}
+    return np.concatenate([_at_seam(seam, tensors) for seam in seams.values()])
 
 
 def _at_steps(group: UnitGroup, tensors: Mapping[Tensor, Any]) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_dfprune.locate.follow_units import FollowedUnits, title
+from keras_dfprune.locate.followed_units import FollowedUnits, title
 from keras_dfprune.locate.groups import Inlet, ProducerFeatures
 from keras_dfprune.rules.base import Barrier
 

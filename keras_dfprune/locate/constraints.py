@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.keras_private import all_layers
-from keras_dfprune.locate.follow_units import FollowedUnits
+from keras_dfprune.locate.followed_units import FollowedUnits
 from keras_dfprune.locate.groups import Inlet, LayerFeatures
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.layer_state import as_array

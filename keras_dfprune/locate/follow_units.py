@@ -3,18 +3,18 @@
 A producer whose units reach anything that can't be followed stays whole: default deny.
 """
 
-import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.ownership import Ownership, read_ownership
+from keras_dfprune.locate.followed_units import Arrival, FollowedUnits, title
 from keras_dfprune.locate.groups import LayerFeatures, ProducerFeatures
 from keras_dfprune.locate.new_units import start_call, stream_of_units, streams_of_units
 from keras_dfprune.rules.activations import NotElementwise
 from keras_dfprune.rules.barriers import explain, why_whole
-from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule
-from keras_dfprune.rules.effects import Effect
+from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, Together
 from keras_dfprune.rules.features import Piece, Stream
 from keras_dfprune.rules.initial_state import InitialStateRule
 from keras_dfprune.rules.kernels import ConsumerRule, KernelRule, ProducerRule
@@ -23,114 +23,64 @@ from keras_dfprune.rules.normalization import layer_statistics
 from keras_dfprune.rules.registry import check_registered, find_rule, why_registered_unfit
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Arrival:
-    """Units that arrive at one call of a consumer.
-
-    Attributes:
-        call: The call.
-        rule: The consumer's rule.
-        piece: The features of its input that are units.
-        recurrent: Whether they are the consumer's own units of the step before.
-    """
-
-    call: Call
-    rule: ConsumerRule
-    piece: Piece
-    recurrent: bool = False
-
-
-@dataclasses.dataclass(eq=False)
-class FollowedUnits:
-    """Units of a graph and everything that they pass.
-
-    Attributes:
-        ownership: The operations that hold variables together with others.
-        streams: The units in each tensor that holds any.
-        effects: What an operation does to each unit, by its path.
-        arrivals: The calls of consumers that units reach.
-        records: The features around a layer that is cut, at each of its calls, by its path.
-        producers: The first call of each layer that has units, by its path.
-        reasons: Why a producer stays whole, or a layer with a kernel that no rule covers, by path.
-        ties: The producers whose units stay or go together with a producer's, by its path.
-        origins: For a tensor that holds the values of a model input, the input's name.
-        normalized: For a tensor behind a LayerNormalization, the scale and shift of its features.
-        users: The calls that take a tensor in.
-        outputs: The tensors that the model returns.
-    """
-
-    ownership: Ownership
-    streams: dict[Tensor, Stream] = dataclasses.field(default_factory=dict)
-    effects: dict[str, Effect] = dataclasses.field(default_factory=dict)
-    arrivals: list[Arrival] = dataclasses.field(default_factory=list)
-    records: dict[str, list[LayerFeatures]] = dataclasses.field(default_factory=dict)
-    producers: dict[str, Call] = dataclasses.field(default_factory=dict)
-    reasons: dict[str, str] = dataclasses.field(default_factory=dict)
-    ties: dict[str, set[str]] = dataclasses.field(default_factory=dict)
-    origins: dict[Tensor, str] = dataclasses.field(default_factory=dict)
-    normalized: dict[Tensor, tuple[np.ndarray, np.ndarray]] = dataclasses.field(
-        default_factory=dict
-    )
-    users: dict[Tensor, list[Call]] = dataclasses.field(default_factory=dict)
-    outputs: frozenset[Tensor] = frozenset()
-
-    def tied_producers(self) -> list[list[str]]:
-        """Return the producers that are tied to each other, in the order of the graph."""
-        groups: list[list[str]] = []
-        seen: set[str] = set()
-        for path in self.producers:
-            if path in seen:
-                continue
-            together, waiting = set(), [path]
-            while waiting:
-                producer = waiting.pop()
-                if producer not in together:
-                    together.add(producer)
-                    waiting += self.ties.get(producer, ())
-            groups.append([producer for producer in self.producers if producer in together])
-            seen |= together
-        return groups
-
-
 def follow_units(graph: Graph) -> FollowedUnits:
     """Follow the units of all producers of a graph to the calls that consume them.
+
+    If columns of a producer turn out to be one unit, everything is followed once more.
 
     Args:
         graph: The graph.
     """
-    follower = _Follower(graph)
-    for call in graph.calls:
-        follower.follow(call)
-    for tensor in graph.outputs:
-        follower.refuse(follower.units.streams.get(tensor), "its units are an output of the model")
-    follower.check_shared_layers()
-    return follower.units
-
-
-def title(call: Call) -> str:
-    """Name a call in a reason: path and type of the layer."""
-    return f"{call.layer_path} ({type(call.layer).__name__})"
+    ownership = read_ownership(graph)
+    units_of_columns: dict[str, np.ndarray] = {}
+    while True:
+        follower = _Follower(graph, ownership, units_of_columns)
+        followed = follower.follow_all()
+        if follower.together.keys() <= units_of_columns.keys():
+            return followed
+        units_of_columns = {**follower.together, **units_of_columns}
 
 
 class _Follower:
     """Takes units from call to call.
 
+    Args:
+        graph: The graph.
+        ownership: The operations that hold variables together with others.
+        units_of_columns: The unit that each column of a producer is part of, by the producer's
+            path. Each column of any other producer is a unit.
+
     Attributes:
         units: What has been found so far.
+        together: The columns that were found to be one unit, in the form of `units_of_columns`.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(
+        self, graph: Graph, ownership: Ownership, units_of_columns: Mapping[str, np.ndarray]
+    ):
         self.units = FollowedUnits(
             origins={tensor: tensor.name for tensor in graph.inputs},
             outputs=frozenset(graph.outputs),
-            ownership=read_ownership(graph),
+            ownership=ownership,
         )
+        self.together: dict[str, np.ndarray] = {}
+        self._graph = graph
+        self._units_of_columns = units_of_columns
         self._barred: set[str] = set()  # layers that can neither produce nor consume units
         for call in graph.calls:
             for tensor in call.inputs:
                 self.units.users.setdefault(tensor, []).append(call)
 
-    def follow(self, call: Call) -> None:
+    def follow_all(self) -> FollowedUnits:
+        """Follow the units through all calls of the graph."""
+        for call in self._graph.calls:
+            self._follow(call)
+        for tensor in self._graph.outputs:
+            self._refuse(self.units.streams.get(tensor), "its units are an output of the model")
+        self._check_shared_layers()
+        return self.units
+
+    def _follow(self, call: Call) -> None:
         """Take the units that arrive at one call to its output."""
         arriving = [self.units.streams.get(tensor) for tensor in call.inputs]
         rule = find_rule(call.operation)
@@ -164,9 +114,11 @@ class _Follower:
                 self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
             return leaving
         except (Barrier, NotElementwise) as error:
+            if isinstance(error, Together):
+                self.together.setdefault(error.source, error.units)
             link = ", which" if isinstance(error, Barrier) else ":"
             for stream in arriving:
-                self.refuse(stream, f"it feeds {title(call)}{link} {error}")
+                self._refuse(stream, f"it feeds {title(call)}{link} {error}")
             return None
 
     def _refuse_kernel(self, call: Call) -> None:
@@ -183,9 +135,11 @@ class _Follower:
         if starts is None or not isinstance(rule, ProducerRule):
             reason = f"it feeds {title(call)}, which takes them as its initial state"
             for stream in arriving[1:]:
-                self.refuse(stream, reason)
+                self._refuse(stream, reason)
             return None, {}
-        return stream_of_units(call, rule, starts), streams_of_units(call, rule, starts)
+        together = self._units_of_columns.get(call.path)
+        streams = streams_of_units(call, rule, starts, together)
+        return stream_of_units(call, rule, starts, together), streams
 
     def _start(
         self, call: Call, rule: KernelRule, arriving: list[Stream | None]
@@ -201,9 +155,15 @@ class _Follower:
         if reason is not None or not isinstance(rule, ProducerRule):
             self.units.reasons.setdefault(call.path, f"it {reason}")
             return None
-        count = rule.unit_count(call.operation)
-        if count < 2:
+        together = self._units_of_columns.get(call.path)
+        if rule.unit_count(call.operation) < 2:
             self.units.reasons.setdefault(call.path, "it has fewer than two units")
+        elif together is not None and not together.any():
+            self.units.reasons.setdefault(call.path, "a Reshape makes one channel of its units")
+        elif together is not None and not rule.is_dense:
+            reason = "a Reshape spreads its units over positions, which only Dense units allow"
+            self.units.reasons.setdefault(call.path, reason)
+            return None
         try:
             self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
         except NotElementwise as error:
@@ -261,7 +221,7 @@ class _Follower:
         if statistics is not None:
             self.units.normalized[call.outputs[0]] = statistics
 
-    def refuse(self, stream: Stream | None, reason: str) -> None:
+    def _refuse(self, stream: Stream | None, reason: str) -> None:
         """Leave the producers of all units in a stream whole. The first reason stands."""
         for piece in stream.pieces if stream is not None else ():
             self.units.reasons.setdefault(piece.source, reason)
@@ -271,7 +231,7 @@ class _Follower:
         for path in sources:
             self.units.ties.setdefault(path, set()).update(sources)
 
-    def check_shared_layers(self) -> None:
+    def _check_shared_layers(self) -> None:
         """Check that all calls of a shared layer see the same units at the same positions.
 
         A layer is cut once. Producers whose units it sees otherwise stay whole.
@@ -286,8 +246,8 @@ class _Follower:
                     or not first.inputs.lines_up_with(other.inputs)
                 ):
                     reason = f"it feeds {path}, a shared consumer that is called on other units too"
-                    self.refuse(first.inputs, reason)
-                    self.refuse(other.inputs, reason)
+                    self._refuse(first.inputs, reason)
+                    self._refuse(other.inputs, reason)
                     continue
                 pairs = zip(first.inputs.pieces, other.inputs.pieces, strict=True)
                 for one, other_piece in pairs:

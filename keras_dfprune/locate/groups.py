@@ -1,7 +1,7 @@
 """Hold what is located in a model: groups of units, the layers cut with them, and refusals."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -60,6 +60,11 @@ class ProducerFeatures(LayerFeatures):
         """True if the layer has a bias."""
         return self.rule.has_bias(self.call.operation)
 
+    @property
+    def units(self) -> int:
+        """Number of units; a Reshape can make one unit of several columns of the layer."""
+        return int(self.outputs.pieces[0].units.max()) + 1
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeamFeatures:
@@ -68,12 +73,18 @@ class SeamFeatures:
     Attributes:
         tensor: The tensor.
         axis: Its feature axis, the batch axis counted.
-        columns: Its features by unit: int array, shape `(units, positions)`.
+        columns: Its features by unit: int array, shape `(units, positions)`, or
+            `(units, positions, sites)` for all sites of a unit.
     """
 
     tensor: Tensor
     axis: int
     columns: np.ndarray
+
+    def at(self, site: int) -> "SeamFeatures":
+        """Return the features at one site."""
+        columns = self.columns[:, :, site] if self.columns.ndim > 2 else self.columns
+        return dataclasses.replace(self, columns=columns)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,7 +99,8 @@ class Inlet:
         selected: Stages before the seam. They are only cut.
         carried: Stages behind the seam: affine ones, which scale the outgoing weights.
         normalization: The BatchNormalization directly behind a consumer that has no bias, or that
-            pads with zeros. It takes an offset instead of the consumer. None for others.
+            pads with zeros. It takes an offset instead of the consumer. None for others, and
+            where zeros between the inputs leave no constant at all.
         seam: The features at the seam.
         padded: Whether zeros stand beside the units behind the seam, so that an offset isn't
             constant.
@@ -117,6 +129,16 @@ class Inlet:
         """Input features of the consumer by unit: int array, shape `(units, positions)`."""
         return self.piece.columns[self.order]
 
+    def at_each_site(self) -> Iterator["Inlet"]:
+        """Iterate over the inlet as it is at each site of the units."""
+        for site in range(self.piece.sites):
+            yield dataclasses.replace(
+                self,
+                piece=self.piece.at(site),
+                selected=tuple(stage.at(site) for stage in self.selected),
+                seam=self.seam.at(site),
+            )
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UnitGroup:
@@ -129,8 +151,9 @@ class UnitGroup:
         producers: The producing layers, in the order of the graph.
         units: Number of units.
         inlets: All calls that consume the units.
-        seams: One inlet for each seam. Inlets that see the same values share a seam.
-        seam_numbers: The position in `seams` of each inlet's seam.
+        seams: One inlet for each seam. Inlets that see the same values share a seam. Units that a
+            Reshape spreads over positions have a seam for each site.
+        seam_numbers: The positions in `seams` of each inlet's seams.
         blocks: Int array, shape `(units,)`: the block of each unit, from 0 on. Units take over for
             each other only within their block, and all blocks lose equally many. One block, but
             for layers that split their channels into groups.
@@ -145,7 +168,7 @@ class UnitGroup:
     units: int
     inlets: tuple[Inlet, ...]
     seams: tuple[Inlet, ...]
-    seam_numbers: tuple[int, ...]
+    seam_numbers: tuple[tuple[int, ...], ...]
     blocks: np.ndarray
     averages: bool = False
     normalization: Call | None = None
@@ -236,7 +259,8 @@ def cut_of(record: LayerFeatures, kept: Mapping[str, np.ndarray]) -> Cut:
     for stream in (record.inputs, record.outputs):
         mask = None if stream is None else stream.kept(kept)
         masks.append(None if mask is None or mask.all() else mask)
-    return Cut(masks[0], masks[1], 0 if record.inputs is None else record.inputs.axis)
+    axes = (0 if stream is None else stream.axis for stream in (record.inputs, record.outputs))
+    return Cut(masks[0], masks[1], *axes)
 
 
 def is_cut(cut: Cut) -> bool:

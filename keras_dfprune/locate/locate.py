@@ -14,7 +14,8 @@ from keras_dfprune.graph.check_model import check_model
 from keras_dfprune.graph.read_graph import read_graph
 from keras_dfprune.locate.blocks import find_blocks
 from keras_dfprune.locate.constraints import check_constraints, has_constraint
-from keras_dfprune.locate.follow_units import FollowedUnits, follow_units
+from keras_dfprune.locate.follow_units import follow_units
+from keras_dfprune.locate.followed_units import FollowedUnits
 from keras_dfprune.locate.groups import (
     LayerFeatures,
     Layout,
@@ -126,7 +127,7 @@ def _close_group(followed: FollowedUnits, members: Sequence[str]) -> UnitGroup:
             )
     records = [followed.records[path][0] for path in members]
     producers = tuple(record for record in records if isinstance(record, ProducerFeatures))
-    units = producers[0].outputs.width
+    units = producers[0].units
     arrivals = [arrival for arrival in followed.arrivals if arrival.piece.source in members]
     arrivals.sort(key=lambda arrival: arrival.recurrent)  # Their seam is what others see.
     if all(arrival.recurrent for arrival in arrivals):

@@ -12,7 +12,7 @@ from keras_dfprune.rules.kernels import ProducerRule
 
 
 def streams_of_units(
-    call: Call, rule: ProducerRule, starts: Sequence[Piece]
+    call: Call, rule: ProducerRule, starts: Sequence[Piece], together: np.ndarray | None = None
 ) -> dict[Tensor, Stream]:
     """Return the units in each output of a producer that holds any.
 
@@ -20,12 +20,13 @@ def streams_of_units(
         call: The call of the producer.
         rule: Its rule.
         starts: The units of other layers that are its initial states; see `starting_units`.
+        together: Int array: the unit of each column, where several columns are one unit; or None.
     """
     return {
         tensor: _stream(
             call,
             rule,
-            units,
+            units if together is None else together,
             rule.output_axis(call) if tensor is call.outputs[0] else len(tensor.shape) - 1,
             starts,
         )
@@ -33,9 +34,11 @@ def streams_of_units(
     }
 
 
-def stream_of_units(call: Call, rule: ProducerRule, starts: Sequence[Piece]) -> Stream:
+def stream_of_units(
+    call: Call, rule: ProducerRule, starts: Sequence[Piece], together: np.ndarray | None = None
+) -> Stream:
     """Return the stream of a producer's units, each once; see `streams_of_units`."""
-    units = np.arange(rule.unit_count(call.operation))
+    units = np.arange(rule.unit_count(call.operation)) if together is None else together
     return _stream(call, rule, units, rule.output_axis(call), starts)
 
 

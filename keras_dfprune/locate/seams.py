@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call
-from keras_dfprune.locate.follow_units import Arrival, FollowedUnits, title
+from keras_dfprune.locate.followed_units import Arrival, FollowedUnits, title
 from keras_dfprune.locate.groups import Inlet, SeamFeatures
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.effects import Affine, Effect, Join, Nonlinear, is_identity
@@ -41,15 +41,15 @@ def find_inlet(
         raise Barrier(f"on the way to {call.path} {error}") from error
     effects = followed.effects
     stages = [stage for stage in piece.stages if not is_identity(effects[stage.call.path])]
-    seam = _seam_position(effects, stages, select_all)
+    spreads = rule.spreads(call.operation)
+    adds_zeros = spreads or rule.pads(call.operation)
+    paddings = piece.paddings + adds_zeros
+    seam = _seam_position(effects, stages, paddings, select_all)
     selected, carried = tuple(stages[:seam]), tuple(stages[seam:])
+    _check_columns(piece, order, call)
     _check_positions(effects, selected, order)
     before_seam = selected[-1].paddings if selected else 0
-    padded = piece.paddings > before_seam or rule.pads(call.operation)
-    for stage in carried:
-        beside_zeros = piece.paddings > stage.paddings or rule.pads(call.operation)
-        if beside_zeros and _adds_constant(effects[stage.call.path]):
-            raise Barrier(f"zero padding stands behind {title(stage.call)}, which adds a constant")
+    padded = paddings > before_seam
     return Inlet(
         call=call,
         rule=rule,
@@ -57,27 +57,38 @@ def find_inlet(
         order=order,
         selected=selected,
         carried=carried,
-        normalization=normalization_behind(followed, call, padded),
+        normalization=None if spreads else normalization_behind(followed, call, padded),
         seam=_seam_features(followed, piece, selected, order),
         padded=padded,
         recurrent=arrival.recurrent,
     )
 
 
-def _seam_position(effects: Mapping[str, Effect], stages: Sequence[Stage], select_all: bool) -> int:
-    """Return the number of stages before the seam: all up to the last non-linear one."""
-    nonlinear = [
-        position
-        for position, stage in enumerate(stages)
-        if not isinstance(effects[stage.call.path], Affine)
-    ]
-    if nonlinear:
-        return nonlinear[-1] + 1
+def _seam_position(
+    effects: Mapping[str, Effect], stages: Sequence[Stage], paddings: int, select_all: bool
+) -> int:
+    """Return the number of stages before the seam.
+
+    They are all up to the last that can't be carried: that isn't affine, that treats each site in
+    its own way, or that adds a constant in front of zero padding, where the constant ends.
+
+    Args:
+        effects: What an operation does to each unit, by its path.
+        stages: The stages between the producers and a consumer.
+        paddings: How often zeros are put beside the units on the way into the consumer.
+        select_all: Whether to take all stages if each could be carried.
+    """
+
+    def can_be_carried(stage: Stage) -> bool:
+        effect = effects[stage.call.path]
+        if stage.sites > 1 or not isinstance(effect, Affine):
+            return False
+        return paddings == stage.paddings or not np.any(effect.shift)
+
+    in_front = [position for position, stage in enumerate(stages) if not can_be_carried(stage)]
+    if in_front:
+        return in_front[-1] + 1
     return len(stages) if select_all else 0
-
-
-def _adds_constant(effect: Effect) -> bool:
-    return isinstance(effect, Affine) and bool(np.any(effect.shift))
 
 
 def _seam_features(
@@ -89,6 +100,21 @@ def _seam_features(
         first = piece.stages[0]
         tensor, columns = first.call.outputs[0], first.features[order]
     return SeamFeatures(tensor, followed.streams[tensor].axis, columns)
+
+
+def _check_columns(piece: Piece, order: np.ndarray, call: Call) -> None:
+    """Check that a consumer doesn't see the columns of one unit side by side.
+
+    Raises:
+        Barrier: If it does.
+    """
+    for branch in piece.stages[0].branches:
+        _check_columns(branch, branch.by_unit(len(order)), call)
+    columns = piece.stages[0].features[order]
+    if np.any(columns != columns[:, :1]):
+        raise Barrier(
+            f"a Reshape spreads its units over positions, but not on the way to {call.path}"
+        )
 
 
 def _check_positions(
@@ -109,7 +135,7 @@ def _check_positions(
 
 def find_seams(
     effects: Mapping[str, Effect], inlets: Sequence[Inlet]
-) -> tuple[tuple[Inlet, ...], tuple[int, ...]]:
+) -> tuple[tuple[Inlet, ...], tuple[tuple[int, ...], ...]]:
     """Find the inlets that see the same values of the units, and so share a seam.
 
     Args:
@@ -117,7 +143,7 @@ def find_seams(
         inlets: All inlets of a group.
 
     Returns:
-        The first inlet of each seam, and the position in them of each inlet's seam.
+        The first inlet of each seam, and the positions in them of each inlet's seams.
 
     Raises:
         Barrier: If a shared consumer would have to be cut in two ways.
@@ -127,11 +153,14 @@ def find_seams(
     seam_numbers = []
     first_of: dict[tuple[str, bool], Inlet] = {}
     for inlet in inlets:
-        signature = _signature(effects, inlet.piece, inlet.selected, inlet.order)
-        if signature not in numbers:
-            numbers[signature] = len(seams)
-            seams.append(inlet)
-        seam_numbers.append(numbers[signature])
+        own = []
+        for at_site in inlet.at_each_site():
+            signature = _signature(effects, at_site.piece, at_site.selected, at_site.order)
+            if signature not in numbers:
+                numbers[signature] = len(seams)
+                seams.append(at_site)
+            own.append(numbers[signature])
+        seam_numbers.append(tuple(dict.fromkeys(own)))
         first = first_of.setdefault(inlet.kernels, inlet)  # A shared kernel is edited once.
         if not _are_same(first.carried, inlet.carried):
             raise Barrier(
@@ -156,7 +185,9 @@ def _signature(
     effects: Mapping[str, Effect], piece: Piece, stages: Sequence[Stage], order: np.ndarray
 ) -> tuple:
     """Describe what each unit goes through up to the seam; equal where the values are equal."""
-    signature: list = [] if piece.stages[0].branches else [piece.stages[0].call.path]
+    first = piece.stages[0]
+    columns = np.unique(first.features[order], axis=1)
+    signature: list = [] if first.branches else [first.call.path, columns.tobytes()]
     for stage in stages:
         effect = effects[stage.call.path]
         if isinstance(effect, Join):

@@ -26,6 +26,20 @@ class Barrier(Exception):
     """
 
 
+class Together(Barrier):
+    """Error raised for a call that units pass only if some of them stay or go together.
+
+    Attributes:
+        source: Path of their producer.
+        units: Int array, shape `(columns,)`: the unit that each column of the producer is then
+            part of.
+    """
+
+    def __init__(self, message: str, source: str, units: np.ndarray):
+        super().__init__(message)
+        self.source, self.units = source, units
+
+
 class Rule(abc.ABC):
     """Knowledge of one operation type.
 

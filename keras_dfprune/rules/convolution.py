@@ -1,8 +1,10 @@
 """Define the rules of convolutions: a filter is a unit; its kernel and bias are its weight-set.
 
-`h_o = activation(sum over taps and channels of kernel[tap, i, o] x_i + bias_o)` at each position.
-With G groups the sum is over the i-th channel of the group of filter o. Channels and filters are
-split into G blocks of the same size, in their order.
+`h_o[p] = activation(sum over taps and channels of kernel[tap, i, o] x_i[s p + tap] + bias_o)` at
+position `p`, with strides `s`. With G groups the sum is over the i-th channel of the group of
+filter o. Channels and filters are split into G blocks of the same size, in their order. A
+transposed convolution has the positions the other way round:
+`h_o[q] = activation(sum over s p + tap = q and channels of kernel[tap, o, i] x_i[p] + bias_o)`.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import numpy as np
 
 from keras_dfprune.graph.calls import Call
 from keras_dfprune.graph.recreate import read_config
+from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
 from keras_dfprune.rules.layer_state import Cut, LayerState, without_lora
 
@@ -103,6 +106,46 @@ class ConvolutionRule(ProducerRule, ConsumerRule):
             rows = np.moveaxis(outgoing.reshape(shape)[own, :, :, own], 0, 2)
             outgoing = rows.reshape(features // groups, positions, outputs)
         kernel = outgoing.transpose(1, 0, 2)
+        return state.with_variable("kernel", kernel.reshape(*taps, *kernel.shape[1:]))
+
+
+class TransposedConvolutionRule(ConvolutionRule):
+    """`Conv1DTranspose`, `Conv2DTranspose` and `Conv3DTranspose`.
+
+    The kernel has its outputs in front of its inputs. It reads zeros beside its inputs, and with
+    strides also between them: each position of the output then sees a part of the taps only.
+    """
+
+    types = (
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+    )
+    axes = {"kernel": (..., "out", "in"), "bias": ("out",)}
+
+    def barrier(self, operation: keras.Operation) -> str | None:
+        return self.why_not_finite(operation)
+
+    def applications(self, call: Call) -> dict[str, int]:
+        return {"kernel": positions(call.inputs[0], self.input_axis(call))}
+
+    def pads(self, operation: keras.Operation) -> bool:
+        return prod(operation.kernel_size) > 1
+
+    def spreads(self, operation: keras.Operation) -> bool:
+        return prod(operation.strides) > 1
+
+    def incoming(self, state: LayerState) -> np.ndarray:
+        kernel = state.variables["kernel"]
+        return kernel.reshape(-1, *kernel.shape[-2:]).transpose(1, 2, 0)
+
+    def outgoing(self, state: LayerState) -> np.ndarray:
+        kernel = state.variables["kernel"]
+        return kernel.reshape(-1, *kernel.shape[-2:]).transpose(2, 0, 1)
+
+    def with_outgoing(self, state: LayerState, outgoing: np.ndarray) -> LayerState:
+        taps = state.variables["kernel"].shape[:-2]
+        kernel = outgoing.transpose(1, 2, 0)
         return state.with_variable("kernel", kernel.reshape(*taps, *kernel.shape[1:]))
 
 

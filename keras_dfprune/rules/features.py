@@ -34,6 +34,8 @@ class Stage:
         rule: The layer's rule, whose `effect` describes what happens to the features.
         call: The call of the layer.
         features: Int array, shape `(features,)`: which of the layer's own features each one was.
+            Where a Reshape behind the layer spreads each unit over positions, shape
+            `(features, sites)`: one feature behind the Reshape was several in front of it.
         paddings: How often zeros were put beside the units in front of the layer.
         branches: For a layer that joins several tensors feature by feature: the piece that came
             in by each of them. This stage is the first of the joined piece. Else empty.
@@ -44,6 +46,18 @@ class Stage:
     features: np.ndarray
     paddings: int = 0
     branches: tuple["Piece", ...] = ()
+
+    @property
+    def sites(self) -> int:
+        """Number of the layer's own features that are one feature now."""
+        own = self.features.shape[1] if self.features.ndim > 1 else 1
+        return max([own, *(branch.sites for branch in self.branches)])
+
+    def at(self, site: int) -> "Stage":
+        """Return this stage with one of its own features for each feature."""
+        features = self.features[:, site] if self.features.ndim > 1 else self.features
+        branches = tuple(branch.at(site) for branch in self.branches)
+        return dataclasses.replace(self, features=features, branches=branches)
 
     def same_as(self, other: "Stage") -> bool:
         """Return whether both stages are the same layer's treatment of the same features."""
@@ -74,6 +88,18 @@ class Piece:
     def width(self) -> int:
         """Number of features."""
         return len(self.columns)
+
+    @property
+    def sites(self) -> int:
+        """Number of columns of the producer that are one feature now; 1 without a Reshape."""
+        return max(stage.sites for stage in self.stages)
+
+    def at(self, site: int) -> "Piece":
+        """Return this piece with one column of the producer for each feature."""
+        if self.sites == 1:
+            return self
+        stages = tuple(stage.at(site) for stage in self.stages)
+        return dataclasses.replace(self, stages=stages)
 
     def take(self, features: np.ndarray, columns: np.ndarray) -> "Piece":
         """Select features of this piece and place them at new columns.

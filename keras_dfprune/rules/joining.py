@@ -70,6 +70,8 @@ def join(rule: ElementwiseRule, call: Call, streams: list[Stream | None]) -> Str
     branches = tuple(stream.take(everything, first.axis).pieces[0] for stream in streams)
     if any(not np.array_equal(branch.units, branches[0].units) for branch in branches):
         raise Barrier("combines units in different orders")
+    if len({branch.sites for branch in branches} - {1}) > 1:
+        raise Barrier("combines units that are spread over positions in different ways")
     paddings = max(branch.paddings for branch in branches)
     stage = Stage(rule, call, everything, paddings, branches)
     piece = Piece(branches[0].source, everything, branches[0].units, (stage,), paddings)

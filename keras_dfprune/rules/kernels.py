@@ -190,6 +190,10 @@ class ConsumerRule(KernelRule):
         """Return whether it reads zeros beyond the edges, where a constant isn't constant."""
         return False
 
+    def spreads(self, operation: keras.Operation) -> bool:
+        """Return whether it puts zeros between its inputs, so that no constant stays constant."""
+        return False
+
     @abc.abstractmethod
     def outgoing(self, state: LayerState) -> np.ndarray:
         """Return the outgoing weights of each input feature: shape `(features, taps, outputs)`.

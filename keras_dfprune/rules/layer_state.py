@@ -32,11 +32,13 @@ class Cut:
         inputs: Bool array, shape `(features,)`, for the features of the input; None for all.
         outputs: Bool array, shape `(features,)`, for the features of the output; None for all.
         axis: Feature axis of the input, the batch axis counted.
+        output_axis: Feature axis of the output.
     """
 
     inputs: np.ndarray | None
     outputs: np.ndarray | None
     axis: int
+    output_axis: int = 0
 
 
 def as_array(value: keras.Variable) -> np.ndarray:

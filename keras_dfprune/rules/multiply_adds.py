@@ -11,11 +11,6 @@ from keras_dfprune.rules.base import positions
 from keras_dfprune.rules.convolution import channel_axis
 from keras_dfprune.rules.registry import find_rule
 
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
 _ATTENTION = (
     keras.layers.AdditiveAttention,
     keras.layers.Attention,
@@ -103,7 +98,7 @@ def _of_call(call: Call) -> int:
     sizes = [math.prod(weight.shape) for weight in operation.weights if len(weight.shape) > 1]
     if not sizes:
         return 0
-    tensor = call.inputs[0] if isinstance(operation, _TRANSPOSED) else call.outputs[0]
-    rank = len(tensor.shape)
+    output = call.outputs[0]
+    rank = len(output.shape)
     axis = channel_axis(operation, rank) if hasattr(operation, "data_format") else rank - 1
-    return sum(sizes) * positions(tensor, axis)
+    return sum(sizes) * positions(output, axis)

@@ -15,7 +15,7 @@ from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationR
 from keras_dfprune.rules.attention import SelfAttentionRule
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.check_user_rule import check_claims, why_unfit
-from keras_dfprune.rules.convolution import ConvolutionRule
+from keras_dfprune.rules.convolution import ConvolutionRule, TransposedConvolutionRule
 from keras_dfprune.rules.dense import DenseRule, EinsumDenseRule, TimeDistributedRule
 from keras_dfprune.rules.embedding import EmbeddingRule
 from keras_dfprune.rules.features import Stream
@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     RecurrentRule(),
     SelfAttentionRule(),
     ConvolutionRule(),
+    TransposedConvolutionRule(),
     ActivationRule(),
     PReLURule(),
     ElementwiseOperationRule(),

@@ -1,12 +1,13 @@
 """Define the rules of layers that copy or reorder features but leave their values alone."""
 
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Tensor
-from keras_dfprune.rules.base import Barrier, PassRule, Rule, single
+from keras_dfprune.rules.base import Barrier, PassRule, Rule, Together, single
 from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import Cut
 
@@ -82,10 +83,11 @@ class FlattenRule(Rule):
 
 
 class ReshapeRule(Rule):
-    """`keras.layers.Reshape` that keeps each unit apart: `(units,)` into `(1, 1, units)` and such.
+    """`keras.layers.Reshape`, if one axis of the result tells the units apart.
 
-    An axis of the result that alone decides which unit an entry is becomes the units' axis. If
-    positions end up in the same axis, each unit occurs in it once for each position.
+    `(units,)` into `(1, 1, units)` keeps each unit. If positions end up in the same axis, each unit
+    occurs in it once for each position. `(height * width * channels,)` into `(height, width,
+    channels)` makes one unit of all columns of a channel: they stay or go together.
     """
 
     types = (keras.layers.Reshape,)
@@ -99,21 +101,17 @@ class ReshapeRule(Rule):
         before, after = (_known_shape(t, unknown) for t in (call.inputs[0], call.outputs[0]))
         index = _features_at_positions(stream, before).reshape(after)
         for axis in range(len(after)):
-            others = tuple(other for other in range(len(after)) if other != axis)
-            if not np.ptp(index, axis=others).any():
-                # `narrow_config` finds the axis in the config by its length.
-                if after.count(after[axis]) > 1:
-                    raise Barrier("rearranges units and positions into axes of equal length")
-                line = np.moveaxis(index, axis, -1).reshape(-1, after[axis])[0]
+            line = _deciding(index, axis)
+            if line is not None:
                 return stream.take(line, axis=axis + 1)
-        raise Barrier("rearranges units and positions")
+        return _spread(stream, index)
 
     def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
-        shape = config["target_shape"]
         if cut.outputs is None:
             return config
-        narrow = int(cut.outputs.sum())
-        target = [narrow if size == len(cut.outputs) else size for size in shape]
+        target = list(config["target_shape"])
+        if target[cut.output_axis - 1] != -1:
+            target[cut.output_axis - 1] = int(cut.outputs.sum())
         return {**config, "target_shape": tuple(target)}
 
     def keeps_values(self, call: Call) -> bool:
@@ -172,6 +170,64 @@ class ConcatenateRule(Rule):
                 pieces.append(piece.take(np.arange(len(piece.units)), piece.columns + start))
             start += tensor.shape[axis]
         return Stream(axis, start, tuple(pieces))
+
+
+def _deciding(values: np.ndarray, axis: int) -> np.ndarray | None:
+    """Return the values along an axis, or None if they depend on the other axes too."""
+    lines = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
+    return lines[0] if np.all(lines == lines[0]) else None
+
+
+def _spread(stream: Stream, index: np.ndarray) -> Stream:
+    """Return the stream behind a Reshape that spreads the columns of each unit over positions.
+
+    Args:
+        stream: The features in front of it.
+        index: The feature that each entry of its output is: int array of the output's shape.
+
+    Raises:
+        Together: If the columns of each channel aren't one unit yet.
+        Barrier: If no axis can tell units apart.
+    """
+    mixes = "rearranges units and positions"
+    if len(stream.pieces) != 1 or stream.pieces[0].width < stream.width:
+        raise Barrier(mixes)
+    (piece,) = stream.pieces
+    if any(stage.branches or stage.sites > 1 for stage in piece.stages):
+        raise Barrier(f"{mixes} of units that were joined or rearranged before")
+    position_of_column = np.argsort(piece.columns)
+    for axis in range(index.ndim):
+        units = _deciding(piece.units[position_of_column][index], axis)
+        if units is not None:
+            columns = _features_along(index, axis, stream.width)
+            if columns is None:
+                break
+            sites = position_of_column[columns]
+            stages = tuple(
+                dataclasses.replace(stage, features=stage.features[sites]) for stage in piece.stages
+            )
+            spread = dataclasses.replace(
+                piece, columns=np.arange(len(columns)), units=units, stages=stages
+            )
+            return Stream(axis + 1, len(columns), (spread,))
+    columns = _features_along(index, index.ndim - 1, stream.width)
+    if columns is None or np.any(np.sort(piece.units) != np.arange(stream.width)):
+        raise Barrier(mixes)
+    together = np.empty(stream.width, int)
+    together[piece.units[position_of_column[columns]]] = np.arange(len(columns))[:, None]
+    raise Together(mixes, piece.source, together)
+
+
+def _features_along(index: np.ndarray, axis: int, width: int) -> np.ndarray | None:
+    """Return the features at each entry along an axis: int array, `(entries, features)`.
+
+    None if a feature belongs to two entries, or the entries have different numbers of them.
+    """
+    lines = np.moveaxis(index, axis, 0).reshape(index.shape[axis], -1)
+    features = [np.unique(line) for line in lines]
+    if any(len(line) * len(lines) != width for line in features):
+        return None
+    return np.array(features) if len(np.unique(features)) == width else None
 
 
 def _index_of_each_axis(call: Call, rank: int) -> list[slice | int | None]:

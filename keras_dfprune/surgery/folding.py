@@ -17,7 +17,7 @@ from keras_dfprune.rules.activations import LINEAR, Activation, affine, compose
 from keras_dfprune.rules.effects import Affine, Effect, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece, Stage
 from keras_dfprune.rules.normalization import BatchNormalizationRule
-from keras_dfprune.surgery.weights import LayerStates, values_of_features
+from keras_dfprune.surgery.weights import LayerStates, take_rows, values_of_features
 
 
 class WeightSets(NamedTuple):
@@ -43,14 +43,16 @@ def fold_to_seam(
     Args:
         inlet: An inlet with this seam.
         units: Int array: the units to fold.
-        weight_sets: Their weight-sets by the producer's path.
+        weight_sets: The weight-sets of all columns by the producer's path.
         states: The states of the layers.
     """
 
     def fold(piece: Piece, stages: Sequence[Stage], order: np.ndarray) -> FoldedUnits:
         first = piece.stages[0]
         if not first.branches:
-            folded = FoldedUnits({(first.call.path,): weight_sets[first.call.path]})
+            columns = first.features[order[units]][:, 0]  # of each unit at this site
+            sets = (take_rows(part, columns) for part in weight_sets[first.call.path])
+            folded = FoldedUnits({(first.call.path, columns.tobytes()): WeightSets(*sets)})
             return folded.add_all(stages, order[units], states)
         parts = [
             fold(branch, branch.stages, branch.by_unit(len(order))) for branch in first.branches
@@ -70,7 +72,8 @@ class FoldedUnits:
     """Units of a group as coordinates, while the stages up to a seam are folded in.
 
     Args:
-        blocks: Weight-sets by what was folded into them. The producer's path comes first.
+        blocks: Weight-sets by what was folded into them. The producer's path and columns come
+            first.
 
     Attributes:
         blocks: The weight-sets of all producers.

@@ -54,9 +54,7 @@ def _view(
     parameters_per_unit: float,
 ) -> GroupView:
     """Show some units of a group; `of_all_units` is the result of `_outgoing`."""
-    weight_sets = {
-        producer.path: _weight_sets(producer, members, states) for producer in group.producers
-    }
+    weight_sets = {producer.path: _weight_sets(producer, states) for producer in group.producers}
     producers = {producer.path: producer for producer in group.producers}
     folded = [fold_to_seam(seam, members, weight_sets, states) for seam in group.seams]
     outgoing = tuple(take_rows(rows, members) for rows in of_all_units[0])
@@ -98,7 +96,8 @@ def _view(
     seams = []
     for number, units in enumerate(folded):
         pairs = zip(outgoing, group.seam_numbers, strict=True)
-        seams.append(view_at_seam(units, tuple(block for block, seam in pairs if seam == number)))
+        blocks = tuple(block for block, numbers in pairs if number in numbers)
+        seams.append(view_at_seam(units, blocks))
     return dataclasses.replace(whole, seams=tuple(seams))
 
 
@@ -136,10 +135,8 @@ def _taps(producer: ProducerFeatures) -> tuple[int, ...]:
     return producer.rule.taps(producer.call.operation)
 
 
-def _weight_sets(
-    producer: ProducerFeatures, members: np.ndarray, states: LayerStates
-) -> WeightSets:
-    """Return a producer's weight-sets: the incoming weights that remain, and the bias."""
+def _weight_sets(producer: ProducerFeatures, states: LayerStates) -> WeightSets:
+    """Return the weight-set of each column: the incoming weights that remain, and the bias."""
     state = states[producer.path]
     operation = producer.call.operation
     incoming, memory = producer.rule.incoming(state), producer.rule.memory(operation)
@@ -147,8 +144,7 @@ def _weight_sets(
     if memory is not None:
         weights = np.concatenate([weights, memory], axis=1)
     bias = producer.rule.bias(state).astype(incoming.dtype)  # in the precision of the model
-    constants = producer.rule.constants(operation, state)
-    return WeightSets(*(take_rows(part, members) for part in (weights, bias[:, None], constants)))
+    return WeightSets(weights, bias[:, None], producer.rule.constants(operation, state))
 
 
 def _constants(biases: list[np.ndarray], extra: list[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dfprune.graph.calls import Call
 from keras_dfprune.locate.groups import Inlet, Layout
 from keras_dfprune.rules.effects import Affine, Effect
 from keras_dfprune.rules.features import Stage
@@ -26,6 +27,8 @@ class LayerStates:
         self._layout = layout
         self._states: dict[str, LayerState] = {}
         self._edited: set[str] = set()
+        # An activation is tried on many values, and each site of a unit asks for it.
+        self._effects: dict[Call, Effect] = {}
         self.kept: dict[str, np.ndarray] = {}
 
     def __getitem__(self, path: str) -> LayerState:
@@ -38,6 +41,7 @@ class LayerStates:
         """Replace a layer's state."""
         self._states[path] = state
         self._edited.add(path)
+        self._effects = {call: old for call, old in self._effects.items() if call.path != path}
 
     def edited(self, path: str) -> bool:
         """Return whether a layer's arrays differ from the model's."""
@@ -62,9 +66,11 @@ class LayerStates:
 
     def effect(self, stage: Stage) -> Effect:
         """Return what a stage does to its features with the present weights."""
-        path = stage.call.path
-        state = self[path] if path in self._layout.layers else stage.rule.read(stage.call.operation)
-        return stage.rule.effect(stage.call, state)
+        call, path = stage.call, stage.call.path
+        if call not in self._effects:
+            state = self[path] if path in self._layout.layers else stage.rule.read(call.operation)
+            self._effects[call] = stage.rule.effect(call, state)
+        return self._effects[call]
 
     def scale_and_shift(self, inlet: Inlet) -> tuple[np.ndarray, np.ndarray]:
         """Return scale and shift from the seam to a consumer: shape `(units, positions)` each."""

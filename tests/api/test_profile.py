@@ -145,7 +145,7 @@ def test_an_estimate_is_called_one():
         (lambda x: layers.SeparableConv1D(3, 2)(x), True),
         (lambda x: layers.TimeDistributed(layers.Dense(3))(x), True),
         (lambda x: layers.TimeDistributed(layers.LayerNormalization())(x), False),
-        (lambda x: layers.Conv1DTranspose(3, 2)(x), False),
+        (lambda x: layers.Conv1DTranspose(3, 2)(x), True),
         (lambda x: layers.Lambda(lambda v: v @ np.ones((4, 2)))(x), False),
     ],
 )

@@ -16,6 +16,7 @@ PRODUCERS = {
     "time distributed": (layers.TimeDistributed(layers.Dense(6, use_bias=False)), IMAGES[0]),
     "einsum": (layers.EinsumDense("...x,xy->...y", 6), IMAGES),
     "convolution": (layers.Conv2D(6, 2, use_bias=False), IMAGES),
+    "transposed": (layers.Conv2DTranspose(6, 2, strides=2, use_bias=False), IMAGES),
     "embedding": (layers.Embedding(5, 6), TOKENS),
 }
 

@@ -40,7 +40,10 @@ def counted(*shape_and_layers):
         ((7,), layers.Embedding(9, 5), 0),
         ((6,), layers.BatchNormalization(), 0),
         ((6,), layers.PReLU(), 0),
+        ((4, 9), layers.Conv1DTranspose(5, 3, padding="same"), 4 * 3 * 9 * 5),
         ((4, 4, 3), layers.Conv2DTranspose(5, 3, 2), 16 * 9 * 3 * 5),
+        ((3, 4, 2, 2), layers.Conv3DTranspose(5, 2, 3), 24 * 8 * 2 * 5),
+        ((3, 4, 2), layers.Conv2DTranspose(5, 3, data_format="channels_first"), 8 * 9 * 3 * 5),
     ],
 )
 def test_one_layer(shape, layer, expected):

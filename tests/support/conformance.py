@@ -255,6 +255,23 @@ ROWS = {
             padding="same",
         ),
     ),
+    "transposed": (
+        "TransposedConvolutionRule",
+        lambda: convolutions(
+            layers.Conv2DTranspose(5, 3, strides=2, activation="relu"),
+            layers.Conv2DTranspose(4, (2, 3), strides=3, output_padding=1, use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+        ),
+    ),
+    "transposed, flat": (
+        "TransposedConvolutionRule",
+        lambda: chain(
+            layers.Conv1DTranspose(6, 2, padding="same", activation="tanh"),
+            layers.Flatten(),
+            shape=(4, 5),
+        ),
+    ),
     "activation": ("ActivationRule", lambda: chain(layers.LeakyReLU(0.3), activation=None)),
     "prelu": ("PReLURule", lambda: chain(layers.PReLU(), activation=None)),
     "prelu by position": (
@@ -291,6 +308,29 @@ ROWS = {
         "ReshapeRule",
         lambda: chain(layers.Reshape((2, 1, 8)), layers.Reshape((-1,)), shape=(2, 5)),
     ),
+    "reshape into channels": (
+        "ReshapeRule",
+        lambda: chain(
+            layers.BatchNormalization(),
+            layers.LeakyReLU(0.2),
+            layers.Reshape((2, 2, 4)),
+            layers.Conv2DTranspose(5, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            units=16,
+            activation=None,
+        ),
+    ),
+    "reshape into channels, joined": (
+        "ReshapeRule",
+        lambda: chain(
+            layers.Reshape((3, -1)),
+            layers.BatchNormalization(),
+            lambda x: layers.Add()([x, layers.Conv1D(4, 3, padding="same")(x)]),
+            layers.ReLU(),
+            layers.Flatten(),
+            units=12,
+        ),
+    ),
     "indexing": (
         "IndexingRule",
         lambda: chain(lambda x: x[:, ::2, None], lambda x: x[..., -1, 0, :], shape=(4, 5)),
@@ -302,6 +342,16 @@ ROWS = {
     ),
     "upsampling": ("PositionRule", lambda: convolutions(layers.UpSampling2D(2))),
     "zero padding": ("ZeroPaddingRule", lambda: convolutions(layers.ZeroPadding2D(1))),
+    "zero padding, normalized in front": (
+        "ZeroPaddingRule",
+        lambda: convolutions(
+            layers.BatchNormalization(),
+            layers.ZeroPadding2D(1),
+            layers.Conv2D(5, 3, activation="relu"),
+            layers.BatchNormalization(),
+            padding="same",
+        ),
+    ),
     "zero padding, normalized behind": (
         "ZeroPaddingRule",
         lambda: convolutions(layers.ZeroPadding2D(1), layers.BatchNormalization()),

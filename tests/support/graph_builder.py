@@ -166,6 +166,18 @@ class Builder:
             hidden = layers.Activation(self.pick("relu", "tanh"))(hidden)
         self.wide.append(hidden)
 
+    def transposed(self):
+        padding, strides = self.pick("same", "valid"), int(self.random.integers(1, 3))
+        layer = layers.Conv1DTranspose(
+            self.units(), self.pick(1, 2, 3), strides=strides, padding=padding,
+            output_padding=self.pick(None, 0), activation=self.pick("relu", "linear", "tanh"),
+            use_bias=bool(self.random.random() < 0.6),
+        )  # fmt: skip
+        hidden = layer(self.recent(self.wide))
+        if self.random.random() < 0.4:
+            hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        self.wide.append(hidden)
+
     def depthwise(self):
         multiplier = int(self.random.integers(1, 3))
         layer = layers.DepthwiseConv1D(2, padding="same", depth_multiplier=multiplier)
@@ -194,6 +206,14 @@ class Builder:
         tensor = self.recent(self.flat)
         wide = layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))
         self.wide.append(self.pick(*wide)(tensor))
+
+    def spread(self):
+        """Add a Dense layer whose units are the positions and channels of a sequence."""
+        positions, units = int(self.random.integers(2, 4)), self.units()
+        hidden = layers.Dense(positions * units, self.pick(*ACTIVATIONS))(self.recent(self.flat))
+        if self.random.random() < 0.5:
+            hidden = layers.ReLU()(layers.BatchNormalization()(hidden))
+        self.wide.append(layers.Reshape((positions, units))(hidden))
 
     def shared(self):
         layer = layers.Dense(self.units(), "relu")
@@ -324,9 +344,9 @@ class Builder:
 
 STEPS = ("dense", "dense", "dense_then_normalization", "normalization", "activation", "activation",
          "operation", "arithmetic", "passing", "concatenate", "convolution",
-         "groups_of_channels", "groups_of_channels", "depthwise",
+         "groups_of_channels", "groups_of_channels", "transposed", "depthwise",
          "depthwise", "positions", "positions", "positions", "positions", "positions", "flatten",
-         "repeat", "repeat",
+         "repeat", "repeat", "spread",
          "shared", "nested", "nested", "residual", "residual", "gate", "embedding", "einsum",
          "recurrent", "attention", "squeeze", "transformer", "transformer",
          "constrained", "tied", "without_rule")  # fmt: skip

@@ -160,13 +160,15 @@ def plant_copies(model):
         calls = {producer.call for producer in group.producers}
         pairs = [group.units_of(block)[:2] for block in range(group.block_count)]
         for producer in group.producers:
+            columns = producer.outputs.pieces[0].by_unit(group.units)
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
                 # A recurrent layer has one part for each gate.
-                for start in range(0, variable.shape[axis], group.units):
-                    for source, target in pairs:
-                        _copy(variable, axis, start + source, start + target)
-        for inlet in group.inlets:
-            for stage, features in _selected(inlet.selected, inlet.order):
+                for start in range(0, variable.shape[axis], columns.size):
+                    for pair in pairs:
+                        for source, target in columns[pair].T + start:
+                            _copy(variable, axis, source, target)
+        for site in (site for inlet in group.inlets for site in inlet.at_each_site()):
+            for stage, features in _selected(site.selected, site.order):
                 if stage.call in calls or not stage.rule.axes:
                     continue
                 operation = stage.call.operation
@@ -186,9 +188,11 @@ def plant_constants(model, random):
     for group in layout.groups.values():
         for producer in group.producers:
             bias = random.choice([0.0, -1.0, 0.7])
+            columns = producer.outputs.pieces[0].by_unit(group.units)
             for variable, axis in _unit_axes(producer.rule, producer.call.operation, "out"):
                 values = np.moveaxis(np.array(variable), axis, 0)
-                values[1 :: group.units] = bias if len(variable.shape) == 1 else 0
+                for start in range(0, len(values), columns.size):
+                    values[columns[1] + start] = bias if len(variable.shape) == 1 else 0
                 variable.assign(np.moveaxis(values, 0, axis))
 
 
