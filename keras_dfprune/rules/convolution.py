@@ -126,6 +126,9 @@ class TransposedConvolutionRule(ConvolutionRule):
     def barrier(self, operation: keras.Operation) -> str | None:
         return self.why_not_finite(operation)
 
+    def channel_groups(self, operation: keras.Operation) -> int:
+        return 1
+
     def applications(self, call: Call) -> dict[str, int]:
         return {"kernel": positions(call.inputs[0], self.input_axis(call))}
 

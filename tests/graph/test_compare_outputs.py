@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_dfprune.graph.compare_outputs import compare_output
+from keras_dfprune.graph.compare_outputs import change_at_most, compare_output
 
 NAN, INF = math.nan, math.inf
 
@@ -51,3 +51,23 @@ def test_values_that_are_not_finite_may_count_as_equal():
     assert compare_output(expected, received, strict_nonfinite=False).absolute == 1.0
     received[0] = 0.0
     assert compare_output(expected, received, strict_nonfinite=False).absolute == INF
+
+
+def test_the_bound_counts_rare_rows_and_entries_that_vary_little():
+    random = np.random.default_rng(0)
+    wide = random.normal(size=(400, 3)) * [10.0, 1.0, 0.1]
+    variances = wide.var(axis=0)
+    alike = wide + 0.1 * wide.std(axis=0) * random.choice([-1, 1], wide.shape)
+    assert change_at_most(wide, alike, variances) == pytest.approx(0.01, rel=1e-3)
+    # 1 % of all rows change a hundred times more: that a few rows don't show them is allowed for.
+    rare = np.where(np.arange(400)[:, None] % 100 == 0, wide + 10 * (alike - wide), alike)
+    mean = float(np.mean((rare - wide) ** 2 / variances))
+    assert mean == pytest.approx(0.0199) and change_at_most(wide, rare, variances) > 1.5 * mean
+    # The least entry changes entirely: it is 0.003 % of the variance, and a third of the entries.
+    lost = wide * [1.0, 1.0, 0.0]
+    assert 0.3 < change_at_most(wide, lost, variances) < 0.5
+    assert change_at_most(wide, np.where(wide > 0, NAN, wide), variances) == INF
+    constant = np.ones((4, 1))
+    assert change_at_most(constant, constant, np.zeros(1)) == 0.0
+    assert change_at_most(constant, constant + 1, np.zeros(1)) == INF
+    assert change_at_most(constant * NAN, constant, np.zeros(1)) is None

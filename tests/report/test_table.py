@@ -31,6 +31,7 @@ class Change:
     output: str
     change: float
     smallest: float
+    at_most: float
     agreement: float | None
     source: str
 
@@ -94,7 +95,7 @@ def test_every_section():
     refusal = Refusal("head", "its units are an output of the model")
     notes = ("the weights of 'adapter' are folded in",)
     refined = {"fc1": Refinement(0.12, 0.035, 200)}
-    measured = (Change("head", 0.12, 0.00034, 0.984375, "draws of several kinds"),)
+    measured = (Change("head", 0.12, 0.00034, 0.12, 0.984375, "draws of several kinds"),)
     plan = Plan((wide, residual), (refusal,), (12_345, 4_845), notes=notes, refined=refined)
     plan = dataclasses.replace(plan, measured=measured, refine_steps=300)
     assert render(plan) == FULL
@@ -111,17 +112,19 @@ def test_each_reason_stands_once_with_all_its_layers():
 
 
 @pytest.mark.parametrize(
-    ("change", "smallest", "agreement", "sentence"),
+    ("change", "smallest", "at_most", "agreement", "sentence"),
     [
-        (0.0123, 0.0123, 0.9375, "1.2 %, largest entry the same in 93.8 % of rows"),
-        (0.5, 0.5, None, "50 %"),
-        (12.0, 0.5, None, "1,200 % to 50 %"),
-        (math.inf, 0.5, None, "infinite to 50 %"),
-        (0.0, 0.0, None, "0 %"),
+        (0.0123, 0.0123, 0.0123, 0.9375, "1.2 %, largest entry the same in 93.8 % of rows"),
+        (0.01, 0.01, 0.03, 0.5, "1 % (hardly above 3 %), largest entry the same in 50.0 % of rows"),
+        (0.5, 0.5, 0.5, None, "50 %"),
+        (12.0, 0.5, 12.0, None, "1,200 % to 50 %"),
+        (math.inf, 0.5, math.inf, None, "infinite to 50 %"),
+        (0.0, 0.0, 0.0, None, "0 %"),
     ],
 )
-def test_the_change_of_an_output(change, smallest, agreement, sentence):
-    measured = Change("price", change, smallest, agreement, "held-out part of 64 rows of `data`")
+def test_the_change_of_an_output(change, smallest, at_most, agreement, sentence):
+    source = "held-out part of 64 rows of `data`"
+    measured = Change("price", change, smallest, at_most, agreement, source)
     lines = render(Plan(measured=(measured,))).splitlines()
     where = "(held-out part of 64 rows of `data`)"
     start = lines.index("Measured change (squared, over the variance)")
