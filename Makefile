@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help venv demo test doctest lint types clean
+.PHONY: help venv demo test doctest lint types docs release clean
 
 help:
 	@echo "make demo     set up, then train and prune a small net (writes $(RESULTS)/)"
@@ -15,6 +15,8 @@ help:
 	@echo "make doctest  run the examples in the docstrings"
 	@echo "make lint     ruff check and ruff format --check"
 	@echo "make types    mypy over the package"
+	@echo "make release  build the package and test it in a fresh environment"
+	@echo "make docs     build the documentation in site/; warnings are errors"
 
 venv: $(BIN)/python
 
@@ -37,11 +39,24 @@ doctest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --doctest-modules keras_dfprune
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check . .ci
+	$(BIN)/ruff format --check . .ci
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
+# Nothing is fetched while building, except packages for the virtual environment.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# The wheel is built from the sdist, and tried out without extras in an environment of its own.
+release: $(VENV)/.installed-release
+	rm -rf dist build/fresh
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	build/fresh/bin/python .ci/check_package.py dist
+
 clean:
-	rm -rf $(VENV) build *.egg-info $(RESULTS)
+	rm -rf $(VENV) build dist site *.egg-info $(RESULTS)

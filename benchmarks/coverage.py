@@ -17,16 +17,28 @@ from keras_dfprune.rules.barriers import clause
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "coverage.md"
 HEAD = f"""# Every layer of Keras
 
-Made from the rules by `python -m benchmarks.coverage`, with Keras {keras.__version__}.
-
-- **producer**: its units (neurons, filters, columns) are pruned
-- **consumer**: takes over what removed units did, in the rows of its kernel
-- **carrier**: units pass it on their way from a producer to its consumers
-- **barrier**: units that reach it are not pruned
-
-| layer | role | how, or why not |
-|---|---|---|
+Made from the rules by `python -m benchmarks.coverage`, with Keras {keras.__version__}. Layers
+whose units can be pruned come first. A plan gives the reason for each layer that it leaves whole.
+[Why was my layer left whole?](why_whole.md) says what to do about it.
 """
+# The sections of the page: the roles in each, its heading, and a sentence.
+SECTIONS = {
+    ("producer, consumer", "producer"): (
+        "Pruned",
+        "Units (neurons, filters, columns) of a **producer** are removed. A **consumer** takes "
+        "over what removed units of the layer before did, in the rows of its kernel.",
+    ),
+    ("consumer",): (
+        "Take over, without being pruned",
+        "Units of the layer before can be removed. Those of the layer itself stay.",
+    ),
+    ("carrier",): (
+        "Let units pass",
+        "These layers may stand between a pruned layer and the layers that read it.",
+    ),
+    ("barrier",): ("Barriers", "Units that reach one of these layers are not pruned."),
+}
+COLLAPSED = "Barriers"
 
 
 def layer_names() -> dict[type, list[str]]:
@@ -63,17 +75,29 @@ def role_and_reason(kind: type) -> tuple[str, str]:
 
 def render() -> str:
     """Return the text of the file."""
-    order = ("producer, consumer", "producer", "consumer", "carrier", "barrier")
-    rows = []
+    rows: dict[str, list[tuple[str, list[str], str]]] = {}
     for kind, names in layer_names().items():
         role, reason = role_and_reason(kind)
-        rows.append((order.index(role), kind.__name__, names, reason))
+        rows.setdefault(role, []).append((kind.__name__, names, reason))
+    return HEAD + "".join(
+        _section(title, sentence, [(role, *row) for role in roles for row in sorted(rows[role])])
+        for roles, (title, sentence) in SECTIONS.items()
+    )
+
+
+def _section(title: str, sentence: str, rows: list[tuple[str, str, list[str], str]]) -> str:
+    """Return a section with a table; that of the barriers opens on a click."""
     lines = []
-    for role, name, names, reason in sorted(rows):
+    for role, name, names, reason in rows:
         aliases = [alias for alias in names if alias != name]
         shown = f"`{name}`" + (f" ({', '.join(aliases)})" if aliases else "")
-        lines.append(f"| {shown} | {order[role]} | {reason} |")
-    return HEAD + "\n".join(lines) + "\n"
+        lines.append(f"| {shown} | {role} | {reason} |")
+    head = "| layer | role | how, or why not |\n|---|---|---|\n"
+    table = head + "\n".join(lines)
+    if title == COLLAPSED:
+        summary = f"<summary>{len(rows)} layers</summary>"
+        table = f'<details markdown="1">\n{summary}\n\n{table}\n\n</details>'
+    return f"\n## {title}\n\n{sentence}\n\n{table}\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

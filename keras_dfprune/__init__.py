@@ -4,8 +4,8 @@ Importing this package loads neither TensorFlow nor Keras. A public name is load
 used (PEP 562).
 
 >>> import keras_dfprune as dfprune
->>> dfprune.__version__
-'0.1.0'
+>>> {"apply", "plan", "export"} <= set(dir(dfprune))
+True
 """
 
 import importlib

@@ -95,14 +95,14 @@ def apply(
             that make no sense.
         VerificationError: If the result doesn't compute what was planned.
 
-    Example:
-    >>> import keras, numpy as np, keras_dfprune as dfprune
-    >>> model = keras.Sequential(
-    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
-    ... )
-    >>> pruned = dfprune.apply(model, sparsity=0.5, data=np.random.normal(size=(200, 8)))
-    >>> pruned.layers[0].units
-    10
+    Examples:
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+        ... )
+        >>> pruned = dfprune.apply(model, sparsity=0.5, data=np.random.normal(size=(200, 8)))
+        >>> pruned.layers[0].units
+        10
     """
     request = read_request(
         method=method,
@@ -155,13 +155,13 @@ def plan(model: keras.Model, **arguments: Any) -> PruningPlan:
         TypeError: As `apply`.
         ValueError: As `apply`.
 
-    Example:
-    >>> import keras, keras_dfprune as dfprune
-    >>> model = keras.Sequential(
-    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
-    ... )
-    >>> dfprune.plan(model, max_params=130).parameters
-    (243, 123)
+    Examples:
+        >>> import keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+        ... )
+        >>> dfprune.plan(model, max_params=130).parameters
+        (243, 123)
     """
     request = read_request(**arguments)
     with without_keras_warnings():

@@ -55,12 +55,15 @@ class PostTrainPrune(keras.callbacks.Callback):
         ValueError: If nothing can be written at `export_path`, or an argument makes no sense
             whatever the model is.
 
-    Example:
-    ```python
-    callback = dfprune.PostTrainPrune(sparsity=0.5, export_path="pruned.tflite")
-    model.fit(x, y, epochs=10, callbacks=[early_stopping, callback])
-    callback.pruned_model.summary()
-    ```
+    Examples:
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> model.compile("adam", "mse")
+        >>> x, y = np.ones((64, 8)), np.ones((64, 3))
+        >>> prune = dfprune.PostTrainPrune(sparsity=0.5)
+        >>> history = model.fit(x, y, callbacks=[prune], verbose=0)
+        >>> prune.pruned_model.layers[0].units
+        10
     """
 
     def __init__(

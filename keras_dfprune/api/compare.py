@@ -152,15 +152,15 @@ def compare(
         ValueError: If a model isn't built, a file can't be read, the inputs or outputs of the two
             differ, or `data` doesn't fit or has values that are not finite.
 
-    Example:
-    >>> import keras, numpy as np, keras_dfprune as dfprune
-    >>> model = keras.Sequential(
-    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
-    ... )
-    >>> rows = np.random.default_rng(0).normal(size=(50, 8))
-    >>> result = dfprune.compare(model, dfprune.apply(model, tolerance=0), rows)
-    >>> result.rows, result.outputs[0].agreement
-    (50, 1.0)
+    Examples:
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+        ... )
+        >>> rows = np.random.default_rng(0).normal(size=(50, 8))
+        >>> result = dfprune.compare(model, dfprune.apply(model, tolerance=0), rows)
+        >>> result.rows, result.outputs[0].agreement
+        (50, 1.0)
     """
     first, second = open_source(before, "before"), open_source(after, "after")
     inputs = common_inputs(first, second)

@@ -66,14 +66,14 @@ def distill(
             outputs don't fit, for `data` with fewer than 2 rows or that doesn't fit the inputs, and
             for a `checkpoint` of another training.
 
-    Example:
-    >>> import keras, keras_dfprune as dfprune
-    >>> wide = keras.Sequential(
-    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
-    ... )
-    >>> narrow = dfprune.distill(dfprune.apply(wide, sparsity=0.5), wide, steps=10)
-    >>> narrow.layers[0].units
-    10
+    Examples:
+        >>> import keras, keras_dfprune as dfprune
+        >>> wide = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)]
+        ... )
+        >>> narrow = dfprune.distill(dfprune.apply(wide, sparsity=0.5), wide, steps=10)
+        >>> narrow.layers[0].units
+        10
     """
     _check_whole_numbers(steps=(steps, 0), batch_size=(batch_size, 1), seed=(seed, 0))
     check_model(narrow)

@@ -43,21 +43,21 @@ def functionalize(model: keras.Model, inputs: Any) -> keras.Model:
         ValueError: If the model isn't built, its `call` can't be run on symbolic tensors, or the
             functional model computes something else.
 
-    Example:
-    >>> import keras, numpy as np, keras_dfprune as dfprune
-    >>> class Net(keras.Model):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.hidden = keras.layers.Dense(20, "relu")
-    ...         self.head = keras.layers.Dense(3)
-    ...
-    ...     def call(self, x):
-    ...         return self.head(self.hidden(x))
-    >>> net = Net()
-    >>> _ = net(np.ones((1, 8)))  # which builds its layers
-    >>> functional = dfprune.functionalize(net, keras.Input((8,)))
-    >>> dfprune.apply(functional, sparsity=0.5).count_params()
-    123
+    Examples:
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> class Net(keras.Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.hidden = keras.layers.Dense(20, "relu")
+        ...         self.head = keras.layers.Dense(3)
+        ...
+        ...     def call(self, x):
+        ...         return self.head(self.hidden(x))
+        >>> net = Net()
+        >>> _ = net(np.ones((1, 8)))  # which builds its layers
+        >>> functional = dfprune.functionalize(net, keras.Input((8,)))
+        >>> dfprune.apply(functional, sparsity=0.5).count_params()
+        123
     """
     _check(model)
     form = functional_form(model, symbols_of(inputs))

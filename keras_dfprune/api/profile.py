@@ -111,19 +111,20 @@ def profile(
         FileNotFoundError: If there is no such file.
         ValueError: If the model isn't built, or the file is of another kind or can't be read.
 
-    Example:
-    >>> import keras, keras_dfprune as dfprune
-    >>> model = keras.Sequential(
-    ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)], name="net"
-    ... )
-    >>> print(dfprune.profile(model))
-    Profile of 'net' (Keras model in memory)
-    <BLANKLINE>
-    Parameters                      243
-    Multiply-adds of a row          220
-    Bytes                           972
-    Peak activation bytes of a row  112
-    LiteRT latency                  unknown: latency=True converts the model and measures it
+    Examples:
+        >>> import keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(20, "relu"), keras.layers.Dense(3)],
+        ...     name="net",
+        ... )
+        >>> print(dfprune.profile(model))
+        Profile of 'net' (Keras model in memory)
+        <BLANKLINE>
+        Parameters                      243
+        Multiply-adds of a row          220
+        Bytes                           972
+        Peak activation bytes of a row  112
+        LiteRT latency                  unknown: latency=True converts the model and measures it
     """
     opened = open_source(model_or_file, "model_or_file")
     notes: dict[str, str] = {}

@@ -61,16 +61,16 @@ def prune_and_train(
         ValueError: For `steps` or `final` that make no sense, for a size that can't be reached, and
             for a checkpoint of another run.
 
-    Example:
-    >>> import keras, numpy as np, keras_dfprune as dfprune
-    >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
-    >>> model.compile("adam", "mse")
-    >>> x, y = np.ones((32, 8)), np.ones((32, 3))
-    >>> narrow = dfprune.prune_and_train(
-    ...     model, lambda narrow: narrow.fit(x, y, verbose=0), steps=2, final=0.3
-    ... )
-    >>> narrow.count_params() <= 0.3 * model.count_params()
-    True
+    Examples:
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> model.compile("adam", "mse")
+        >>> x, y = np.ones((32, 8)), np.ones((32, 3))
+        >>> narrow = dfprune.prune_and_train(
+        ...     model, lambda narrow: narrow.fit(x, y, verbose=0), steps=2, final=0.3
+        ... )
+        >>> narrow.count_params() <= 0.3 * model.count_params()
+        True
     """
     if not callable(train):
         raise TypeError(f"`train` must be a function that trains a model. Received: {train!r}")

@@ -160,12 +160,12 @@ class PruningPlan(PlanData):
             ValueError: For a budget that makes no sense or can't be reached, for another model, and
                 where the model is needed.
 
-        Example:
-        >>> import keras, keras_dfprune as dfprune
-        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 10, 3))])
-        >>> plan = dfprune.plan(model, max_params=0.5)
-        >>> [plan.at(max_params=size).parameters[1] <= size * 423 for size in (0.7, 0.3)]
-        [True, True]
+        Examples:
+            >>> import keras, keras_dfprune as dfprune
+            >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 10, 3))])
+            >>> plan = dfprune.plan(model, max_params=0.5)
+            >>> [plan.at(max_params=size).parameters[1] <= size * 423 for size in (0.7, 0.3)]
+            [True, True]
         """
         other_multiples = "multiple_of" in budget
         own: Any = {group.layer: group.multiple for group in self.groups} or 1
@@ -256,14 +256,14 @@ class PruningPlan(PlanData):
             ImportError: If jinja2 or matplotlib is not installed.
             OSError: If the file can't be written. An old one then stays as it is.
 
-        Example:
-        >>> import pathlib, tempfile, keras, keras_dfprune as dfprune
-        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = pathlib.Path(folder, "report.html")
-        ...     dfprune.plan(model, sparsity=0.5).report(path)
-        ...     path.read_text(encoding="utf-8")[:15]
-        '<!doctype html>'
+        Examples:
+            >>> import pathlib, tempfile, keras, keras_dfprune as dfprune
+            >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = pathlib.Path(folder, "report.html")
+            ...     dfprune.plan(model, sparsity=0.5).report(path)
+            ...     path.read_text(encoding="utf-8")[:15]
+            '<!doctype html>'
         """
         write_report(self, path)
 
@@ -275,13 +275,13 @@ class PruningPlan(PlanData):
             finite are the texts `"inf"`, `"-inf"` and `"nan"`. Merges, rows and the fingerprint
             are left out: `save` writes a plan that can be loaded.
 
-        Example:
-        >>> import json, keras, keras_dfprune as dfprune
-        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
-        >>> values = dfprune.plan(model, sparsity=0.5).to_dict()
-        >>> json.loads(json.dumps(values)) == values
-        True
-        >>> values["parameters"], values["groups"][0]["units"]
-        ([243, 123], 20)
+        Examples:
+            >>> import json, keras, keras_dfprune as dfprune
+            >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+            >>> values = dfprune.plan(model, sparsity=0.5).to_dict()
+            >>> json.loads(json.dumps(values)) == values
+            True
+            >>> values["parameters"], values["groups"][0]["units"]
+            ([243, 123], 20)
         """
         return plan_dict(self)

@@ -86,16 +86,16 @@ def search(
         ValueError: For arguments that make no sense, a measure that fails or returns anything but
             a number, and a checkpoint of another search.
 
-    Example:
-    >>> import keras, numpy as np, keras_dfprune as dfprune
-    >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
-    >>> x = np.random.default_rng(0).normal(size=(100, 8))
-    >>> wide = model.predict(x, verbose=0)
-    >>> def r(narrow):
-    ...     return np.corrcoef(narrow.predict(x, verbose=0).ravel(), wide.ravel())[0, 1]
-    >>> result = dfprune.search(model, r, max_drop=0.01, steps=6)
-    >>> result.score >= 0.99 and result.plan.parameters[1] < 243
-    True
+    Examples:
+        >>> import keras, numpy as np, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> x = np.random.default_rng(0).normal(size=(100, 8))
+        >>> wide = model.predict(x, verbose=0)
+        >>> def r(narrow):
+        ...     return np.corrcoef(narrow.predict(x, verbose=0).ravel(), wide.ravel())[0, 1]
+        >>> result = dfprune.search(model, r, max_drop=0.01, steps=6)
+        >>> result.score >= 0.99 and result.plan.parameters[1] < 243
+        True
     """
     check_limits(max_drop, min_score)
     check_no_budget(arguments)

@@ -152,12 +152,12 @@ def sweep(
     Raises:
         TypeError, ValueError: As `search`.
 
-    Example:
-    >>> import keras, keras_dfprune as dfprune
-    >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
-    >>> result = dfprune.sweep(model, lambda narrow: narrow.layers[0].units, sizes=(0.5, 0.25))
-    >>> [trial.score for trial in result.trials]
-    [9.0, 4.0]
+    Examples:
+        >>> import keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 3))])
+        >>> result = dfprune.sweep(model, lambda narrow: narrow.layers[0].units, sizes=(0.5, 0.25))
+        >>> [trial.score for trial in result.trials]
+        [9.0, 4.0]
     """
     for size in sizes:
         if not (is_number(size) and 0.0 < size < 1.0):
@@ -215,12 +215,12 @@ def sensitivity(
     Raises:
         TypeError, ValueError: As `search`.
 
-    Example:
-    >>> import keras, keras_dfprune as dfprune
-    >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 10, 3))])
-    >>> result = dfprune.sensitivity(model, lambda narrow: narrow.count_params())
-    >>> [layer.saved for layer in result.layers]
-    [190, 120]
+    Examples:
+        >>> import keras, keras_dfprune as dfprune
+        >>> model = keras.Sequential([keras.Input((8,)), *map(keras.layers.Dense, (20, 10, 3))])
+        >>> result = dfprune.sensitivity(model, lambda narrow: narrow.count_params())
+        >>> [layer.saved for layer in result.layers]
+        [190, 120]
     """
     if not (is_number(sparsity) and 0.0 < sparsity < 1.0):
         raise ValueError(f"`sparsity` must be a fraction in (0, 1). Received: {sparsity!r}")

@@ -82,12 +82,12 @@ def export(
         ExportError: If the model can't be converted, or if the file's outputs differ from the
             model's by more than the format's bound.
 
-    Example:
-    >>> import tempfile
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    >>> folder = tempfile.mkdtemp()
-    >>> export(model, os.path.join(folder, "model.tflite")).max_relative_error < 1e-5
-    True
+    Examples:
+        >>> import tempfile
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> folder = tempfile.mkdtemp()
+        >>> export(model, os.path.join(folder, "model.tflite")).max_relative_error < 1e-5
+        True
     """
     check_built(model)
     target, name = check_target(path)

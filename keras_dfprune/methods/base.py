@@ -234,7 +234,9 @@ class Method(abc.ABC):
         has_cutoff: Whether `Curve.automatic` says how many units go without a budget. Default:
             False, and then as many go as change the model's outputs little.
 
-    Example: remove the units with the smallest incoming weights, without surgery.
+    Examples:
+        Remove the units with the smallest incoming weights, without surgery:
+
         >>> import keras, numpy as np, keras_dfprune as dfprune
         >>> model = keras.Sequential([keras.Input((4,)), *map(keras.layers.Dense, (8, 3))])
         >>> class SmallestFirst(dfprune.Method):
@@ -246,7 +248,6 @@ class Method(abc.ABC):
         ...             kept = np.setdiff1d(np.arange(group.units), order[:count])
         ...             offset, coefficients = np.zeros(group.units), np.zeros((len(kept), count))
         ...             return dfprune.LinearMerge(kept, order[:count], offset, coefficients)
-        ...
         ...         return dfprune.Curve(order=order, costs=size[order], merge=merge)
         >>> dfprune.apply(model, sparsity=0.5, method=SmallestFirst()).layers[0].units
         4

@@ -149,7 +149,7 @@ def describe(function: Callable | None, units: int = 8) -> Activation:
     Raises:
         NotElementwise: If a value depends on anything but its own input.
 
-    Example:
+    Examples:
         >>> describe(keras.activations.relu).homogeneous
         True
     """

@@ -92,7 +92,7 @@ def register_rule(rule: Rule) -> None:
         TypeError: If `rule` is not a rule, or one of its types is not a subclass of `keras.Layer`.
         ValueError: If it names no type, or a type that already has a rule.
 
-    Example:
+    Examples:
         >>> import keras, keras_dfprune as dfprune
         >>> class MyDropout(keras.layers.Dropout):
         ...     pass
@@ -136,6 +136,15 @@ def unregister_rule(kind: type) -> None:
 
     Raises:
         ValueError: If no rule was registered for it.
+
+    Examples:
+        >>> import keras, keras_dfprune as dfprune
+        >>> class MyActivation(keras.layers.Activation):
+        ...     pass
+        >>> class MyRule(dfprune.rules.PassRule):
+        ...     types = (MyActivation,)
+        >>> dfprune.register_rule(MyRule())
+        >>> dfprune.unregister_rule(MyActivation)
     """
     if kind not in _REGISTERED:
         names = ", ".join(sorted(known.__name__ for known in _REGISTERED)) or "none"

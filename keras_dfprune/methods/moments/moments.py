@@ -63,8 +63,9 @@ class Moments(Method):
     Raises:
         ValueError: If an argument is out of its range.
 
-    Example:
-        >>> Moments(prior="isotropic").get_config()["prior"]
+    Examples:
+        >>> import keras_dfprune as dfprune
+        >>> dfprune.Moments(prior="isotropic").get_config()["prior"]
         'isotropic'
     """
 

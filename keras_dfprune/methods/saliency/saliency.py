@@ -39,7 +39,7 @@ class Saliency(Method):
     Raises:
         ValueError: For any other value.
 
-    Example:
+    Examples:
         >>> import keras_dfprune as dfprune
         >>> dfprune.Saliency(normalize=False).get_config()["normalize"]
         False
