@@ -30,8 +30,8 @@ def pooled_filters():
         (lambda: [*normalized(), Dense(2)], 0.5, "% in fc: it feeds ln"),
         (
             lambda: [
-                Inputs((9, 8)), Dense(9, "relu"), layers.RNN(layers.GRUCell(30), name="gru"),
-                Dense(2),
+                Inputs((9, 8)), Dense(4), Dense(9, "relu"),
+                layers.RNN(layers.GRUCell(30), name="gru"), Dense(2),
             ],
             0.5,
             "% in gru: it has weights of its own",
