@@ -37,8 +37,6 @@ _CLAUSES = {
     "TorchModuleWrapper": _FOREIGN,
     "TFSMLayer": _FOREIGN,
     "Reshape": _RESHAPES,
-    "Permute": _RESHAPES,
-    "Transpose": _RESHAPES,
     "Dot": _MIXES,
     "Lambda": "runs Python code that can't be analyzed; use layers or keras.ops instead",
 }

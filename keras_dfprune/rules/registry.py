@@ -13,6 +13,13 @@ from keras_dfprune.graph.parts import PART_TYPES
 from keras_dfprune.rules.activation_layers import ActivationRule, PReLURule
 from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationRule
 from keras_dfprune.rules.attention import SelfAttentionRule
+from keras_dfprune.rules.axes import (
+    MaximumOfPositionsRule,
+    MeanRule,
+    NewAxisRule,
+    PermuteRule,
+    SumRule,
+)
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.check_user_rule import check_claims, why_unfit
 from keras_dfprune.rules.convolution import ConvolutionRule, TransposedConvolutionRule
@@ -61,6 +68,11 @@ RULES: tuple[Rule, ...] = (
     RepeatVectorRule(),
     ReshapeRule(),
     IndexingRule(),
+    PermuteRule(),
+    NewAxisRule(),
+    MeanRule(),
+    SumRule(),
+    MaximumOfPositionsRule(),
     ConcatenateRule(),
     PositionRule(),
     ZeroPaddingRule(),

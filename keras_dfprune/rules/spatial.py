@@ -19,6 +19,12 @@ from keras_dfprune.rules.features import Stream
 from keras_dfprune.rules.layer_state import LayerState
 
 
+def _layers_of_keras(name: str) -> tuple[type[keras.Layer], ...]:
+    """Return the layer types `name` + "1D" to "3D", none where this Keras is older."""
+    types = (getattr(keras.layers, f"{name}{rank}D", None) for rank in (1, 2, 3))
+    return tuple(kind for kind in types if kind is not None)
+
+
 class PositionRule(Rule):
     """Average pooling, upsampling and cropping: linear, equal for all units, keeps constants."""
 
@@ -35,6 +41,7 @@ class PositionRule(Rule):
         keras.layers.Cropping1D,
         keras.layers.Cropping2D,
         keras.layers.Cropping3D,
+        *_layers_of_keras("AdaptiveAveragePooling"),
     )
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
@@ -71,6 +78,7 @@ class MaxPoolingRule(ElementwiseRule):
         keras.layers.GlobalMaxPooling1D,
         keras.layers.GlobalMaxPooling2D,
         keras.layers.GlobalMaxPooling3D,
+        *_layers_of_keras("AdaptiveMaxPooling"),
     )
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:

@@ -335,6 +335,41 @@ ROWS = {
         "IndexingRule",
         lambda: chain(lambda x: x[:, ::2, None], lambda x: x[..., -1, 0, :], shape=(4, 5)),
     ),
+    "permute": (
+        "PermuteRule",
+        lambda: chain(
+            layers.Permute((2, 1)),
+            layers.ReLU(),
+            lambda x: keras.ops.transpose(x, (0, 2, 1)),
+            shape=(4, 5),
+        ),
+    ),
+    "new axes": (
+        "NewAxisRule",
+        lambda: chain(
+            lambda x: keras.ops.expand_dims(x, 1),
+            layers.LeakyReLU(),
+            lambda x: keras.ops.squeeze(x, axis=1),
+        ),
+    ),
+    "mean of positions": (
+        "MeanRule",
+        lambda: chain(lambda x: keras.ops.mean(x, axis=1), shape=(4, 5)),
+    ),
+    "sum of positions": (
+        "SumRule",
+        lambda: chain(lambda x: keras.ops.sum(x, axis=(1, 2)), shape=(2, 3, 5)),
+    ),
+    "maximum of positions": (
+        "MaximumOfPositionsRule",
+        lambda: chain(lambda x: keras.ops.max(x, axis=1, keepdims=True), shape=(4, 5)),
+    ),
+    "adaptive pooling": (
+        "PositionRule",
+        lambda: convolutions(
+            layers.AdaptiveAveragePooling2D((4, 3)), layers.AdaptiveMaxPooling2D(3)
+        ),  # fmt: skip
+    ),
     "concatenate": ("ConcatenateRule", concatenated),
     "average pooling": (
         "PositionRule",

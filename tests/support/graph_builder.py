@@ -187,6 +187,8 @@ class Builder:
         tensor = self.wide[-1]
         options = [layers.ZeroPadding1D(1), layers.UpSampling1D(2), layers.TimeDistributed(
             layers.Dense(self.units(), "relu"))]  # fmt: skip
+        options += [lambda x: layers.Permute((2, 1))(layers.ReLU()(layers.Permute((2, 1))(x)))]
+        options += [lambda x: keras.ops.transpose(keras.ops.transpose(x, (0, 2, 1)), (0, 2, 1))]
         if tensor.shape[1] > 4:
             options += [layers.AveragePooling1D(2), layers.Cropping1D(1)]
             options += [layers.MaxPooling1D(2), layers.MaxPooling1D(2, padding="same")]
@@ -198,13 +200,18 @@ class Builder:
             layers.Flatten(), layers.Flatten(data_format="channels_first"),
             layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
         )  # fmt: skip
-        if self.random.random() < 0.2:
-            layer = self.pick(lambda x: x[:, -1], lambda x: x[:, 0, :])
+        if self.random.random() < 0.5:
+            layer = self.pick(
+                lambda x: x[:, -1], lambda x: x[:, 0, :], lambda x: keras.ops.mean(x, axis=-2),
+                lambda x: keras.ops.sum(x, axis=1), lambda x: keras.ops.max(x, axis=[1]),
+                lambda x: keras.ops.squeeze(keras.ops.max(x, axis=1, keepdims=True), 1),
+            )  # fmt: skip
         self.flat.append(layer(tensor))
 
     def repeat(self):
         tensor = self.recent(self.flat)
-        wide = layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))
+        wide = [layers.RepeatVector(5), layers.Reshape((1, tensor.shape[-1]))]
+        wide.append(lambda x: keras.ops.expand_dims(x, -2))
         self.wide.append(self.pick(*wide)(tensor))
 
     def spread(self):
