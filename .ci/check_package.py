@@ -84,5 +84,5 @@ inspected = [*command, "inspect", "model.keras", "--max-params", "0.5"]
 shown = subprocess.run(inspected, capture_output=True, text=True, check=True)
 check("Left whole" in shown.stdout, "keras-dfprune inspect")
 demo = subprocess.run([*command, "demo"], capture_output=True, text=True)
-named = 'pip install "keras_dfprune[demo]"'
-check(demo.returncode == 2 and named in demo.stderr, "keras-dfprune demo names its extra")
+named = 'pip install "keras_dfprune[plots]"'
+check(demo.returncode == 2 and named in demo.stderr, "keras-dfprune demo names an extra")

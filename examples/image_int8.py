@@ -43,11 +43,13 @@ def build_classifier() -> keras.Model:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default=".", help="default: this folder")
-    parser.add_argument("--quick", action="store_true", help="train for two epochs only")
+    parser.add_argument("--quick", action="store_true", help="300 images, two epochs")
     options = parser.parse_args(argv)
     epochs, steps = (2, 20) if options.quick else (60, 500)
 
     (x, y), (x_test, y_test) = load_digits()
+    if options.quick:
+        x, y, x_test, y_test = x[:300], y[:300], x_test[:100], y_test[:100]
     x, x_test = x.reshape(-1, 8, 8, 1), x_test.reshape(-1, 8, 8, 1)
     keras.utils.set_random_seed(0)
     model = build_classifier()

@@ -44,6 +44,7 @@ def test_pages_quote_the_script_and_its_output(page):
     assert len(blocks(page, "text")) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_recorded_output_is_what_the_script_prints(page, tmp_path, monkeypatch, capsys):
     if page.stem == "image_int8":
