@@ -23,9 +23,7 @@ TRAINING_ROWS = 1297
 CUTS = (0.3, 0.5)
 
 
-def measure(
-    kind: str, seed: int, epochs: int = 25, cuts: tuple[float, ...] = (0.15, 0.3, 0.5)
-) -> dict:
+def measure(kind: str, seed: int, epochs: int = 25, cuts: tuple[float, ...] = CUTS) -> dict:
     """Train one network, prune it and return the accuracies on the test rows."""
     keras.utils.set_random_seed(seed)
     images, labels = load_digits(return_X_y=True)
