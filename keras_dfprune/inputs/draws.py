@@ -4,8 +4,9 @@ Draws of the factor model `x = mean + t shift + independent_std e + c @ loadings
 covariance that `prior.py` assumes. No matrix of features by features is made.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +43,7 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
         Function of a number of rows and a seed (int32, shape `(2,)`). It returns a float32
         tensor, shape `(rows, inputs)`, which is always the same for the same seed.
     """
+    group = _by_column(group)
     weights = np.asarray(group.weights, np.float64)
     mean, independent_std, shift = (np.zeros(group.inputs) for _ in range(3))
     loadings = []  # an array for each origin, so inputs of different origin are independent
@@ -70,6 +72,37 @@ def input_sampler(group: GroupView, prior: Prior) -> Callable[[int, tf.Tensor], 
         part[:, unknown] = assumed.loadings
         loadings.append(part)
     return _factor_sampler(mean, shift, independent_std, np.concatenate(loadings))
+
+
+def _by_column(group: GroupView) -> GroupView:
+    """Return a view of one producer's columns, a row for each, of units that stand for several.
+
+    Units that are read in several ways, or that a Reshape spreads over positions, have their
+    weight-sets side by side in the view of the whole group.
+    """
+    views = list(_single_views(group))
+    if len(views) == 1:
+        return views[0]
+    measured = [(view.batch_mean, view.batch_std) for view in views]
+    means = [mean for mean, std in measured if mean is not None]
+    stds = [std for mean, std in measured if std is not None]
+    is_measured = len(means) == len(stds) == len(views)
+    return dataclasses.replace(
+        views[0],
+        weights=np.concatenate([view.weights for view in views]),
+        constants=np.concatenate([view.constants[:, :1] for view in views]),
+        batch_mean=np.concatenate(means) if is_measured else None,
+        batch_std=np.concatenate(stds) if is_measured else None,
+    )
+
+
+def _single_views(group: GroupView) -> Iterator[GroupView]:
+    """Iterate over views of a group that hold one weight-set for each unit."""
+    parts = group.seams or (group.joined.parts if group.joined is not None else ())
+    if not parts:
+        yield group
+    for part in parts:
+        yield from _single_views(part)
 
 
 def _factor_sampler(

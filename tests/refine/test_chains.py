@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
+from keras_dfprune.inputs.draws import input_sampler
 from keras_dfprune.locate.locate import locate_model
+from keras_dfprune.methods.moments.prior import read_prior
 from keras_dfprune.refine import chains
+from keras_dfprune.surgery.group_view import view_group
+from keras_dfprune.surgery.weights import LayerStates
+from tests.support import conformance
 from tests.support.models import dense_chain, inputs_of, outputs
 
 layers = keras.layers
@@ -66,6 +71,14 @@ def test_a_frozen_model_is_pruned_but_not_refined():
     model.trainable = False
     for one, two in zip(refined(model, 0).weights, refined(model, 10).weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+@pytest.mark.parametrize("row", ["two ways", "reshape into channels"])
+def test_inputs_are_drawn_for_units_with_several_weight_sets(row):
+    layout = locate_model(conformance.build(row)).layout
+    view = view_group(layout.groups["producer"], layout, LayerStates(layout), 1.0)
+    draw = input_sampler(view, read_prior("weights", "auto"))
+    assert draw(3, np.zeros(2, np.int32)).shape == (3, 5)
 
 
 def test_the_original_and_frozen_layers_stay():

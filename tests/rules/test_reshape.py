@@ -33,6 +33,16 @@ def test_a_generator_is_pruned_from_end_to_end():
     assert pruned.get_layer("channels").output.shape[1:] == (2, 3, 3)
 
 
+def test_filters_that_a_reshape_puts_at_several_positions_are_one_channel():
+    def build():
+        inputs = keras.Input((4, 2))
+        hidden = layers.Conv1D(3 * 5, 2, padding="same", activation="tanh")(inputs)
+        hidden = layers.Reshape((4 * 3, 5))(hidden)
+        return keras.Model(inputs, layers.Conv1D(2, 3)(hidden))
+
+    check_planted_copies(build, lambda model: model.layers[-1].name)
+
+
 def spread(behind, activation="relu"):
     inputs = keras.Input((5,))
     hidden = layers.Dense(3 * 4, activation, name="producer")(inputs)

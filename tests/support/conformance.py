@@ -313,10 +313,10 @@ ROWS = {
         lambda: chain(
             layers.BatchNormalization(),
             layers.LeakyReLU(0.2),
-            layers.Reshape((2, 2, 4)),
+            layers.Reshape((2, 4, 4)),
             layers.Conv2DTranspose(5, 3, strides=2, activation="relu"),
             layers.Flatten(),
-            units=16,
+            units=32,
             activation=None,
         ),
     ),
