@@ -132,7 +132,9 @@ class _Follower:
     ) -> tuple[Stream | None, dict[Tensor, Stream]]:
         """Return the new units of a layer, each once, and those in each of its outputs."""
         starts = self._start(call, rule, arriving)
-        if starts is None or not isinstance(rule, ProducerRule):
+        if not isinstance(rule, ProducerRule):
+            return None, {}
+        if starts is None:
             reason = f"it feeds {title(call)}, which takes them as its initial state"
             for stream in arriving[1:]:
                 self._refuse(stream, reason)
@@ -160,8 +162,10 @@ class _Follower:
             self.units.reasons.setdefault(call.path, "it has fewer than two units")
         elif together is not None and not together.any():
             self.units.reasons.setdefault(call.path, "a Reshape makes one channel of its units")
-        elif together is not None and not rule.is_dense:
-            reason = "a Reshape spreads its units over positions, which only Dense units allow"
+        elif together is not None and not self._can_be_spread(call, rule):
+            reason = (
+                "a Reshape spreads its units over positions, which a layer like it doesn't allow"
+            )
             self.units.reasons.setdefault(call.path, reason)
             return None
         try:
@@ -182,6 +186,10 @@ class _Follower:
             (piece,) = stream_of_units(call, rule, starts).pieces
             self.units.arrivals.append(Arrival(call, rule.own_rows, piece, recurrent=True))
         return starts
+
+    def _can_be_spread(self, call: Call, rule: ProducerRule) -> bool:
+        """Return whether columns of a layer may be one unit together."""
+        return rule.own_rows is None and rule.channel_groups(call.operation) == 1
 
     def _why_barred(self, call: Call, rule: KernelRule) -> str | None:
         """Return why a layer can neither produce nor consume units, or None."""

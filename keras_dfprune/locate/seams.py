@@ -15,7 +15,7 @@ from keras_dfprune.locate.groups import Inlet, SeamFeatures
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.effects import Affine, Effect, Join, Nonlinear, is_identity
 from keras_dfprune.rules.features import Piece, Stage
-from keras_dfprune.rules.kernels import KernelRule
+from keras_dfprune.rules.kernels import KernelRule, ProducerRule
 from keras_dfprune.rules.registry import find_rule
 
 
@@ -105,9 +105,14 @@ def _seam_features(
 def _check_columns(piece: Piece, order: np.ndarray, call: Call) -> None:
     """Check that a consumer doesn't see the columns of one unit side by side.
 
+    A Bidirectional layer returns each of its units twice, and its columns are never spread.
+
     Raises:
         Barrier: If it does.
     """
+    rules = [stage.rule for stage in piece.history()]
+    if any(isinstance(rule, ProducerRule) and rule.own_rows is not None for rule in rules):
+        return
     for branch in piece.stages[0].branches:
         _check_columns(branch, branch.by_unit(len(order)), call)
     columns = piece.stages[0].features[order]
@@ -186,7 +191,7 @@ def _signature(
 ) -> tuple:
     """Describe what each unit goes through up to the seam; equal where the values are equal."""
     first = piece.stages[0]
-    columns = np.unique(first.features[order], axis=1)
+    columns = first.features[order].min(axis=1)  # the same at all positions, or of one direction
     signature: list = [] if first.branches else [first.call.path, columns.tobytes()]
     for stage in stages:
         effect = effects[stage.call.path]

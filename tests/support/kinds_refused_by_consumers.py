@@ -99,7 +99,7 @@ def layer_normalization():
 
 @row("feeds reshape .Reshape., which rearranges units and positions")
 def reshaped():
-    return in_front_of(layers.Reshape((4, 2)), Dense(3))
+    return in_front_of(layers.Reshape((4, 6)), Dense(3), shape=(3, 6))
 
 
 @row("feeds time_distributed .TimeDistributed., which wraps a layer other than Dense")
