@@ -163,9 +163,7 @@ class _Follower:
         elif together is not None and not together.any():
             self.units.reasons.setdefault(call.path, "a Reshape makes one channel of its units")
         elif together is not None and not self._can_be_spread(call, rule):
-            reason = (
-                "a Reshape spreads its units over positions, which a layer like it doesn't allow"
-            )
+            reason = "a Reshape spreads its units over positions, which such a layer doesn't allow"
             self.units.reasons.setdefault(call.path, reason)
             return None
         try:
