@@ -11,6 +11,7 @@ from keras_dfprune.api.open_composites import hides_layers
 from keras_dfprune.graph.keras_private import functional_core
 from keras_dfprune.graph.read_graph import read_graph
 from keras_dfprune.locate.locate import LocatedModel, locate_model
+from keras_dfprune.report.short_message import short_message
 
 
 def locate_in_any(model: keras.Model) -> LocatedModel:
@@ -62,8 +63,8 @@ def _with_custom_layers_opened(model: keras.Model) -> LocatedModel:
         return locate_model(model)
     try:
         form = functional_form(model, symbols_of(model.input))
-    except ValueError as error:
-        note = f"custom layers stay closed: {error}"
+    except Exception as error:  # whatever the code of a custom layer raises
+        note = f"custom layers stay closed: {short_message(error)}"
         return dataclasses.replace(locate_model(model), notes=(note,))
     return dataclasses.replace(locate_model(form.model), notes=_closed(form))
 
