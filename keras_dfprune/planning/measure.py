@@ -30,7 +30,7 @@ from keras_dfprune.rules.multiply_adds import multiply_adds
 # from BatchNormalization, and on draws.
 # These constants were measured on networks of several kinds: docs/research/measurements.md.
 WITH_ROWS = 0.01
-WITH_FOUND_INPUTS = 0.002
+WITH_FOUND_INPUTS = 0.006
 WITH_DRAWS = 0.02
 # The same on draws where nothing ties the assumptions to the network: there the change on real
 # inputs was up to a hundred times that on draws.
