@@ -66,7 +66,8 @@ def _at_steps(group: UnitGroup, tensors: Mapping[Tensor, Any]) -> Iterator[np.nd
             continue
         units = producer.rule.units_of_outputs(call)[call.outputs[0]]
         order = np.argsort(units, kind="stable").reshape(group.units, -1)
-        results = run_calls([call], tensors, {call: _with_all_steps(call.operation)})
+        with keras.StatelessScope():  # the copy has the layer's own states
+            results = run_calls([call], tensors, {call: _with_all_steps(call.operation)})
         yield _by_unit(np.asarray(results[call.outputs[0]], np.float32), order)
 
 

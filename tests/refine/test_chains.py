@@ -76,7 +76,7 @@ def test_a_frozen_model_is_pruned_but_not_refined():
 @pytest.mark.parametrize("row", ["two ways", "reshape into channels"])
 def test_inputs_are_drawn_for_units_with_several_weight_sets(row):
     layout = locate_model(conformance.build(row)).layout
-    view = view_group(layout.groups["producer"], layout, LayerStates(layout), 1.0)
+    view = view_group(layout.groups["producer"], layout, LayerStates(layout))
     draw = input_sampler(view, read_prior("weights", "auto"))
     assert draw(3, np.zeros(2, np.int32)).shape == (3, 5)
 
