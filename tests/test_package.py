@@ -1,4 +1,4 @@
-"""What the package says of itself: one version, extras that exist, files of the source archive."""
+"""Check one version, extras that exist, and the files of the source archive."""
 
 import ast
 import configparser

@@ -1,6 +1,7 @@
 """Locate what can be pruned in any model: subclassed models and custom layers are opened first."""
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,7 +37,7 @@ def locate_in_any(model: keras.Model) -> LocatedModel:
     if functional_core(model) is not None:
         return _with_custom_layers_opened(model)
     shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
+    if shapes is None or _takes_more_than_inputs(model):
         return locate_model(model)
     try:
         form = functional_form(model, _symbols(shapes))
@@ -67,6 +68,13 @@ def _with_custom_layers_opened(model: keras.Model) -> LocatedModel:
         note = f"custom layers stay closed: {short_message(error)}"
         return dataclasses.replace(locate_model(model), notes=(note,))
     return dataclasses.replace(locate_model(form.model), notes=_closed(form))
+
+
+def _takes_more_than_inputs(model: keras.Model) -> bool:
+    """Return whether `call` has arguments that may be further tensors of unknown shape."""
+    parameters = list(inspect.signature(model.call).parameters.values())[1:]
+    known = ("training", "mask")
+    return any(p.name not in known and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
 def _closed(form: FunctionalForm) -> tuple[str, ...]:

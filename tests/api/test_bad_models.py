@@ -82,6 +82,20 @@ def test_a_subclassed_model_without_shapes_says_what_is_missing(monkeypatch):
         dfprune.apply(model, sparsity=0.5)
 
 
+class Optional(OwnLogic):
+    """Model of a second tensor that may be left out, and is when the model is built."""
+
+    def call(self, x, further=None, training=False):
+        return super().call(x if further is None else x + further)
+
+
+def test_a_second_argument_of_call_is_never_left_out_in_silence():
+    model = Optional()
+    model(np.ones((1, 6)), further=np.ones((1, 6)))
+    with pytest.raises(ValueError, match=r"\(Optional\) that doesn't say which inputs it takes"):
+        dfprune.apply(model, sparsity=0.5)
+
+
 class Tokens(keras.Model):
     """Model of two inputs, in a dict: one of them are tokens."""
 

@@ -1,4 +1,4 @@
-"""The documentation builds without warnings, and its pages fetch nothing from elsewhere."""
+"""Check that the documentation builds without warnings, and that its pages fetch nothing."""
 
 import os
 import pathlib

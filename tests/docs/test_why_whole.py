@@ -1,4 +1,4 @@
-"""The page of refusal reasons is complete, and has no reason that the code doesn't give."""
+"""Check that the page of reasons holds all that the code gives, and no others."""
 
 import pathlib
 import re
@@ -34,7 +34,7 @@ def test_the_page_has_no_reason_that_the_code_does_not_give():
 
 
 def test_reasons_that_are_looked_up_are_collected():
-    """One of each form: raised, noted, returned, in a table, an attribute, a passed variable."""
+    """Collect one of each form: raised, noted, returned, in a table, an attribute, a variable."""
     assert {
         "is called with several tensors", "its units are an output of the model",
         "is quantized; prune first, then quantize", "mixes all units of its input",
