@@ -1,6 +1,7 @@
 """Describe a model's inputs, and run the model on arrays by input name."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from keras_dfprune.graph.further_state import keeps_state
 from keras_dfprune.graph.keras_private import all_layers
 
 Samples = dict[str, np.ndarray]  # by the name of the input, the batch axis first
+# A recurrent model is run step by step on sequences of so few steps, until so many calls.
+_FEW_STEPS, _CALLS_BEFORE_COMPILING = 8, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +138,7 @@ def compiled_if_recurrent(model: keras.Model, call: Callable, *signature: Any) -
     """Compile a function that calls a model, if the model has recurrent layers.
 
     Called step by step, such a model takes 10 to 200 times as long (`benchmarks/recurrent.py`).
+    Compiling takes as long as a few calls on a short sequence, so those are done step by step.
 
     Args:
         model: The model.
@@ -146,6 +150,26 @@ def compiled_if_recurrent(model: keras.Model, call: Callable, *signature: Any) -
     """
     if not any(isinstance(layer, keras.layers.RNN) for layer in all_layers(model)):
         return call
+    if not _takes_short_sequences(model):
+        return _compiled(call, signature)
+    numbers, compiled = itertools.count(), functools.cache(lambda: _compiled(call, signature))
+
+    def call_or_compile(*tensors: Any) -> Any:
+        return (call if next(numbers) < _CALLS_BEFORE_COMPILING else compiled())(*tensors)
+
+    return call_or_compile
+
+
+def _takes_short_sequences(model: keras.Model) -> bool:
+    """Return whether the axes behind the batch are all of a few steps at most."""
+    lengths = {
+        shape[1] if len(shape) > 1 else 1
+        for shape in (tensor.shape for tensor in keras.tree.flatten(structure_of(model)))
+    }
+    return bool(lengths) and None not in lengths and max(lengths) <= _FEW_STEPS
+
+
+def _compiled(call: Callable, signature: Sequence[Any]) -> Callable:
     try:
         return tf.function(call, autograph=False).get_concrete_function(*signature)
     except Exception:  # whatever a layer raises that reads the values of its input
