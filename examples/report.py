@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> None:
     plan = dfprune.plan(model, max_params=options.max_params, data=train[0][:200])
 
     path = pathlib.Path(options.output)
-    plan.report(path)
+    sizes = [dfprune.profile(each, latency=True) for each in (model, plan.apply(model))]
+    plan.report(path, profiles=tuple(sizes))
     # The same in plain values, for programs: a dashboard, a table of many plans.
     values = path.with_suffix(".json")
     values.write_text(json.dumps(plan.to_dict()), encoding="utf-8")

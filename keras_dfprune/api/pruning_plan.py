@@ -12,6 +12,7 @@ from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.plan_again import plan_again
 from keras_dfprune.api.plan_arguments import plain_arguments
+from keras_dfprune.api.profile import Profile
 from keras_dfprune.inputs.rows import Rows
 from keras_dfprune.methods.merge import ChosenUnits
 from keras_dfprune.planning.plan_data import PlanData
@@ -241,7 +242,12 @@ class PruningPlan(PlanData):
         """
         plot_plan(self, path)
 
-    def report(self, path: str | os.PathLike[str]) -> None:
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        profiles: tuple[Profile, Profile] | None = None,
+    ) -> None:
         """Write a report that explains the plan to others: one HTML file that needs no network.
 
         It shows what was asked, the sizes before and after, the units of each layer, the costs
@@ -251,8 +257,11 @@ class PruningPlan(PlanData):
         Args:
             path: The file, such as `"report.html"`. An old one is replaced when the new one is
                 complete.
+            profiles: Results of `profile` before and after the cut, of the models or of files: the
+                page then shows bytes, memory and, where it was measured, LiteRT's latency.
 
         Raises:
+            TypeError: If `profiles` isn't a pair of them.
             ImportError: If jinja2 or matplotlib is not installed.
             OSError: If the file can't be written. An old one then stays as it is.
 
@@ -265,7 +274,7 @@ class PruningPlan(PlanData):
             ...     path.read_text(encoding="utf-8")[:15]
             '<!doctype html>'
         """
-        write_report(self, path)
+        write_report(self, path, profiles=profiles)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the plan says in plain values, for `json.dumps`.

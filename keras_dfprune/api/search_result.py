@@ -5,6 +5,7 @@ import os
 
 import keras
 
+from keras_dfprune.api.profile import Profile
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.api.trials import Trial
 from keras_dfprune.report.html_report import write_report
@@ -61,13 +62,19 @@ class SearchResult:
         """
         plot_trials(self, path)
 
-    def report(self, path: str | os.PathLike[str]) -> None:
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        profiles: tuple[Profile, Profile] | None = None,
+    ) -> None:
         """Write the chosen plan and all trials as one HTML file, as `PruningPlan.report` does.
 
         Args:
             path: The file.
+            profiles: As in `PruningPlan.report`.
 
         Raises:
             ImportError: If the packages of the extra `report` are not installed.
         """
-        write_report(self.plan, path, search=self)
+        write_report(self.plan, path, search=self, profiles=profiles)

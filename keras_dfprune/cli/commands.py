@@ -88,7 +88,7 @@ def prune(options: argparse.Namespace) -> None:
     if options.plot:
         plan.plot(options.plot)
     if options.report:
-        plan.report(options.report)
+        plan.report(options.report, profiles=_profiles(model, pruned))
     if not options.verbose or options.plan:
         print(plan)
         print()
@@ -122,10 +122,15 @@ def search(options: argparse.Namespace) -> None:
     if options.plot:
         result.plot(options.plot)
     if options.report:
-        result.report(options.report)
+        result.report(options.report, profiles=_profiles(model, result.model))
     print(result)
     print()
     print(f"{written.path}: {written.bytes:,} bytes")
+
+
+def _profiles(model: keras.Model, pruned: keras.Model) -> tuple[dfprune.Profile, dfprune.Profile]:
+    """Measure both models for a report."""
+    return dfprune.profile(model, latency=True), dfprune.profile(pruned, latency=True)
 
 
 def _write(options: argparse.Namespace, model: keras.Model, rows: Any) -> dfprune.ExportResult:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dfprune.report.command import repeat_code, shown
 from keras_dfprune.report.curves import curve_costs
-from keras_dfprune.report.readable_plan import ReadableGroup, ReadablePlan
+from keras_dfprune.report.readable_plan import Profiles, ReadableGroup, ReadablePlan
 from keras_dfprune.report.staging import written
 from keras_dfprune.report.svg import curve_svg, histogram_svg, trials_svg
 from keras_dfprune.report.table import fewer, percent, refined_sentences
@@ -39,7 +39,10 @@ def require_report() -> None:
 
 
 def write_report(
-    plan: ReadablePlan, path: str | os.PathLike[str], search: ReadableTrials | None = None
+    plan: ReadablePlan,
+    path: str | os.PathLike[str],
+    search: ReadableTrials | None = None,
+    profiles: Profiles | None = None,
 ) -> None:
     """Write the report of a plan to a file, whole or not at all.
 
@@ -47,23 +50,29 @@ def write_report(
         plan: A `PruningPlan`.
         path: The file.
         search: The `SearchResult` that the plan comes from, or None.
+        profiles: A `Profile` of the model before and one after the cut, or None.
 
     Raises:
+        TypeError: If `profiles` isn't a pair.
         ImportError: If jinja2 or matplotlib is not installed.
         OSError: If the file can't be written.
     """
     require_report()
+    if profiles is not None:
+        _check_pair(profiles)
     target = pathlib.Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"No such folder: {target.parent} (for {target}). Create it first.")
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder. Give a file, such as report.html.")
-    text = render_report(plan, search)
+    text = render_report(plan, search, profiles)
     with written(target) as staged:
         staged.write_text(text, encoding="utf-8")
 
 
-def render_report(plan: ReadablePlan, search: ReadableTrials | None = None) -> str:
+def render_report(
+    plan: ReadablePlan, search: ReadableTrials | None = None, profiles: Profiles | None = None
+) -> str:
     """Return the HTML of a report.
 
     Every text of the plan is escaped. A content security policy keeps the page from fetching
@@ -72,6 +81,7 @@ def render_report(plan: ReadablePlan, search: ReadableTrials | None = None) -> s
     Args:
         plan: A `PruningPlan`.
         search: The `SearchResult` that the plan comes from, or None.
+        profiles: A `Profile` of the model before and one after the cut, or None.
     """
     import jinja2
     from markupsafe import Markup
@@ -88,7 +98,7 @@ def render_report(plan: ReadablePlan, search: ReadableTrials | None = None) -> s
         script=Markup(script),
         script_digest=digest,
         asked=_asked(plan, search is not None),
-        sizes=_sizes(plan),
+        sizes=_sizes(plan) + _profiled(profiles),
         groups=[_group(group, number) for number, group in enumerate(plan.groups)],
         no_change=_why_nothing_is_measured(plan),
         refined=refined_sentences(plan.refined),
@@ -158,6 +168,45 @@ def _sizes(plan: ReadablePlan) -> list[dict[str, Any]]:
         }
         for name, pair in pairs
         if pair is not None
+    ]
+
+
+def _check_pair(profiles: Any) -> None:
+    pair = isinstance(profiles, tuple | list) and len(profiles) == 2
+    if not pair or not all(hasattr(profile, "latency") for profile in profiles):
+        raise TypeError(
+            "`profiles` must be two results of keras_dfprune.profile: one of the model before the "
+            f"cut and one of the narrow model. Received: {profiles!r}"
+        )
+
+
+def _profiled(profiles: Profiles | None) -> list[dict[str, Any]]:
+    """Return the sizes that were measured on the models or on their files."""
+    if profiles is None:
+        return []
+    before, after = profiles
+    in_memory = before.format == after.format == "model"
+    rows: list[tuple[str, float | None, float | None, str]] = [
+        ("Bytes of the weights" if in_memory else "Bytes", before.bytes, after.bytes, ",.0f"),
+        (
+            "Peak activation bytes of one row",
+            before.peak_activation_bytes,
+            after.peak_activation_bytes,
+            ",.0f",
+        ),
+    ]
+    if before.latency is not None and after.latency is not None:
+        name = "LiteRT latency in ms (median, 1 thread)"
+        rows.append((name, before.latency.median, after.latency.median, ".3g"))
+    return [
+        {
+            "name": name,
+            "before": format(first, form),
+            "after": format(second, form),
+            "fewer": fewer(first, second),
+        }
+        for name, first, second, form in rows
+        if first is not None and second is not None
     ]
 
 

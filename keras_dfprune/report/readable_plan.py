@@ -130,3 +130,26 @@ class ReadablePlan(Protocol):
     def refine_steps(self) -> int: ...
     @property
     def refined(self) -> Mapping[str, ReadableRefinement]: ...
+
+
+class ReadableLatency(Protocol):
+    """Time of a call; see `Latency` for the attributes."""
+
+    @property
+    def median(self) -> float: ...
+
+
+class ReadableProfile(Protocol):
+    """Costs of a model or file; see `Profile` for the attributes."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def peak_activation_bytes(self) -> int | None: ...
+    @property
+    def latency(self) -> ReadableLatency | None: ...
+
+
+Profiles = tuple[ReadableProfile, ReadableProfile]  # of the model before and after the cut

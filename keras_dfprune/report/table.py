@@ -66,7 +66,7 @@ def _fewer(what: str, before: int, after: int) -> str:
     return f"{what}: {before:,} -> {after:,} ({fewer(before, after)} fewer)"
 
 
-def fewer(before: int, after: int) -> str:
+def fewer(before: float, after: float) -> str:
     """Return by how many percent the second number is smaller than the first.
 
     Args:

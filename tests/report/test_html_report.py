@@ -106,6 +106,23 @@ def test_plans_of_every_kind(make, parts, tmp_path):
         assert part in text
 
 
+def test_profiles_add_bytes_memory_and_latency(tmp_path):
+    model, plan = small_model(), small_plan(sparsity=0.5)
+    narrow = plan.apply(model)
+    profiles = dfprune.profile(model, latency=True), dfprune.profile(narrow, latency=False)
+    plan.report(tmp_path / "report.html", profiles=profiles)
+    text = words((tmp_path / "report.html").read_text(encoding="utf-8"))
+    bytes_of_both = f"{profiles[0].bytes:,} {profiles[1].bytes:,}"
+    assert f"Bytes of the weights {bytes_of_both}" in text and "Peak activation bytes" in text
+    assert "LiteRT latency" not in text  # it wasn't measured behind the cut
+    plan.report(tmp_path / "report.html", profiles=(profiles[0], profiles[0]))
+    median = f"{profiles[0].latency.median:.3g}"
+    text = words((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f"LiteRT latency in ms (median, 1 thread) {median} {median} 0.0 %" in text
+    with pytest.raises(TypeError, match="two results of keras_dfprune.profile"):
+        plan.report(tmp_path / "report.html", profiles=profiles[0])
+
+
 def test_units_are_shown_with_those_that_replace_them(tmp_path):
     model = small_model()
     plant_copy(model.get_layer("fc1"), 0, 7)
