@@ -7,8 +7,6 @@ import pathlib
 import keras
 import pytest
 
-import keras_dfprune as dfprune
-
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
@@ -23,8 +21,8 @@ def test_every_example_is_run_here():
     pages = EXAMPLES.parent / "docs" / "tutorials"  # tests/docs/test_tutorials.py runs these
     tutorials = {path.stem for path in pages.glob("*.txt")}
     names = {path.stem for path in EXAMPLES.glob("*.py")} - tutorials
-    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "custom_layer",
-                     "transformer", "report", "search"}  # fmt: skip
+    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "transformer",
+                     "report"}  # fmt: skip
 
 
 def test_quickstart(capsys):
@@ -53,14 +51,6 @@ def test_report(tmp_path, capsys):
     assert f"{path}: {path.stat().st_size:,} bytes" in capsys.readouterr().out
 
 
-def test_search(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    run("search", "--plot", tmp_path / "search.png")
-    out = capsys.readouterr().out
-    assert "Search for the fewest parameters" in out and "did not see" in out
-    assert (tmp_path / "search.png").stat().st_size > 0
-
-
 def test_export_tflite(tmp_path, capsys):
     pytest.importorskip("ai_edge_litert")
     run("export_tflite", "--output", tmp_path)
@@ -79,13 +69,6 @@ def test_lenet_mnist(tfds_data_dir, tmp_path, capsys):
     assert keras.saving.load_model(file).count_params() == 431_080
     again = run("lenet_mnist", "--data-dir", tfds_data_dir, "--model", file)
     assert again == rows
-
-
-def test_custom_layer(capsys):
-    pruned = run("custom_layer")
-    assert [tuple(weight.shape) for weight in pruned.weights][2] == (16,)
-    dfprune.unregister_rule(type(pruned.layers[1]))
-    assert "Without a rule: it feeds layer_scale" in capsys.readouterr().out
 
 
 def test_transformer(capsys):
