@@ -50,13 +50,16 @@ def recreate(layer: keras.Operation, config: dict[str, Any] | None = None) -> ke
 
     Args:
         layer: A layer or operation.
-        config: The config to use instead of `layer.get_config()`, or None.
+        config: The config to use instead of `layer.get_config()`, or None. Of an operation of
+            `keras.ops`: its arguments.
 
     Returns:
         A new, unbuilt layer, or a `detached` copy if the layer can't be made anew (see
         `is_reused`).
     """
-    if not isinstance(layer, keras.Layer) or _holds_assets(layer):
+    if not isinstance(layer, keras.Layer):
+        return type(layer)(**config, name=layer.name) if config else detached(layer)
+    if _holds_assets(layer):
         return detached(layer)
     try:
         return _from_config(layer, read_config(layer) if config is None else config)

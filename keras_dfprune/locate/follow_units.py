@@ -81,13 +81,13 @@ class _Follower:
         return self.units
 
     def _follow(self, call: Call) -> None:
-        """Take the units that arrive at one call to its output."""
+        """Take the units that arrive at one call to its outputs."""
         arriving = [self.units.streams.get(tensor) for tensor in call.inputs]
         rule = find_rule(call.operation)
         if rule is None:
             self._refuse_kernel(call)
         outputs = self._carry(call, rule, arriving)
-        leaving = {} if outputs is None else {call.outputs[0]: outputs}
+        leaving = {} if outputs is None else dict.fromkeys(call.outputs, outputs)
         if isinstance(rule, KernelRule):
             outputs, leaving = self._produce(call, rule, arriving)
         if isinstance(rule, ConsumerRule):

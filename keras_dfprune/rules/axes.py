@@ -2,6 +2,7 @@
 
 import math
 import operator
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,8 @@ from keras_dfprune.graph.calls import Call
 from keras_dfprune.rules.base import Barrier, ElementwiseRule, Rule, single
 from keras_dfprune.rules.effects import Affine
 from keras_dfprune.rules.features import Stream
-from keras_dfprune.rules.layer_state import LayerState
+from keras_dfprune.rules.layer_state import Cut, LayerState
+from keras_dfprune.rules.shape import ReshapeRule
 from keras_dfprune.rules.spatial import MaxPoolingRule
 
 
@@ -33,6 +35,78 @@ class PermuteRule(Rule):
         if order[0] != 0:
             raise Barrier("moves the batch axis")
         return Stream(order.index(stream.axis), stream.width, stream.pieces)
+
+
+class ReshapeOperationRule(ReshapeRule):
+    """`keras.ops.reshape` that leaves the batch axis alone, as `keras.layers.Reshape`."""
+
+    types = ()
+    names = ("Reshape",)
+
+    def config(self, operation: keras.Operation) -> dict[str, Any]:
+        return {"newshape": operation.newshape}
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(call, streams)
+        if stream is None:
+            return None
+        before, after = call.inputs[0].shape, call.outputs[0].shape
+        lengths = call.operation.newshape
+        if not all(isinstance(length, int | np.integer) for length in lengths):
+            raise Barrier("gets its shape from a tensor")
+        if len(after) < 2 or None in before[1:] or None in after[1:]:
+            raise Barrier("rearranges units and positions, some of them of unknown length")
+        if math.prod(before[1:]) != math.prod(after[1:]):
+            raise Barrier("moves rows of the batch")
+        if lengths[0] != -1 and -1 not in lengths:
+            raise Barrier("fixes the number of rows; give -1 for the batch")
+        return super().carry(call, streams)
+
+    def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:
+        if cut.outputs is None:
+            return config
+        lengths = list(config["newshape"])
+        if lengths[cut.output_axis] != -1:
+            lengths[cut.output_axis] = int(cut.outputs.sum())
+        return {"newshape": tuple(lengths)}
+
+
+class PadRule(Rule):
+    """`keras.ops.pad` of positions: with zeros as `ZeroPadding`, or with copies of them."""
+
+    names = ("Pad",)
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(call, streams)
+        if stream is None:
+            return None
+        operation, rank = call.operation, len(call.inputs[0].shape)
+        widths = list(operation.pad_width)
+        widths = widths * rank if len(widths) == 1 else widths
+        if any(np.any(widths[axis]) for axis in (0, stream.axis)):
+            raise Barrier("pads the units' axis or the batch")
+        if operation.mode in ("reflect", "symmetric"):
+            return stream
+        value = [*call.args[1:], *call.kwargs.values()]
+        if operation.mode != "constant" or any(part is not None and np.any(part) for part in value):
+            raise Barrier("pads with something other than zeros or copies of positions")
+        return stream.beside_zeros()
+
+
+class SplitRule(Rule):
+    """`keras.ops.split` of positions, which leaves all units in each part."""
+
+    names = ("Split",)
+
+    def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
+        stream = single(call, streams)
+        if stream is not None:
+            axis = call.operation.axis % len(call.inputs[0].shape)
+            if axis == 0:
+                raise Barrier("splits the batch")
+            if axis == stream.axis:
+                raise Barrier("splits the units; make a layer of each part")
+        return stream
 
 
 class NewAxisRule(Rule):

@@ -17,7 +17,10 @@ from keras_dfprune.rules.axes import (
     MaximumOfPositionsRule,
     MeanRule,
     NewAxisRule,
+    PadRule,
     PermuteRule,
+    ReshapeOperationRule,
+    SplitRule,
     SumRule,
 )
 from keras_dfprune.rules.base import Rule
@@ -70,6 +73,9 @@ RULES: tuple[Rule, ...] = (
     IndexingRule(),
     PermuteRule(),
     NewAxisRule(),
+    ReshapeOperationRule(),
+    PadRule(),
+    SplitRule(),
     MeanRule(),
     SumRule(),
     MaximumOfPositionsRule(),

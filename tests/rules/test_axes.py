@@ -25,6 +25,13 @@ def behind(function, units=4):
         (lambda x: ops.max(x, axis=1, initial=0.5), "compares with an initial value"),
         (lambda x: ops.squeeze(ops.mean(x, axis=1, keepdims=True)), "give `axis`"),
         (lambda x: layers.Permute((3, 2, 1))(x), "works along another axis"),
+        (lambda x: ops.split(x, 2, axis=-1)[0], "splits the units"),
+        (lambda x: ops.reshape(x, (-1, 3, 4)), "moves rows of the batch"),
+        (lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0))), "pads the units' axis"),
+        (
+            lambda x: ops.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)), constant_values=1.0),
+            "pads with something other than zeros",
+        ),
     ],
 )
 def test_what_cannot_pass_says_why(function, reason):
@@ -39,6 +46,8 @@ def test_what_cannot_pass_says_why(function, reason):
         lambda x: layers.Permute((2, 3, 1))(layers.Permute((3, 1, 2))(x)),
         lambda x: ops.max(layers.Permute((3, 1, 2))(x), axis=(2, -1)),
         lambda x: ops.sum(ops.tanh(ops.sum(ops.transpose(x, (0, 3, 2, 1)), axis=-1)), axis=2),
+        lambda x: ops.reshape(ops.pad(x, ((0, 0), (1, 0), (0, 1), (0, 0))), (-1, 48)),
+        lambda x: ops.subtract(*(ops.relu(part) for part in ops.split(x, [1], axis=1))),
         lambda x: layers.GlobalAveragePooling1D()(ops.squeeze(x[:, :1], axis=-3)),
     ],
 )

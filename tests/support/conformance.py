@@ -308,6 +308,37 @@ ROWS = {
         "ReshapeRule",
         lambda: chain(layers.Reshape((2, 1, 8)), layers.Reshape((-1,)), shape=(2, 5)),
     ),
+    "reshape, operation": (
+        "ReshapeOperationRule",
+        lambda: chain(
+            lambda x: keras.ops.reshape(x, (-1, 2, 1, 8)),
+            lambda x: keras.ops.reshape(x, (-1, 16)),
+            shape=(2, 5),
+        ),
+    ),
+    "reshape into channels, operation": (
+        "ReshapeOperationRule",
+        lambda: chain(
+            lambda x: keras.ops.reshape(x, (-1, 2, 4, 4)),
+            layers.Conv2D(5, 2, activation="relu"),
+            lambda x: keras.ops.reshape(x, (-1, 15)),
+            units=32,
+        ),
+    ),
+    "split": (
+        "SplitRule",
+        lambda: convolutions(lambda x: layers.Add()(keras.ops.split(x, 2, axis=1)[::-1])),
+    ),
+    "pad": (
+        "PadRule",
+        lambda: convolutions(lambda x: keras.ops.pad(x, ((0, 0), (1, 1), (0, 2), (0, 0)))),
+    ),
+    "pad, reflected": (
+        "PadRule",
+        lambda: convolutions(
+            lambda x: keras.ops.pad(x, ((0, 0), (1, 1), (0, 2), (0, 0)), mode="reflect")
+        ),
+    ),
     "reshape into channels": (
         "ReshapeRule",
         lambda: chain(

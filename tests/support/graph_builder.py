@@ -189,7 +189,9 @@ class Builder:
             layers.Dense(self.units(), "relu"))]  # fmt: skip
         options += [lambda x: layers.Permute((2, 1))(layers.ReLU()(layers.Permute((2, 1))(x)))]
         options += [lambda x: keras.ops.transpose(keras.ops.transpose(x, (0, 2, 1)), (0, 2, 1))]
+        options += [lambda x: keras.ops.pad(x, ((0, 0), (1, 0), (0, 0)))]
         if tensor.shape[1] > 4:
+            options += [lambda x: keras.ops.pad(x, ((0, 0), (0, 1), (0, 0)), mode="reflect")]
             options += [layers.AveragePooling1D(2), layers.Cropping1D(1)]
             options += [layers.MaxPooling1D(2), layers.MaxPooling1D(2, padding="same")]
         self.wide.append(self.pick(*options)(tensor))
@@ -199,6 +201,7 @@ class Builder:
         layer = self.pick(
             layers.Flatten(), layers.Flatten(data_format="channels_first"),
             layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), layers.Reshape((-1,)),
+            lambda x: keras.ops.reshape(x, (-1, x.shape[1] * x.shape[2])),
         )  # fmt: skip
         if self.random.random() < 0.5:
             layer = self.pick(
