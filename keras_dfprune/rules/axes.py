@@ -50,13 +50,14 @@ class ReshapeOperationRule(ReshapeRule):
         stream = single(call, streams)
         if stream is None:
             return None
-        before, after = call.inputs[0].shape, call.outputs[0].shape
+        before, after = (tuple(t.shape)[1:] for t in (call.inputs[0], call.outputs[0]))
         lengths = call.operation.newshape
         if not all(isinstance(length, int | np.integer) for length in lengths):
             raise Barrier("gets its shape from a tensor")
-        if len(after) < 2 or None in before[1:] or None in after[1:]:
+        known = [[length for length in shape if length is not None] for shape in (before, after)]
+        if not after or known != [list(before), list(after)]:
             raise Barrier("rearranges units and positions, some of them of unknown length")
-        if math.prod(before[1:]) != math.prod(after[1:]):
+        if math.prod(known[0]) != math.prod(known[1]):
             raise Barrier("moves rows of the batch")
         if lengths[0] != -1 and -1 not in lengths:
             raise Barrier("fixes the number of rows; give -1 for the batch")

@@ -1,7 +1,7 @@
 """Define the rules of layers that copy or reorder features but leave their values alone."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -90,7 +90,7 @@ class ReshapeRule(Rule):
     channels)` makes one unit of all columns of a channel: they stay or go together.
     """
 
-    types = (keras.layers.Reshape,)
+    types: ClassVar[tuple[type, ...]] = (keras.layers.Reshape,)
     follows_input = True
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
