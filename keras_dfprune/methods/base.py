@@ -87,6 +87,7 @@ class GroupView:
         seams: Views of the group at each of its seams, each with the outgoing weights there. Empty
             for one seam without joined units. `weights` and `constants` of the whole group hold
             everything that tells two units apart at any seam.
+        reads: Name of the tensor that the units' layer reads, where they are those of one layer.
         averages: Whether a merge may give kept units weighted sums of weight-sets
             (`CentroidMerge`).
         levels: Whether such a merge may have a `level`.
@@ -112,6 +113,7 @@ class GroupView:
     dense: bool = True
     offset_exact: bool = True
     seams: tuple["GroupView", ...] = ()
+    reads: str | None = None
     averages: bool = False
     levels: bool = False
     joined: JoinedUnits | None = None

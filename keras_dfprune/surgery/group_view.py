@@ -74,6 +74,7 @@ def _view(
             **_coordinates(chosen),
             outgoing=blocks,
             feeds=_feeds(chosen, members, producers, layout, states),
+            reads=_reads(chosen, producers),
             recurrence=_recurrence(chosen, members, producers, layout, states),
             offset_exact=group.offset_exact,
         )
@@ -182,6 +183,13 @@ def _feeds(
             feeds += _feeds_of_producer(producers[path], members, start, layout, states)
         start += sets.weights.shape[1]
     return tuple(feeds)
+
+
+def _reads(folded: Sequence[FoldedUnits], producers: Mapping[str, ProducerFeatures]) -> str | None:
+    """Return the name of the tensor that the units' only layer reads, or None for several."""
+    paths = {path for path, *_ in _blocks(folded)}
+    inputs = producers[next(iter(paths))].call.inputs
+    return inputs[0].name if len(paths) == 1 and inputs else None
 
 
 def _recurrence(

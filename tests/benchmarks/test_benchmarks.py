@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_dfprune as dfprune
-from benchmarks import accuracy, nets, recurrent, recurrent_accuracy, residual
+from benchmarks import accuracy, kinds_accuracy, nets, recurrent, residual
 from benchmarks.accuracy_report import BEGIN, END, write
 from benchmarks.baselines import Ward, folded
 
@@ -29,9 +29,10 @@ def test_verification_of_a_recurrent_model_is_timed():
     assert result["layer"] == "GRU" and result["one call, s"] > 0
 
 
-def test_accuracies_of_pruned_recurrent_networks_are_measured():
+@pytest.mark.parametrize("kind", ["GRU", "transposed convolutions"])
+def test_scores_of_layers_of_one_kind_are_measured(kind):
     pytest.importorskip("sklearn")
-    result = recurrent_accuracy.measure("GRU", 0, epochs=1, cuts=(0.3,))
+    result = kinds_accuracy.measure(kind, 0, epochs=1, cuts=(0.3,))
     names = ("whole", "moments 30%", "moments, data 30%", "saliency 30%", "smallest 30%")
     assert all(0 < result[name] < 1 for name in names)
 

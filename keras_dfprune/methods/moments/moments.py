@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.lossless import lossless_removals
 from keras_dfprune.methods.moments.curve import curve_of_given_units, lossless_curve, moment_curve
+from keras_dfprune.methods.moments.drawn_units import with_shared_inputs
 from keras_dfprune.methods.moments.joined_units import joined_moments, pooled_moments
 from keras_dfprune.methods.moments.preactivations import group_preactivations
 from keras_dfprune.methods.moments.prior import PriorArgument, read_prior
@@ -158,7 +159,8 @@ class Moments(Method):
         if view.joined is None:
             return group_preactivations(view, self._prior, context).moments(view.activation)
         parts = [self._seam_moments(part, context) for part in view.joined.parts]
-        joined = joined_moments(view.joined.kind, parts, view.joined.factors)
+        independent = joined_moments(view.joined.kind, parts, view.joined.factors)
+        joined = with_shared_inputs(view.joined, independent, self._prior, context)
         if view.activation.linear_pieces == LINEAR.linear_pieces:
             return joined
         return normal_moments(view.activation, joined)

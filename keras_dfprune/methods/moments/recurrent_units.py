@@ -9,12 +9,11 @@ import math
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, GroupView, Recurrence
+from keras_dfprune.methods.moments.drawn_units import cholesky_factor, draw_components
 from keras_dfprune.methods.moments.preactivations import group_preactivations
-from keras_dfprune.methods.moments.prior import Prior, root_mean
-from keras_dfprune.methods.moments.symmetric_matrices import add_ridge
+from keras_dfprune.methods.moments.prior import Prior
 from keras_dfprune.methods.moments.unit_moments import UnitMoments, sample_moments
 from keras_dfprune.rules.activations import describe
 
@@ -24,8 +23,6 @@ STEPS = 8
 # Rows for each unit, and their bounds.
 _ROWS_PER_UNIT, _FEWEST_ROWS, _MOST_ROWS = 4, 256, 2048
 _ROWS_AT_ONCE = 256
-# Relative to the mean variance, for a Cholesky factor.
-_RIDGE = 1e-6
 
 
 def recurrent_moments(
@@ -46,19 +43,17 @@ def recurrent_moments(
     squashed = describe(keras.activations.tanh)
     gates = dataclasses.replace(recurrence.gates, activation=squashed)
     known = group_preactivations(gates, prior, context)
-    means, scales, shares = known.components
-    variance = root_mean(known.variance) ** 2
-    factor = tf.linalg.cholesky(add_ridge(known.covariance, _RIDGE * variance + 1e-300)).numpy()
+    factor = cholesky_factor(known)
     random = np.random.default_rng(context.seed)
     rows = int(np.clip(_ROWS_PER_UNIT * group.units, _FEWEST_ROWS, _MOST_ROWS))
     values = []
     for start in range(0, rows, _ROWS_AT_ONCE):  # the draws of all rows may not fit into memory
         count = min(_ROWS_AT_ONCE, rows - start)
-        component = random.choice(len(shares), count, p=shares / np.sum(shares))
+        means, scales = draw_components(known, count, random)
         lasting = random.standard_normal((count, 1, len(factor)), np.float32)
         passing = random.standard_normal((count, STEPS, len(factor)), np.float32)
         normal = math.sqrt(LASTING_SHARE) * lasting + math.sqrt(1.0 - LASTING_SHARE) * passing
-        drawn = means[component][:, None] + scales[component][:, None, None] * (normal @ factor.T)
+        drawn = means[:, None] + scales[:, None, None] * (normal @ factor.T)
         values.append(recurrence.run(drawn.astype(np.float32)))
     moments = sample_moments(np.concatenate(values))
     return dataclasses.replace(moments, scale_known=known.scale_known)
