@@ -15,6 +15,7 @@ import h5py
 import keras
 
 from keras_dfprune.cli.messages import CommandError
+from keras_dfprune.report.archive import check_archive
 from keras_dfprune.report.cause import cause
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -94,8 +95,11 @@ def _check_file(file: pathlib.Path) -> None:
         raise CommandError(_about_folder(file))
     if suffix not in _SUFFIXES:
         raise CommandError(f"not a model file: {file} (expected .keras or .h5)")
-    if suffix == ".keras" and not zipfile.is_zipfile(file):
-        raise CommandError(f"can't read a Keras model from {file}: it is not a zip archive")
+    if suffix == ".keras":
+        try:
+            check_archive(file)
+        except ValueError as error:
+            raise CommandError(f"can't read a Keras model from {file}: {error}") from error
     if suffix != ".keras" and not h5py.is_hdf5(file):
         raise CommandError(f"can't read a Keras model from {file}: it is not an HDF5 file")
 

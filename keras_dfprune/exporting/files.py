@@ -1,7 +1,4 @@
-"""Find the format of a path, and move a finished file or folder to it.
-
-Files are written in a temporary folder beside the target and moved with `os.replace`.
-"""
+"""Find the format of a path, and check that a file may be written there or read from it."""
 
 import os
 from pathlib import Path
@@ -94,24 +91,6 @@ def _check_folder(target: Path, path: str | os.PathLike) -> None:
             "Only an empty folder or an old SavedModel is replaced. Choose another path or move "
             f"the contents. Received: path={os.fspath(path)!r}, which holds {foreign[0]!r}."
         )
-
-
-def move_into_place(staged: Path, target: Path) -> None:
-    """Move a finished file or folder to `target`, in place of an old one.
-
-    A folder can't be replaced in one step. The old one is moved to the staging folder first, and
-    moved back if the new one can't be moved.
-    """
-    if not (staged.is_dir() and target.is_dir()):
-        os.replace(staged, target)
-        return
-    old = staged.parent / "replaced"
-    os.replace(target, old)
-    try:
-        os.replace(staged, target)
-    except BaseException:
-        os.replace(old, target)
-        raise
 
 
 def size_on_disk(path: Path) -> int:
