@@ -47,7 +47,7 @@ def grows_by(action, times, warm_up):
 
 
 def test_fifty_cuts():
-    model = dense_chain([12, 8, 3])
+    model = dense_chain([8, 3])
     model.compile("adam", "mse")
     model.fit(X, np.ones((16, 3)), verbose=0)
     before = call_history(operations_of(model))
@@ -59,7 +59,7 @@ def test_fifty_cuts():
 
 
 def test_twenty_trainings():
-    model = dense_chain([12, 8, 3])
+    model = dense_chain([8, 3])
     model.compile("adam", "mse")
 
     def fit():
