@@ -12,6 +12,8 @@ _SAVED_MODEL_ENTRIES = {
     "variables", "assets", "assets.extra", "debug",
 }  # fmt: skip
 
+_PATTERNS = "*?[\\"
+
 
 def check_target(path: str | os.PathLike) -> tuple[Path, str]:
     """Find the format of `path`, and check that a file may be written there.
@@ -45,6 +47,12 @@ def check_target(path: str | os.PathLike) -> tuple[Path, str]:
         )
     if not suffix:
         _check_folder(target, path)
+        if set(os.fspath(target)) & set(_PATTERNS):
+            raise ValueError(
+                f"TensorFlow takes {', '.join(_PATTERNS)} in the path of a SavedModel for a "
+                "pattern of several files. Choose a path without them. "
+                f"Received: path={os.fspath(path)!r}, which is '{target}'."
+            )
     return target, FORMATS[suffix]
 
 
