@@ -123,7 +123,8 @@ class Comparison:
 
     def quantized(self) -> Row:
         """Quantise in Keras, whose result LiteRT can't convert."""
-        model = nets.trained("lenet300", "mnist", self.seed, self.arguments.cache)
+        model = keras.models.clone_model(self.wide)
+        model.set_weights(self.wide.get_weights())
         start = time.perf_counter()
         model.quantize("int8")
         seconds = time.perf_counter() - start
@@ -192,8 +193,9 @@ def main(argv: list[str] | None = None) -> None:
     heading = "tool", "parameters", "accuracy, %", "seconds", "file, kB", "gzip, kB", "µs"
     print("| " + " | ".join(heading) + " |")
     print("|---" * len(heading) + "|")
-    for name in comparisons[0].tools():
-        rows = [dataclasses.astuple(each.tools()[name]()) for each in comparisons]
+    tables = [each.tools() for each in comparisons]
+    for name in tables[0]:
+        rows = [dataclasses.astuple(tools[name]()) for tools in tables]
         parameters, accuracy, seconds, size, packed, latency = np.mean(rows, axis=0)
         timed = "-" if np.isnan(latency) else f"{latency:.1f}"
         cells = [name, f"{parameters:,.0f}", f"{accuracy:.2f}", f"{seconds:.1f}", f"{size:,.0f}"]

@@ -96,6 +96,12 @@ def node_behind(symbol: keras.KerasTensor) -> Node:
     return vars(history.operation)["_inbound_nodes"][history.node_index]
 
 
+def take_up(symbol: keras.KerasTensor) -> None:
+    """Call something on an input that nothing takes: Keras before 3.14 refuses it in a model."""
+    if not operation_behind(symbol)._outbound_nodes:
+        keras.ops.identity(symbol)
+
+
 def mask_of(symbol: Any) -> Any:
     """Return the mask that is attached to a tensor, or None."""
     return getattr(symbol, "_keras_mask", None)
