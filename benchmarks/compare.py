@@ -12,6 +12,7 @@ What isn't given is left out, and a line says why.
 
 import argparse
 import dataclasses
+import functools
 import gzip
 import pathlib
 import subprocess
@@ -77,6 +78,7 @@ class Comparison:
         tools = {
             "the original": lambda: self.measured(self.wide, 0.0),
             "keras_dfprune, no data": self.without_data,
+            f"keras_dfprune, no data, then {EPOCHS} epochs": self.trained_on,
             f"keras_dfprune, {ROWS:,} rows, {STEPS:,} steps": self.with_rows,
             f"keras_dfprune, {ROWS:,} rows, {STEPS:,} steps, then LiteRT int8": self.with_int8,
             "LiteRT int8 alone": lambda: self.measured(self.wide, 0.0, "int8"),
@@ -85,6 +87,7 @@ class Comparison:
         }
         if self.arguments.torch:
             tools["torch-pruning, magnitude"] = self.torch
+            tools[f"torch-pruning, magnitude, then {EPOCHS} epochs"] = self.torch_trained_on
         if self.arguments.tfmot:
             tools["tfmot, magnitude, 2 epochs"] = self.tfmot
         return tools
@@ -111,15 +114,34 @@ class Comparison:
         narrow = dfprune.apply(self.wide, max_params=self.limit)
         return self.measured(narrow, time.perf_counter() - start)
 
-    def with_rows(self, quantize: str | None = None) -> Row:
-        """Prune on unlabelled rows, and recover on them."""
+    def trained_on(self) -> Row:
+        """Prune without any data, and train on labelled images."""
+        start = time.perf_counter()
+        narrow = dfprune.apply(self.wide, max_params=self.limit)
+        self.fit(narrow)
+        return self.measured(narrow, time.perf_counter() - start)
+
+    def fit(self, model: keras.Model) -> None:
+        """Train a narrow model on labelled images."""
+        keras.utils.set_random_seed(self.seed)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("adam", loss)
+        model.fit(self.train.x, self.train.y, batch_size=128, epochs=EPOCHS, verbose=0)
+
+    @functools.cached_property
+    def recovered(self) -> tuple[keras.Model, float]:
+        """Narrow model of rows and recovery, and the seconds that it took."""
         start = time.perf_counter()
         narrow = dfprune.apply(self.wide, max_params=self.limit, data=self.rows, refine_steps=STEPS)
-        return self.measured(narrow, time.perf_counter() - start, quantize)
+        return narrow, time.perf_counter() - start
+
+    def with_rows(self) -> Row:
+        """Prune on unlabelled rows, and recover on them."""
+        return self.measured(*self.recovered)
 
     def with_int8(self) -> Row:
         """Prune on rows, recover, and quantise on the same rows."""
-        return self.with_rows("int8")
+        return self.measured(*self.recovered, "int8")
 
     def quantized(self) -> Row:
         """Quantise in Keras, whose result LiteRT can't convert."""
@@ -152,10 +174,21 @@ class Comparison:
 
     def torch(self) -> Row:
         """Drop the smallest units with torch-pruning, the same share of each layer."""
+        return self.measured(*self.from_torch())
+
+    def torch_trained_on(self) -> Row:
+        """Drop the smallest units with torch-pruning, and train on labelled images."""
+        narrow, seconds = self.from_torch()
+        start = time.perf_counter()
+        self.fit(narrow)
+        return self.measured(narrow, seconds + time.perf_counter() - start)
+
+    def from_torch(self) -> tuple[keras.Model, float]:
+        """Return the network that torch-pruning made, in Keras, and its seconds."""
         arrays, seconds = self.other(self.arguments.torch, "compare_torch.py")
         narrow = nets.perceptron(784, tuple(len(bias) for bias in arrays[1:-1:2]), "relu")
         narrow.set_weights(arrays)
-        return self.measured(narrow, seconds)
+        return narrow, seconds
 
     def tfmot(self) -> Row:
         """Set the smallest weights to zero with tfmot while training two epochs more."""
