@@ -99,7 +99,7 @@ def node_behind(symbol: keras.KerasTensor) -> Node:
 def take_up(symbol: keras.KerasTensor) -> None:
     """Call something on an input that nothing takes: Keras before 3.14 refuses it in a model."""
     if not operation_behind(symbol)._outbound_nodes:
-        keras.ops.identity(symbol)
+        keras.layers.Identity()(symbol)
 
 
 def mask_of(symbol: Any) -> Any:

@@ -83,7 +83,7 @@ def read_config(layer: keras.Layer) -> dict[str, Any]:
         Exception: Whatever `get_config` raises, if that isn't the reason.
     """
     try:
-        return layer.get_config()
+        return _whole_config(layer)
     except Exception:
         parts = [part for part in all_layers(layer) if is_stock(part)]
         placeholders = [(part, _placeholders(part)) for part in parts]
@@ -92,7 +92,14 @@ def read_config(layer: keras.Layer) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
             for part, held in placeholders:
                 stack.enter_context(replaced(part, **held))
-            return layer.get_config()
+            return _whole_config(layer)
+
+
+def _whole_config(layer: keras.Layer) -> dict[str, Any]:
+    config: dict[str, Any] = layer.get_config()
+    if isinstance(layer, keras.layers.InputLayer):  # Keras before 3.13 leaves this out.
+        config.setdefault("optional", layer.optional)
+    return config
 
 
 def unserialisable(layer: keras.Layer) -> list[str]:
