@@ -28,6 +28,8 @@ from keras_dfprune.graph.keras_private import (
 # registered with Keras, the new layer gets the objects themselves.
 _INITIALIZER = "_initializer"
 _CARRIED_SUFFIXES = ("activation", _INITIALIZER, "_regularizer", "_constraint")
+# Settings that Keras's own layers leave out of their configs before 3.13 and 3.14.
+_LEFT_OUT = ("optional", "output_padding")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,8 +99,10 @@ def read_config(layer: keras.Layer) -> dict[str, Any]:
 
 def _whole_config(layer: keras.Layer) -> dict[str, Any]:
     config: dict[str, Any] = layer.get_config()
-    if isinstance(layer, keras.layers.InputLayer):  # Keras before 3.13 leaves this out.
-        config.setdefault("optional", layer.optional)
+    if is_stock(layer):
+        for setting in _LEFT_OUT:
+            if hasattr(layer, setting):
+                config.setdefault(setting, getattr(layer, setting))
     return config
 
 
