@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help venv demo test doctest lint types docs release clean
+.PHONY: help venv demo test test-lowest doctest lint types docs release clean
 
 help:
 	@echo "make demo     set up, then train and prune a small net (writes $(RESULTS)/)"
 	@echo "make test     set up, then run the tests"
+	@echo "make test-lowest  the same with the lowest versions that setup.cfg allows"
 	@echo "make doctest  run the examples in the docstrings"
 	@echo "make lint     ruff check and ruff format --check"
 	@echo "make types    mypy over the package"
@@ -34,6 +35,16 @@ demo: $(VENV)/.installed-demo,plots,litert
 # In the files' own order: some of the longest come first, so neither process is left alone at the end.
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The same tests with the lowest versions that setup.cfg allows, in an environment of their own.
+# TESTS chooses some of them.
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+.venv-lowest/.installed: setup.cfg .ci/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .ci/lowest.txt -e ".[dev]"
+	@touch $@
 
 doctest: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --doctest-modules keras_dfprune
@@ -59,4 +70,4 @@ release: $(VENV)/.installed-release
 	build/fresh/bin/python .ci/check_package.py dist
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info $(RESULTS)
+	rm -rf $(VENV) .venv-lowest build dist site *.egg-info $(RESULTS)

@@ -34,6 +34,27 @@ def test_extras_named_in_messages_and_docs_exist():
     assert named <= set(setup()["options.extras_require"])
 
 
+def requirements(*extras):
+    """Return the requirements of the package and of some extras, without references to others."""
+    parts = (
+        setup()["options"]["install_requires"],
+        *map(setup()["options.extras_require"].get, extras),
+    )
+    lines = [line for part in parts for line in part.split()]
+    return dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in lines)
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    lines = (ROOT / ".ci" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert requirements("test", "onnx") == {name: f">={least}" for name, least in tested.items()}
+
+
+def test_no_requirement_is_without_a_bound():
+    for name, bound in requirements(*setup()["options.extras_require"]).items():
+        assert bound.startswith(">="), name
+
+
 def test_every_caught_or_raised_import_error_names_an_extra():
     for file in (ROOT / "keras_dfprune").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -15,6 +15,7 @@ from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Method
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, read_request
+from keras_dfprune.report.memory import clear_memory_errors
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 
@@ -164,7 +165,7 @@ def plan(model: keras.Model, **arguments: Any) -> PruningPlan:
         (243, 123)
     """
     request = read_request(**arguments)
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         return _plan(locate_in_any(model), request, Progress(request.verbose))[0]
 
 
@@ -178,7 +179,7 @@ def plan_and_apply(model: keras.Model, request: Request) -> tuple[PruningPlan, k
     Returns:
         The plan and the narrow model.
     """
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         located, progress = locate_in_any(model), Progress(request.verbose)
         pruning_plan, planned = _plan(located, request, progress)
         pruning_plan.check_scope()

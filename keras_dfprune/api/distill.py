@@ -15,6 +15,7 @@ from keras_dfprune.rebuild.overrides import warn_of_lost_overrides
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.batches import needs_mixtures
 from keras_dfprune.refine.recover import recover
+from keras_dfprune.report.memory import clear_memory_errors
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import refined_sentences
@@ -81,7 +82,7 @@ def distill(
     _check_fit(narrow, wide)
 
     progress = Progress(verbose)
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         rows = rows_of_data(wide, data, seed) if data is not None else drawn_rows(wide, seed)
         located = locate_model(narrow)
         copy = rebuild(located, LayerStates(located.layout), progress)

@@ -10,6 +10,7 @@ from keras_dfprune.graph.fingerprint import find_digest_mismatch, layer_digests
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, method_of_plan, read_request, with_budget
+from keras_dfprune.report.memory import clear_memory_errors
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 
@@ -36,7 +37,7 @@ def plan_again(
     if data is not None:
         request = dataclasses.replace(request, data=data)
     request = with_budget(request, budget)
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         located = locate_in_any(model)
         mismatch = find_digest_mismatch(plan.fingerprint, layer_digests(located.graph))
         if mismatch:

@@ -1,7 +1,6 @@
 """Prune a little, train, and repeat: smaller than one cut allows."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -20,9 +19,12 @@ from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.read_arguments import is_number
 from keras_dfprune.planning.request import Request, read_request
 from keras_dfprune.planning.width_count import count_parameters
+from keras_dfprune.report.archive import check_archive
+from keras_dfprune.report.cause import cause
+from keras_dfprune.report.sealed_json import read_sealed, write_sealed
 from keras_dfprune.report.staging import written
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def prune_and_train(
@@ -137,10 +139,24 @@ class _Rounds:
         """Return the number of rounds that are done, and the model after them."""
         if self._folder is None or not (self._folder / "rounds.json").exists():
             return 0, model
-        found = json.loads((self._folder / "rounds.json").read_text())
+        try:
+            found = read_sealed(self._folder / "rounds.json")
+        except ValueError as error:
+            raise self._damaged("rounds.json", error) from error
         done = found.pop("done", 0)
         check_same(found, self._settings, f"The checkpoint '{self._folder}'", "run")
-        return done, keras.saving.load_model(self._folder / f"round{done}.keras")
+        file = self._folder / f"round{done}.keras"
+        try:
+            check_archive(file)
+            return done, keras.saving.load_model(file)
+        except Exception as error:  # Keras and zipfile raise errors of a dozen types
+            raise self._damaged(file.name, error) from error
+
+    def _damaged(self, name: str, error: Exception) -> ValueError:
+        return ValueError(
+            f"The checkpoint '{self._folder}' can't be read: '{name}': {cause(error)}. Delete it "
+            "to begin anew, or name another one."
+        )
 
     def save(self, number: int, model: keras.Model) -> None:
         """Store the model after a round; the file that counts is replaced last."""
@@ -149,5 +165,4 @@ class _Rounds:
         self._folder.mkdir(parents=True, exist_ok=True)
         with written(self._folder / f"round{number}.keras") as staged:
             model.save(staged)
-        with written(self._folder / "rounds.json") as staged:
-            staged.write_text(json.dumps({**self._settings, "done": number}))
+        write_sealed(self._folder / "rounds.json", {**self._settings, "done": number})

@@ -24,6 +24,7 @@ from keras_dfprune.planning.reuse import merge_anew
 from keras_dfprune.rebuild.rebuild import rebuild
 from keras_dfprune.refine.distill import Refinement
 from keras_dfprune.report.html_report import write_report
+from keras_dfprune.report.memory import clear_memory_errors
 from keras_dfprune.report.notebook import notebook_html
 from keras_dfprune.report.plan_dict import plan_dict
 from keras_dfprune.report.plot import plot_plan
@@ -117,7 +118,7 @@ class PruningPlan(PlanData):
             VerificationError: If the result doesn't compute what the plan says.
         """
         self.check_scope()
-        with without_keras_warnings():
+        with without_keras_warnings(), clear_memory_errors():
             located, progress = locate_in_any(model), Progress(self.verbose)
             groups, changed = groups_for(self, located, reuse)
             needs_merges = changed or any(isinstance(g.merge, ChosenUnits) for g in groups)

@@ -23,6 +23,7 @@ from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.read_arguments import BUDGETS, is_number
 from keras_dfprune.planning.request import read_request
 from keras_dfprune.planning.width_count import WidthCount
+from keras_dfprune.report.memory import clear_memory_errors
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.warning import warn
@@ -104,7 +105,7 @@ def search(
     noun = _read_objective(objective)
     evaluation = read_evaluation(model, evaluate, lower_is_better)
     file = TrialFile(checkpoint)
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         located, progress = locate_in_any(model), Progress(0)
         request = with_data_read(request, located.model)
         size, count_of = _sizes(objective)

@@ -17,6 +17,7 @@ from keras_dfprune.planning.gather_rows import with_data_read
 from keras_dfprune.planning.measure import largest_change
 from keras_dfprune.planning.read_arguments import is_number
 from keras_dfprune.planning.request import find_method, read_request
+from keras_dfprune.report.memory import clear_memory_errors
 from keras_dfprune.report.progress import Progress
 from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.table import align
@@ -166,7 +167,7 @@ def sweep(
     found_methods = [find_method(method) for method in methods]
     evaluation = read_evaluation(model, evaluate, lower_is_better)
     found: list[Trial] = []
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         located = locate_in_any(model)
         request = with_data_read(request, located.model)
         baseline = evaluation.score(model)
@@ -227,7 +228,7 @@ def sensitivity(
     request = read_request(method=method, data=data, seed=seed, **arguments)
     evaluation = None if evaluate is None else read_evaluation(model, evaluate, lower_is_better)
     layers, baseline = [], 0.0
-    with without_keras_warnings():
+    with without_keras_warnings(), clear_memory_errors():
         located = locate_in_any(model)
         if evaluation is not None:
             baseline = evaluation.score(model)

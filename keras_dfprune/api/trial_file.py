@@ -14,9 +14,9 @@ import tensorflow as tf
 from keras_dfprune.graph.fingerprint import layer_digests
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.planning.request import Request
-from keras_dfprune.report.staging import written
+from keras_dfprune.report.sealed_json import read_sealed, write_sealed
 
-_FORMAT = 2
+_FORMAT = 3
 # What differs is named in these words, where its value says nothing to a reader.
 _DIFFERENCES = {
     "model": "the model's weights are others",
@@ -51,7 +51,7 @@ class TrialFile:
 
     def _read(self, path: pathlib.Path) -> None:
         try:
-            content = json.loads(path.read_text())
+            content = read_sealed(path)
             if content["format"] != _FORMAT:
                 raise ValueError(f"it has format {content['format']} and not {_FORMAT}")
             self._settings, self._known = dict(content["settings"]), dict(content["trials"])
@@ -82,8 +82,7 @@ class TrialFile:
         if self._path is None:
             return
         content = {"format": _FORMAT, "settings": self._settings, "trials": self._known}
-        with written(self._path) as staged:
-            staged.write_text(json.dumps(content))
+        write_sealed(self._path, content)
 
 
 def check_same(

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ import h5py
 import keras
 
 from keras_dfprune.cli.messages import CommandError
+from keras_dfprune.report.archive import check_archive
 from keras_dfprune.report.cause import cause
 
 _SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -28,6 +30,20 @@ _MISSING = re.compile(
 _OF_KERAS_2 = ("Functional", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceProperty")
 # A lambda is stored as its code: {'value': ['4wEAAA...
 _LAMBDA = re.compile(r"is a Python lambda|identifier: \{'value': \[")
+# Names, attributes and the shapes of arrays: what is read before any array is.
+_READ_HDF5 = """
+import sys
+try:
+    import h5py
+except ImportError:
+    sys.exit()
+def read(name, item):
+    dict(item.attrs)
+with h5py.File(sys.argv[1], "r") as file:
+    read("", file)
+    file.visititems(read)
+"""
+_PATIENCE = 60  # Seconds. What is read has some kB for each layer.
 _IN_PYTHON = "use keras_dfprune.apply and keras_dfprune.export in Python"
 
 
@@ -94,10 +110,27 @@ def _check_file(file: pathlib.Path) -> None:
         raise CommandError(_about_folder(file))
     if suffix not in _SUFFIXES:
         raise CommandError(f"not a model file: {file} (expected .keras or .h5)")
-    if suffix == ".keras" and not zipfile.is_zipfile(file):
-        raise CommandError(f"can't read a Keras model from {file}: it is not a zip archive")
+    if suffix == ".keras":
+        try:
+            check_archive(file)
+        except ValueError as error:
+            raise CommandError(f"can't read a Keras model from {file}: {error}") from error
     if suffix != ".keras" and not h5py.is_hdf5(file):
         raise CommandError(f"can't read a Keras model from {file}: it is not an HDF5 file")
+    if suffix != ".keras" and not _survives_reading(file):
+        raise CommandError(f"can't read a Keras model from {file}: it is damaged")
+
+
+def _survives_reading(file: pathlib.Path) -> bool:
+    """Return whether a process that reads an HDF5 file ends, and without an error.
+
+    The library has no check sums to go by, and loops for ever on some damaged files.
+    """
+    command = [sys.executable, "-I", "-c", _READ_HDF5, os.fspath(file)]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=_PATIENCE).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _about_folder(folder: pathlib.Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_dfprune.cli.messages import CommandError
+from keras_dfprune.report.archive import UnpacksToFarMore, opened_archive
 
 _SUFFIXES = (".npy", ".npz", ".csv")
 _LABELS = ("y", "labels")  # names of the array of labels in an .npz file
@@ -30,8 +31,13 @@ def read_rows_file(path: str | pathlib.Path) -> Any:
     if suffix == ".csv":
         return _read_csv(path)
     try:
-        rows = np.load(path, allow_pickle=False)
-        return dict(rows) if isinstance(rows, np.lib.npyio.NpzFile) else rows
+        with file.open("rb") as opened:
+            if suffix == ".npy":
+                return np.lib.format.read_array(opened, allow_pickle=False)
+            with opened_archive(opened) as arrays:
+                return dict(arrays)
+    except UnpacksToFarMore as error:
+        raise CommandError(f"{path} is refused: {error}") from error
     except Exception as error:  # NumPy advises to unpickle what it can't read
         raise CommandError(f"{path} is no {suffix} file of numbers") from error
 

@@ -18,7 +18,6 @@ from keras_dfprune.exporting.file_format import FileFormat
 from keras_dfprune.exporting.files import (
     FORMATS,
     check_target,
-    move_into_place,
     size_on_disk,
 )
 from keras_dfprune.exporting.keras_file import KerasFile
@@ -37,7 +36,7 @@ from keras_dfprune.inputs.sample_inputs import draw_samples, draw_unsaturated, f
 from keras_dfprune.inputs.user_rows import read_rows
 from keras_dfprune.report.cause import cause
 from keras_dfprune.report.silence import without_keras_warnings
-from keras_dfprune.report.staging import staging
+from keras_dfprune.report.staging import move_into_place, staging
 
 
 def export(

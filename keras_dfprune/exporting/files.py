@@ -1,7 +1,4 @@
-"""Find the format of a path, and move a finished file or folder to it.
-
-Files are written in a temporary folder beside the target and moved with `os.replace`.
-"""
+"""Find the format of a path, and check that a file may be written there or read from it."""
 
 import os
 from pathlib import Path
@@ -14,6 +11,8 @@ _SAVED_MODEL_ENTRIES = {
     "saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb",
     "variables", "assets", "assets.extra", "debug",
 }  # fmt: skip
+
+_PATTERNS = "*?[\\"
 
 
 def check_target(path: str | os.PathLike) -> tuple[Path, str]:
@@ -48,6 +47,12 @@ def check_target(path: str | os.PathLike) -> tuple[Path, str]:
         )
     if not suffix:
         _check_folder(target, path)
+        if set(os.fspath(target)) & set(_PATTERNS):
+            raise ValueError(
+                f"TensorFlow takes {', '.join(_PATTERNS)} in the path of a SavedModel for a "
+                "pattern of several files. Choose a path without them. "
+                f"Received: path={os.fspath(path)!r}, which is '{target}'."
+            )
     return target, FORMATS[suffix]
 
 
@@ -94,24 +99,6 @@ def _check_folder(target: Path, path: str | os.PathLike) -> None:
             "Only an empty folder or an old SavedModel is replaced. Choose another path or move "
             f"the contents. Received: path={os.fspath(path)!r}, which holds {foreign[0]!r}."
         )
-
-
-def move_into_place(staged: Path, target: Path) -> None:
-    """Move a finished file or folder to `target`, in place of an old one.
-
-    A folder can't be replaced in one step. The old one is moved to the staging folder first, and
-    moved back if the new one can't be moved.
-    """
-    if not (staged.is_dir() and target.is_dir()):
-        os.replace(staged, target)
-        return
-    old = staged.parent / "replaced"
-    os.replace(target, old)
-    try:
-        os.replace(staged, target)
-    except BaseException:
-        os.replace(old, target)
-        raise
 
 
 def size_on_disk(path: Path) -> int:

@@ -14,6 +14,7 @@ from keras_dfprune.graph.keras_private import (
     ordered_nodes,
     stacked_layers,
     structures,
+    take_up,
 )
 from keras_dfprune.graph.ownership import is_variable, variable_key
 
@@ -119,6 +120,8 @@ class Copier:
             symbols[id(symbol)] = self.new_operation(operation_behind(symbol)).output
         for node in ordered_nodes(model):
             self.repeat_call(node, symbols)
+        for symbol in model.inputs:
+            take_up(symbols[id(symbol)])
         inputs, outputs = (
             keras.tree.map_structure(lambda symbol: symbols[id(symbol)], structure)
             for structure in structures(model)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 from keras_dfprune.graph.calls import Call, Graph, Tensor
 from keras_dfprune.graph.in_thread import run_in_thread
 from keras_dfprune.graph.recreate import read_config
+from keras_dfprune.report.silence import without_warnings
 
 # Settings that may differ between two models that compute the same. The width of a dtype shows in
 # the bytes of the weights.
@@ -86,8 +86,7 @@ def _call_digest(call: Call, known: dict[Tensor, str]) -> str:
 def _settings(operation: keras.Operation) -> str:
     """Return the plain values of a config, without None and False: newer versions add those."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras warns of each lambda
+        with without_warnings():  # Keras warns of each lambda
             config = read_config(operation) if isinstance(operation, keras.Layer) else {}
     except Exception:  # a custom layer without a config, or with one that can't be made
         return ""

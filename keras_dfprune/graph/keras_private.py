@@ -6,6 +6,7 @@ of Keras.
 
 import contextlib
 import inspect
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ import keras
 from keras.src.models.functional import Functional
 
 _UNKNOWN_ARGUMENTS = "Unrecognized keyword arguments"
+# Held while layers of the user's model are changed for a moment.
+_ONE_AT_A_TIME = threading.RLock()
 # The `kernel` of other convolutions is a property, the sum of `_kernel` and LoRA weights.
 _WITH_PLAIN_KERNEL = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
@@ -93,6 +96,12 @@ def node_behind(symbol: keras.KerasTensor) -> Node:
     return vars(history.operation)["_inbound_nodes"][history.node_index]
 
 
+def take_up(symbol: keras.KerasTensor) -> None:
+    """Call something on an input that nothing takes: Keras before 3.14 refuses it in a model."""
+    if not operation_behind(symbol)._outbound_nodes:
+        keras.layers.Identity()(symbol)
+
+
 def mask_of(symbol: Any) -> Any:
     """Return the mask that is attached to a tensor, or None."""
     return getattr(symbol, "_keras_mask", None)
@@ -138,16 +147,20 @@ def is_detached(copy: keras.Operation, layer: keras.Layer) -> bool:
 
 @contextlib.contextmanager
 def replaced(layer: keras.Layer, **attributes: Any) -> Iterator[None]:
-    """Give a layer other attributes for a while, past Keras's own `__setattr__`."""
+    """Give a layer other attributes for a while, past Keras's own `__setattr__`.
+
+    Other threads that want to change a layer wait meanwhile: it may be the same one.
+    """
     own = vars(layer)
-    before = {name: own[name] for name in attributes if name in own}
-    own.update(attributes)
-    try:
-        yield
-    finally:
-        for name in attributes:
-            del own[name]
-        own.update(before)
+    with _ONE_AT_A_TIME:
+        before = {name: own[name] for name in attributes if name in own}
+        try:
+            own.update(attributes)
+            yield
+        finally:
+            for name in attributes:
+                own.pop(name, None)
+            own.update(before)
 
 
 def with_signature(
@@ -168,17 +181,18 @@ def unbuildable(layer: keras.Layer) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def keeps_histories(operations: Sequence[keras.Operation]) -> Iterator[None]:
-    """Restore the call histories of operations afterwards."""
-    before = [
-        (vars(operation), list(vars(operation)["_inbound_nodes"]),
-         list(vars(operation)["_outbound_nodes"]))
-        for operation in operations
-    ]  # fmt: skip
-    try:
-        yield
-    finally:
-        for own, inbound, outbound in before:
-            own["_inbound_nodes"], own["_outbound_nodes"] = inbound, outbound
+    """Restore the call histories of operations afterwards. Other threads wait meanwhile."""
+    with _ONE_AT_A_TIME:
+        before = [
+            (vars(operation), list(vars(operation)["_inbound_nodes"]),
+             list(vars(operation)["_outbound_nodes"]))
+            for operation in operations
+        ]  # fmt: skip
+        try:
+            yield
+        finally:
+            for own, inbound, outbound in before:
+                own["_inbound_nodes"], own["_outbound_nodes"] = inbound, outbound
 
 
 def unknown_arguments(error: TypeError, names: Iterable[str]) -> set[str]:

@@ -28,6 +28,8 @@ from keras_dfprune.graph.keras_private import (
 # registered with Keras, the new layer gets the objects themselves.
 _INITIALIZER = "_initializer"
 _CARRIED_SUFFIXES = ("activation", _INITIALIZER, "_regularizer", "_constraint")
+# Settings that Keras's own layers leave out of their configs before 3.13 and 3.14.
+_LEFT_OUT = ("optional", "output_padding")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def read_config(layer: keras.Layer) -> dict[str, Any]:
         Exception: Whatever `get_config` raises, if that isn't the reason.
     """
     try:
-        return layer.get_config()
+        return _whole_config(layer)
     except Exception:
         parts = [part for part in all_layers(layer) if is_stock(part)]
         placeholders = [(part, _placeholders(part)) for part in parts]
@@ -95,7 +97,16 @@ def read_config(layer: keras.Layer) -> dict[str, Any]:
         with contextlib.ExitStack() as stack:
             for part, held in placeholders:
                 stack.enter_context(replaced(part, **held))
-            return layer.get_config()
+            return _whole_config(layer)
+
+
+def _whole_config(layer: keras.Layer) -> dict[str, Any]:
+    config: dict[str, Any] = layer.get_config()
+    if is_stock(layer):
+        for setting in _LEFT_OUT:
+            if hasattr(layer, setting):
+                config.setdefault(setting, getattr(layer, setting))
+    return config
 
 
 def unserialisable(layer: keras.Layer) -> list[str]:

@@ -21,6 +21,7 @@ from keras_dfprune.inputs.model_inputs import (
     numpy_dtype,
     read_inputs,
 )
+from keras_dfprune.report.archive import check_archive
 from keras_dfprune.report.cause import cause
 from keras_dfprune.report.short_message import short_message
 from keras_dfprune.report.silence import silence
@@ -104,6 +105,10 @@ def _itemsize(variable: keras.Variable) -> int:
 
 def _load(path: Path) -> keras.Model:
     """Load a `.keras` file in safe mode, compiled if Keras can read that part, too."""
+    try:
+        check_archive(path)
+    except ValueError as error:
+        raise ValueError(f"Keras can't load '{path}': {error}") from error
     try:
         with silence():
             try:

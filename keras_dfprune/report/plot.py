@@ -5,9 +5,15 @@ Srinivas & Babu 2015, Section 4: the test error rises where the saliency curve r
 
 import importlib.util
 import os
+import pathlib
+from typing import TYPE_CHECKING
 
 from keras_dfprune.report.curves import draw_curve, draw_histogram
 from keras_dfprune.report.readable_plan import ReadablePlan
+from keras_dfprune.report.staging import written
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _ROW = 3.0  # inches
 # Pixels: matplotlib draws no picture of 2^16 or more.
@@ -59,4 +65,24 @@ def plot_plan(plan: ReadablePlan, path: str | os.PathLike) -> None:
             draw_histogram(row[1], group)
         elif columns > 1:
             row[1].remove()
-    figure.savefig(path, dpi=min(100.0, _TALLEST / (_ROW * rows)))
+    save_figure(figure, path, dpi=min(100.0, _TALLEST / (_ROW * rows)))
+
+
+def save_figure(figure: "Figure", path: str | os.PathLike, dpi: float = 100.0) -> None:
+    """Write a figure to a file, whole or not at all.
+
+    Args:
+        figure: The figure.
+        path: The image file; its suffix decides the format. Without one it gets matplotlib's.
+        dpi: Pixels for each inch.
+
+    Raises:
+        ValueError: If matplotlib doesn't know the suffix.
+    """
+    from matplotlib import rcParams
+
+    target = pathlib.Path(path)
+    if not target.suffix:
+        target = target.with_name(f"{target.name}.{rcParams['savefig.format']}")
+    with written(target) as staged:
+        figure.savefig(staged, dpi=dpi)

@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any, cast
 
 _LOCK = threading.RLock()
 
@@ -16,8 +17,7 @@ def silence() -> Iterator[None]:
 
     A lock keeps two threads from restoring each other's streams.
     """
-    with _LOCK, warnings.catch_warnings(), open(os.devnull, "w") as devnull:
-        warnings.simplefilter("ignore")
+    with _LOCK, without_warnings(), open(os.devnull, "w") as devnull:
         with silence_descriptors(1, 2):
             with contextlib.redirect_stdout(devnull), contextlib.redirect_stderr(devnull):
                 yield
@@ -29,9 +29,57 @@ def without_keras_warnings() -> Iterator[None]:
 
     The layers are the user's, and he got these warnings when he built and called the model.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\.")
+    with _OF_KERAS.ignored():
         yield
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore all warnings."""
+    with _ALL.ignored():
+        yield
+
+
+class _Warnings:
+    """Warnings that are ignored while any thread asks for it.
+
+    Python has one list of filters for all threads. Each of them would restore the list that it
+    found, with the filters of the others in it. So the first one adds a filter, and the last one
+    takes it away.
+
+    Args:
+        module: Pattern of the names of modules.
+        category: Kind of warnings.
+    """
+
+    def __init__(self, module: str = "", category: type[Warning] = Warning):
+        self._module, self._category = module, category
+        self._lock = threading.Lock()
+        self._users: set[object] = set()
+        self._filter: Any = None
+
+    @contextlib.contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Ignore them."""
+        user = object()
+        try:
+            with self._lock:
+                self._users.add(user)
+                if self._filter is None:
+                    warnings.filterwarnings("ignore", "", self._category, self._module)
+                    self._filter = warnings.filters[0]
+            yield
+        finally:
+            with self._lock:
+                self._users.discard(user)
+                if not self._users:
+                    with contextlib.suppress(ValueError):  # a test may have reset the filters
+                        cast(list, warnings.filters).remove(self._filter)
+                    self._filter = None
+
+
+_OF_KERAS = _Warnings(r"keras\.", UserWarning)
+_ALL = _Warnings()
 
 
 @contextlib.contextmanager

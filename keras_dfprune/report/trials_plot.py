@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from keras_dfprune.report.curves import CURVE, CUT, HINT
-from keras_dfprune.report.plot import require_matplotlib
+from keras_dfprune.report.plot import require_matplotlib, save_figure
 from keras_dfprune.report.trials_table import ReadableTrial, ReadableTrials, chosen_trial
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def plot_trials(result: ReadableTrials, path: str | os.PathLike[str]) -> None:
     figure, axes = _new_axes(5.0)
     draw_trials(axes, result)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def draw_trials(axes: "Axes", result: ReadableTrials) -> None:
@@ -106,7 +106,7 @@ def plot_sweep(result: ReadableSweep, path: str | os.PathLike[str]) -> None:
     axes.set(xlabel="parameters, % of the original's", ylabel=result.measure)
     axes.set_xlim(left=0)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def plot_sensitivity(result: ReadableSensitivity, path: str | os.PathLike[str]) -> None:
@@ -127,7 +127,7 @@ def plot_sensitivity(result: ReadableSensitivity, path: str | os.PathLike[str]) 
     axes.axvline(result.baseline, color="black", linestyle="--", label="original")
     axes.set(xlabel=f"{result.measure} without {100 * result.sparsity:.0f} % of this layer's units")
     axes.legend()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def _new_axes(height: float) -> tuple["Figure", "Axes"]:

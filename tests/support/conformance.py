@@ -430,6 +430,10 @@ ROWS = {
 }
 
 
+if not hasattr(layers, "AdaptiveAveragePooling2D"):  # Keras before 3.13
+    del ROWS["adaptive pooling"]
+
+
 def build(name, seed=0):
     """Build the model of one row and draw its weights at random."""
     keras.utils.set_random_seed(seed)

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dfprune.graph.keras_private import take_up
+
 layers, constraints = keras.layers, keras.constraints
 ACTIVATIONS = ("relu", "tanh", "linear", "leaky_relu", "sigmoid", "elu", "gelu")
 
@@ -79,6 +81,8 @@ class Builder:
         joined = layers.Concatenate()([self.flat[-1], self.flat[-2]])
         outputs = [layers.Dense(3)(joined), layers.Dense(2)(self.recent(self.flat))]
         kind = self.pick(*4 * [keras.Model], Overriding)
+        for symbol in self.inputs:
+            take_up(symbol)
         return kind(self.inputs, outputs)
 
     def units(self):

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_dfprune.methods.base import Context, Curve, GroupView, Method
 from keras_dfprune.methods.lossless import lossless_removals
@@ -26,6 +25,7 @@ from keras_dfprune.methods.moments.unit_moments import (
     normal_moments,
     sample_moments,
 )
+from keras_dfprune.report.memory import OUT_OF_MEMORY, NeedsMemory
 from keras_dfprune.report.warning import warn
 from keras_dfprune.rules.activations import LINEAR
 
@@ -109,9 +109,9 @@ class Moments(Method):
         """
         try:
             return self._curve(group, context)
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        except OUT_OF_MEMORY as error:
             needed = _MATRICES * 8 * group.units**2 / 1e9
-            raise MemoryError(
+            raise NeedsMemory(
                 f"method='moments' needs about {needed:.1f} GB for the {group.units} units of "
                 f"layer '{group.name}': full float64 matrices, which can't be tiled. Use "
                 "method='saliency' for this layer, or leave it out of `layers`."
