@@ -13,6 +13,7 @@ from keras_dfprune import rules
 from keras_dfprune.graph.parts import PART_TYPES
 from keras_dfprune.rules import registry
 from keras_dfprune.rules.barriers import clause
+from keras_dfprune.rules.heads import HeadsRule
 
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "coverage.md"
 HEAD = f"""# Every layer of Keras
@@ -23,10 +24,11 @@ whose units can be pruned come first. A plan gives the reason for each layer tha
 """
 # The sections of the page: the roles in each, its heading, and a sentence.
 SECTIONS = {
-    ("producer, consumer", "producer"): (
+    ("producer, consumer", "producer", "heads, consumer"): (
         "Pruned",
         "Units (neurons, filters, columns) of a **producer** are removed. A **consumer** takes "
-        "over what removed units of the layer before did, in the rows of its kernel.",
+        "over what removed units of the layer before did, in the rows of its kernel. Attention "
+        "**heads** get fewer dimensions.",
     ),
     ("consumer",): (
         "Take over, without being pruned",
@@ -70,6 +72,8 @@ def role_and_reason(kind: type) -> tuple[str, str]:
         return "producer" if produces else "carrier", reason
     if produces:
         return "producer, consumer", reason
+    if isinstance(rule, HeadsRule):
+        return "heads, consumer", reason
     return "consumer", f"{reason}; its own units are not pruned: it {rule.why_not_pruned}"
 
 

@@ -58,7 +58,8 @@ def apply(
             `onnx`, `tflite`, `tflite:dynamic`, `tflite:float16`, `tflite:int8`. The model is
             exported up to 14 times. The file is never larger, and hardly smaller.
         sparsity: Fraction of the units to remove, in [0, 1): of every prunable layer, or by
-            layer, named as in `layers`. Layers that aren't named stay whole.
+            layer, named as in `layers`. Layers that aren't named stay whole, and attention heads
+            keep their dimensions unless they are named: `{"att": 0.25}`, `{"att/value": 0.25}`.
         tolerance: Largest change of an output, at least 0: squared change over the variance, in
             front of the last activation, as in `PruningPlan.measured`. 0: lossless removals only.
         multiple_of: The units that stay in a layer that loses any are a multiple of this number

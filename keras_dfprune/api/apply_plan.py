@@ -128,7 +128,7 @@ def _needs_weighted_sums(groups: tuple[GroupPlan, ...], layout: Layout) -> bool:
 def _missing_group(groups: tuple[GroupPlan, ...], layout: Layout) -> str | None:
     """Describe the first group that a model with the same layers doesn't have."""
     for plan in groups:
-        group = layout.groups.get(plan.layer)
+        group = layout.prunable.get(plan.layer)
         if group is None or not group.units == plan.units == plan.merge.units:
             return f"layer {plan.layer} has no {plan.units} units there that can be pruned"
     return None

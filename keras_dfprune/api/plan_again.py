@@ -7,6 +7,7 @@ import keras
 
 from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.graph.fingerprint import find_digest_mismatch, layer_digests
+from keras_dfprune.planning.group_plan import UNITS
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.planner import Planned, make_plan
 from keras_dfprune.planning.request import Request, method_of_plan, read_request, with_budget
@@ -33,7 +34,7 @@ def plan_again(
     Raises:
         ValueError: If the plan is for another model, or lacks its method or its rows.
     """
-    request = made_from if made_from is not None else _from_file(plan, data)
+    request = made_from if made_from is not None else _from_file(plan, data, budget)
     if data is not None:
         request = dataclasses.replace(request, data=data)
     request = with_budget(request, budget)
@@ -48,7 +49,7 @@ def plan_again(
         return make_plan(located, request, Progress(request.verbose)), request
 
 
-def _from_file(plan: PlanData, data: Any) -> Request:
+def _from_file(plan: PlanData, data: Any, budget: Request) -> Request:
     """Return the arguments that a loaded plan was made from, as far as its file holds them."""
     method = method_of_plan(plan.method)
     if method is None:
@@ -61,7 +62,8 @@ def _from_file(plan: PlanData, data: Any) -> Request:
             "This plan was made with `data`, which its file doesn't hold. Give the rows again: "
             "plan.at(model=model, data=..., ...)."
         )
-    layers = [group.layer for group in plan.groups]
+    is_number = isinstance(budget.sparsity, float)  # which is about units alone
+    layers = [group.layer for group in plan.groups if not is_number or group.kind == UNITS]
     return read_request(
         method=method, layers=layers, seed=plan.seed, refine_steps=plan.refine_steps
     )

@@ -42,7 +42,7 @@ def _about_refusals(plan: PlanData, layout: Layout, request: Request) -> str | N
     if refused:
         reasons = "; ".join(by_reason((refusal.layer, refusal.reason) for refusal in refused))
         return f"Layers left whole although they were named: {reasons}"
-    if not layout.groups:
+    if not layout.prunable:
         reasons = "; ".join(by_reason((r.layer, r.reason) for r in layout.refusals))
         reasons = reasons or "It has no layer with units, such as Dense or Conv2D"
         return f"Model '{plan.model_name}' has nothing to prune. {reasons}"

@@ -118,7 +118,7 @@ def _for_round(request: Request, narrow: keras.Model, limit: int) -> Request:
 def _check_reachable(located: LocatedModel, request: Request, final: float) -> None:
     """Check before any training that the final size isn't below the narrowest layers."""
     whole = located.model.count_params()
-    multiples, groups = choose_groups(located, request).multiples, located.layout.groups
+    multiples, groups = choose_groups(located, request).multiples, located.layout.prunable
     least = {name: min(multiple, groups[name].units) for name, multiple in multiples.items()}
     minimum = count_parameters(located.layout, whole).total(least)
     if minimum > final * whole:

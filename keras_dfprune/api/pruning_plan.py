@@ -131,7 +131,7 @@ class PruningPlan(PlanData):
                 groups = tuple(group.on_other_weights() for group in groups)
             states = LayerStates(located.layout)
             for group in progress.over("Merging", groups):
-                carry_out(located.layout.groups[group.layer], group.merge, states)
+                carry_out(located.layout.prunable[group.layer], group.merge, states)
             wanted = self.verify if verify is None else verify
             rebuilt = rebuild(located, states, progress)
             plan = dataclasses.replace(self, groups=groups)

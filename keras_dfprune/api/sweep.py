@@ -237,7 +237,7 @@ def sensitivity(
         )
         multiples = trials.planner.chosen.multiples
         for name, curve in trials.curves.items():
-            units = located.layout.groups[name].units
+            units = located.layout.prunable[name].units
             removed = min(count_for_sparsity(sparsity, units, multiples[name]), len(curve.order))
             counts = {**dict.fromkeys(trials.curves, 0), name: removed}
             if evaluation is None:

@@ -61,7 +61,7 @@ def recreate(layer: keras.Operation, config: dict[str, Any] | None = None) -> ke
     """
     if not isinstance(layer, keras.Layer):
         return type(layer)(**config, name=layer.name) if config else detached(layer)
-    if _holds_assets(layer):
+    if _holds_assets(layer) or _has_changed_parts(layer):
         return detached(layer)
     try:
         return _from_config(layer, read_config(layer) if config is None else config)
@@ -77,6 +77,18 @@ def is_reused(layer: keras.Operation, new: keras.Operation) -> bool:
 def _holds_assets(layer: keras.Layer) -> bool:
     """Return whether a layer has a lookup table, which neither config nor variables hold."""
     return getattr(type(layer), "save_assets", None) is not None
+
+
+def _has_changed_parts(layer: keras.Layer) -> bool:
+    """Return whether the projections of an attention layer are quantized or have LoRA weights.
+
+    Its config says nothing of that.
+    """
+    attention = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+    return isinstance(layer, attention) and any(
+        getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None)
+        for part in all_layers(layer)
+    )
 
 
 def read_config(layer: keras.Layer) -> dict[str, Any]:

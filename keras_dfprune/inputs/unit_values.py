@@ -1,5 +1,6 @@
-"""Run a model on unlabelled rows and collect the values of each group's units."""
+"""Run a model on unlabelled rows: collect units' values, and the moments of attention's inputs."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,23 +18,42 @@ _MOST_VALUES = 16_384
 _BATCH = 64
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observed:
+    """Values of units and moments of inputs that a model computes on rows.
+
+    Attributes:
+        units: Values of the units of each group, by its name: float arrays, shape
+            `(samples, units)`.
+        inputs: Mean and covariance of the vectors that enter layers with heads, by tensor: float64
+            arrays of shape `(features,)` and `(features, features)`.
+    """
+
+    units: dict[str, np.ndarray]
+    inputs: dict[Tensor, tuple[np.ndarray, np.ndarray]]
+
+
 def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str, np.ndarray]:
+    """Run a model on rows and return the values of its units, as `observe` does."""
+    return observe(located, rows, seed).units
+
+
+def observe(located: LocatedModel, rows: Samples, seed: int = 0) -> Observed:
     """Run a model on rows and collect the values of its units at their seams.
+
+    A convolution or a Dense layer on sequences gives a sample for each position, a recurrent layer
+    one for each step, because it reads its own units at each.
 
     Args:
         located: The model with its groups.
         rows: Rows of every input, by input name.
         seed: For the choice of positions where a group has many.
 
-    Returns:
-        By group: float array, shape `(samples, units)`, in the original model. A convolution or
-        a Dense layer on sequences gives a sample for each position, a recurrent layer one for each
-        step, because it reads its own units at each.
-
     Raises:
         ValueError: If the model fails on the rows.
     """
     generator = np.random.default_rng(seed)
+    sums = {tensor: _Sums() for tensor in _inputs_of_heads(located)}
     collected: dict[str, list[np.ndarray]] = {name: [] for name in located.layout.groups}
     total = len(next(iter(rows.values())))
     share = max(1, _MOST_VALUES * _BATCH // max(total, _BATCH))
@@ -44,12 +64,47 @@ def unit_values(located: LocatedModel, rows: Samples, seed: int = 0) -> dict[str
         }
         with keras.StatelessScope():  # the states of a stateful LSTM stay as they were
             tensors = run_calls(located.graph.calls, given)
+        for tensor, running in sums.items():
+            running.add(np.asarray(tensors[tensor], np.float64))
         for name, group in located.layout.groups.items():
             values = np.concatenate([_at_seams(group, tensors), *_at_steps(group, tensors)])
             if len(values) > share:
                 values = values[generator.choice(len(values), share, replace=False)]
             collected[name].append(values)
-    return {name: np.concatenate(parts) for name, parts in collected.items()}
+    units = {name: np.concatenate(parts) for name, parts in collected.items()}
+    return Observed(units, {tensor: running.moments() for tensor, running in sums.items()})
+
+
+def _inputs_of_heads(located: LocatedModel) -> set[Tensor]:
+    """Return the tensors that enter the layers whose heads can get fewer dimensions."""
+    return {
+        tensor
+        for group in located.layout.heads.values()
+        for call in group.calls
+        for tensor in group.rule.sources(call, group.kind)
+        if tensor is not None
+    }
+
+
+class _Sums:
+    """Sums over vectors, from which their mean and covariance follow."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Add the vectors of a float array, shape `(..., features)`."""
+        vectors = values.reshape(-1, values.shape[-1])
+        self._count += len(vectors)
+        self._sum = self._sum + vectors.sum(axis=0)
+        self._squares = self._squares + vectors.T @ vectors
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and covariance."""
+        mean = self._sum / self._count
+        return mean, self._squares / self._count - np.outer(mean, mean)
 
 
 def _at_seams(group: UnitGroup, tensors: Mapping[Tensor, Any]) -> np.ndarray:

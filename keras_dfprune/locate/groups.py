@@ -1,11 +1,13 @@
 """Hold what is located in a model: groups of units, the layers cut with them, and refusals."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from keras_dfprune.graph.calls import Call, Tensor
+from keras_dfprune.locate.head_groups import HeadGroup
 from keras_dfprune.rules.base import Rule
 from keras_dfprune.rules.features import Piece, Stage, Stream
 from keras_dfprune.rules.kernels import ConsumerRule, ProducerRule
@@ -35,12 +37,14 @@ class LayerFeatures:
         inputs: Features of the input, or None where they are all fixed.
         outputs: Features of the output, or None where they are all fixed. Of a producer its units,
             each once: they may be features of several outputs, and several features of one.
+        heads: Groups of the dimensions of its heads, by kind.
     """
 
     call: Call
     rule: Rule
     inputs: Stream | None
     outputs: Stream | None
+    heads: Mapping[str, HeadGroup] = dataclasses.field(default_factory=dict, kw_only=True)
 
     @property
     def path(self) -> str:
@@ -225,12 +229,16 @@ class UnitGroup:
         return [inlet for inlet in self.inlets if first[inlet.kernels] is inlet.call]
 
 
+Group = UnitGroup | HeadGroup  # what is pruned together
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
     """Everything that can be pruned in a model, and what can't.
 
     Attributes:
-        groups: The groups by name, in the order of the graph.
+        groups: The groups of units by name, in the order of the graph.
+        heads: The groups of dimensions of attention heads, likewise.
         refusals: All other layers that have units, with the reason.
         layers: Every layer that is cut along with a group, by path.
         origins: Name of the model input that a producer gets unchanged (flattened at most), by the
@@ -241,11 +249,20 @@ class Layout:
     """
 
     groups: dict[str, UnitGroup]
+    heads: dict[str, HeadGroup]
     refusals: tuple[Refusal, ...]
     layers: dict[str, LayerFeatures]
     origins: dict[str, str]
     normalized: dict[str, tuple[np.ndarray, np.ndarray]]
     tied: frozenset[str]
+
+    @functools.cached_property
+    def prunable(self) -> dict[str, Group]:
+        """Groups of both kinds by name, in the order of the graph."""
+        position = {path: number for number, path in enumerate(self.layers)}
+        groups: list[Group] = [*self.groups.values(), *self.heads.values()]
+        groups.sort(key=lambda group: position[group.layers[0]])
+        return {group.name: group for group in groups}
 
     def inlets_of(self, call: Call) -> list[tuple[UnitGroup, Inlet]]:
         """Return where units reach a call, each with the group that they are of."""
@@ -259,10 +276,17 @@ def cut_of(record: LayerFeatures, kept: Mapping[str, np.ndarray]) -> Cut:
     for stream in (record.inputs, record.outputs):
         mask = None if stream is None else stream.kept(kept)
         masks.append(None if mask is None or mask.all() else mask)
-    axes = (0 if stream is None else stream.axis for stream in (record.inputs, record.outputs))
-    return Cut(masks[0], masks[1], *axes)
+    axis, output_axis = (
+        0 if stream is None else stream.axis for stream in (record.inputs, record.outputs)
+    )
+    dimensions = {
+        kind: np.isin(np.arange(group.units), kept[group.name])
+        for kind, group in record.heads.items()
+        if len(kept.get(group.name, ())) not in (0, group.units)
+    }
+    return Cut(masks[0], masks[1], axis, output_axis, dimensions)
 
 
 def is_cut(cut: Cut) -> bool:
-    """Return whether any features go."""
-    return cut.inputs is not None or cut.outputs is not None
+    """Return whether any features go, or dimensions of heads."""
+    return cut.inputs is not None or cut.outputs is not None or bool(cut.dimensions)

@@ -23,9 +23,11 @@ from keras_dfprune.locate.groups import (
     Refusal,
     UnitGroup,
 )
+from keras_dfprune.locate.head_groups import HeadGroup, find_head_groups
 from keras_dfprune.locate.seams import find_inlet, find_seams, normalization_behind
 from keras_dfprune.rules.base import Barrier
 from keras_dfprune.rules.effects import Affine
+from keras_dfprune.rules.heads import HeadsRule
 from keras_dfprune.rules.kernels import ProducerRule
 from keras_dfprune.rules.registry import find_rule
 
@@ -77,12 +79,17 @@ def locate(graph: Graph) -> Layout:
             groups[group.name] = group
         except Barrier as error:
             reasons.update((path, str(error)) for path in members if path not in reasons)
+    heads = _head_groups(graph, followed, reasons)
     paths = dict.fromkeys(call.path for call in graph.calls)
     names = {path: group.name for group in groups.values() for path in group.layers}
     return Layout(
         groups=groups,
+        heads={group.name: group for of_layer in heads.values() for group in of_layer.values()},
         refusals=tuple(Refusal(path, reasons[path]) for path in paths if path in reasons),
-        layers={path: _renamed(records[0], names) for path, records in followed.records.items()},
+        layers={
+            path: dataclasses.replace(_renamed(records[0], names), heads=heads.get(path, {}))
+            for path, records in followed.records.items()
+        },
         origins={
             path: followed.origins[call.inputs[0]]
             for path, call in followed.producers.items()
@@ -97,6 +104,26 @@ def locate(graph: Graph) -> Layout:
             call.path for call in graph.calls if id(call.layer) in followed.ownership.sharing_layers
         ),
     )
+
+
+def _head_groups(
+    graph: Graph, followed: FollowedUnits, reasons: dict[str, str]
+) -> dict[str, dict[str, HeadGroup]]:
+    """Find the dimensions of attention heads by path; note in `reasons` why others stay."""
+    found = {}
+    for path, (record, *_) in followed.records.items():
+        rule, operation = record.rule, record.call.operation
+        if not isinstance(rule, HeadsRule):
+            continue
+        reason = rule.why_heads_stay(operation)
+        if reason is not None:
+            reasons[path] = f"it {reason}"
+            continue
+        calls = [call for call in graph.calls if call.path == path]
+        found[path] = find_head_groups(rule, calls, followed.normalized)
+        if found[path]:
+            del reasons[path]
+    return found
 
 
 def _takes_indices(operation: keras.Operation) -> bool:

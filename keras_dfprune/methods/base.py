@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dfprune.methods.feed import Feed
-from keras_dfprune.methods.merge import UnitMerge
+from keras_dfprune.methods.merge import Removal
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.rules.activations import Activation
 
@@ -211,7 +211,7 @@ class Curve:
 
     order: np.ndarray
     costs: np.ndarray
-    merge: Callable[[int], UnitMerge]
+    merge: Callable[[int], Removal]
     scale: float = 1.0
     lossless: int = 0
     automatic: int | None = None

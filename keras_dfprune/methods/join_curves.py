@@ -38,7 +38,7 @@ def join_curves(curves: Sequence[Curve], blocks: Sequence[np.ndarray]) -> Curve:
 
     def merge(count: int) -> UnitMerge:
         merges = [curve.merge(_rounds(count, blocks)) for curve in curves]
-        return join_merges(merges, blocks)
+        return join_merges([merge for merge in merges if isinstance(merge, UnitMerge)], blocks)
 
     def moments(count: int) -> list[Any]:
         return [f(_rounds(count, blocks)) for f in _all(curve.moments for curve in curves)]

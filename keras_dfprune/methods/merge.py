@@ -16,7 +16,42 @@ NO_SURVIVOR = -1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class UnitMerge(abc.ABC):
+class Removal:
+    """Units of a group that go, and those that stay.
+
+    Attributes:
+        kept: Int array, shape `(kept,)`: ascending indices of the units that stay.
+        removed: Int array, shape `(removed,)`: the other units, in the order of their removal.
+
+    Raises:
+        ValueError: If a unit is missing or occurs twice.
+    """
+
+    kept: np.ndarray
+    removed: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kept", np.asarray(self.kept, np.int64))
+        object.__setattr__(self, "removed", np.asarray(self.removed, np.int64))
+        everything = np.sort(np.concatenate([self.kept, self.removed]))
+        if not np.array_equal(everything, np.arange(self.units)):
+            raise ValueError(
+                "A unit merge must keep or remove every unit exactly once. "
+                f"Received: {self.units} units, kept={self.kept}, removed={self.removed}"
+            )
+        if len(self.kept) == 0 or np.any(np.diff(self.kept) < 0):
+            raise ValueError(
+                f"`kept` must be ascending and hold at least one unit. Received: {self.kept}"
+            )
+
+    @property
+    def units(self) -> int:
+        """Number of units before the removal."""
+        return len(self.kept) + len(self.removed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class UnitMerge(Removal, abc.ABC):
     """Rule by which each removed unit is rebuilt from the kept ones.
 
     Attributes:
@@ -29,24 +64,11 @@ class UnitMerge(abc.ABC):
         ValueError: If a unit is missing or occurs twice, or a value is not finite.
     """
 
-    kept: np.ndarray
-    removed: np.ndarray
     offset: np.ndarray
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kept", np.asarray(self.kept, np.int64))
-        object.__setattr__(self, "removed", np.asarray(self.removed, np.int64))
         object.__setattr__(self, "offset", np.asarray(self.offset, np.float64))
-        everything = np.sort(np.concatenate([self.kept, self.removed]))
-        if not np.array_equal(everything, np.arange(self.units)):
-            raise ValueError(
-                "A unit merge must keep or remove every unit exactly once. "
-                f"Received: {self.units} units, kept={self.kept}, removed={self.removed}"
-            )
-        if len(self.kept) == 0 or np.any(np.diff(self.kept) < 0):
-            raise ValueError(
-                f"`kept` must be ascending and hold at least one unit. Received: {self.kept}"
-            )
+        super().__post_init__()
         _check_finite("offset", self.offset)
 
     @property
@@ -197,15 +219,12 @@ class CentroidMerge(UnitMerge):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ChosenUnits(UnitMerge):
+class ChosenUnits(Removal):
     """Units that go, without a merge: `PruningPlan.apply` computes one.
 
     Attributes:
-        kept, removed, offset: As in `UnitMerge`. The offset is 0.
+        kept, removed: As in `Removal`.
     """
-
-    def taken_over(self, kernel: np.ndarray) -> np.ndarray:
-        raise ValueError("These units are chosen, and how others take over isn't computed yet.")
 
 
 def choose_units(order: np.ndarray, count: int, units: int) -> ChosenUnits:
@@ -217,7 +236,7 @@ def choose_units(order: np.ndarray, count: int, units: int) -> ChosenUnits:
         units: Number of units.
     """
     removed = np.asarray(order, np.int64)[:count]
-    return ChosenUnits(np.setdiff1d(np.arange(units), removed), removed, np.zeros(units))
+    return ChosenUnits(np.setdiff1d(np.arange(units), removed), removed)
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:

@@ -42,7 +42,7 @@ def choose_groups(located: LocatedModel, request: Request) -> ChosenGroups:
     """
     layout = located.layout
     names = _Names(located)
-    chosen = _sparsity_by_group(names, request)
+    chosen = _sparsity_by_group(names, layout, request)
     names_of_inputs = [tensor.name for tensor in located.graph.inputs]
     request.method.check_inputs(names_of_inputs, set(layout.origins.values()))
     excluded = {names.group_of(path) for name in request.exclude or () for path in names.find(name)}
@@ -50,7 +50,7 @@ def choose_groups(located: LocatedModel, request: Request) -> ChosenGroups:
     if request.trainable_only:
         excluded |= frozen.keys()
     sparsity = {
-        name: chosen[name] for name in layout.groups if name in chosen and name not in excluded
+        name: chosen[name] for name in layout.prunable if name in chosen and name not in excluded
     }
     multiples = dict.fromkeys(sparsity, 1)
     if isinstance(request.multiple_of, dict):
@@ -60,7 +60,7 @@ def choose_groups(located: LocatedModel, request: Request) -> ChosenGroups:
     else:
         multiples = dict.fromkeys(sparsity, request.multiple_of)
     for name in multiples:  # Each block loses equally many.
-        multiples[name] = math.lcm(multiples[name], layout.groups[name].block_count)
+        multiples[name] = math.lcm(multiples[name], layout.prunable[name].block_count)
     return ChosenGroups(sparsity, multiples, _about_frozen(frozen, sparsity, request))
 
 
@@ -72,8 +72,9 @@ def _frozen_layers(layout: Layout) -> dict[str, list[str]]:
         if getattr(layer, "trainable", True) or not getattr(layer, "weights", []):
             continue
         streams = [stream for stream in (record.inputs, record.outputs) if stream is not None]
-        for name in {piece.source for stream in streams for piece in stream.pieces}:
-            if name in layout.groups:
+        sources = {piece.source for stream in streams for piece in stream.pieces}
+        for name in sources | {group.name for group in record.heads.values()}:
+            if name in layout.prunable:
                 frozen.setdefault(name, []).append(record.call.layer_path)
     return frozen
 
@@ -92,16 +93,31 @@ def _about_frozen(
     return (f"frozen layers are pruned, too (trainable_only=True leaves them whole): {listed}",)
 
 
-def _sparsity_by_group(names: "_Names", request: Request) -> dict[str, float | None]:
+def _sparsity_by_group(
+    names: "_Names", layout: Layout, request: Request
+) -> dict[str, float | None]:
+    """Return the groups that were asked for, by the sparsity of each.
+
+    A budget for the whole model includes the dimensions of attention heads, if the method's costs
+    can be compared with theirs. A sparsity applies to them only where it names the layer.
+    """
     if not isinstance(request.sparsity, dict):
         if request.layers is None:
-            paths = names.producers
+            compares = request.sparsity is None and request.method.predicts_error
+            paths = [path for path in names.producers if compares or path not in layout.heads]
         else:
-            paths = [path for name in request.layers for path in names.find(name)]
+            paths = [
+                path
+                for name in request.layers
+                for path in names.find(name)
+                if request.sparsity is None or path not in layout.heads or names.is_layer(name)
+            ]
         return {names.group_of(path): request.sparsity for path in paths}
     chosen: dict[str, float | None] = {}
     for name, sparsity in request.sparsity.items():
         for path in names.find(name):
+            if path in layout.heads and names.is_model(name):
+                continue
             group = names.group_of(path)
             if chosen.setdefault(group, sparsity) != sparsity:
                 raise names.named_twice(path, chosen[group], sparsity)
@@ -120,9 +136,15 @@ class _Names:
         self._groups = {
             path: name for name, group in located.layout.groups.items() for path in group.layers
         }
+        # A layer with heads stands for all their dimensions.
+        self._heads: dict[str, list[str]] = {}
+        for name, heads in located.layout.heads.items():
+            self._groups[name] = name
+            self._heads.setdefault(heads.path, []).append(name)
         refused = (refusal.layer for refusal in located.layout.refusals)
         self.producers = [*self._groups, *refused]
-        self._others = [path for path in located.graph.paths.values() if path not in self.producers]
+        known = {*self.producers, *self._heads}
+        self._others = [path for path in located.graph.paths.values() if path not in known]
         self._paths_of = located.graph.paths
         self._nested = list(located.graph.nested)
 
@@ -154,10 +176,16 @@ class _Names:
             name = self._path_of_object(name)
         if name in self.producers:
             return [name]
+        if name in self._heads:
+            return self._heads[name]
+        # Dimensions of heads have names that other layers may have, such as "value".
+        dimensions = {path for paths in self._heads.values() for path in paths}
+        paths = [path for path in (*self.producers, *self._heads) if path not in dimensions]
         if any(sign in name for sign in "*?["):
-            found = [path for path in self.producers if _matches(path, name)]
+            found = [path for path in paths if _matches(path, name)]
+            found += [path for path in dimensions if fnmatch.fnmatchcase(path, name)]
         else:
-            found = [path for path in self.producers if _last_part(path) == name]
+            found = [path for path in paths if _last_part(path) == name]
             if len(found) > 1:
                 raise ValueError(
                     f"Layer name '{name}' is ambiguous. Use one of the paths {_listed(found)}"
@@ -165,7 +193,8 @@ class _Names:
             inside = f"{name.rstrip('/')}/"
             found = found or [path for path in self.producers if path.startswith(inside)]
         if found:
-            return found
+            expanded = (self._heads.get(path, [path]) for path in found)
+            return list(dict.fromkeys(path for several in expanded for path in several))
         if any(_matches(path, name) for path in self._others):
             raise ValueError(
                 f"Layer '{name}' has no units that can be pruned. Layers that have: "
@@ -175,6 +204,17 @@ class _Names:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Layers: {_listed(self.producers)}"
         raise ValueError(f"There is no layer '{name}'. {hint}")
+
+    def is_layer(self, name: Any) -> bool:
+        """Return whether a caller means one layer, or dimensions of its heads."""
+        path = name if isinstance(name, str) else self._path_of_object(name)
+        known = (*self.producers, *self._heads)
+        return any(path in (other, _last_part(other)) for other in known)
+
+    def is_model(self, name: Any) -> bool:
+        """Return whether a caller means all layers in a nested model."""
+        path = name if isinstance(name, str) else self._path_of_object(name)
+        return not any(sign in path for sign in "*?[") and not self.is_layer(path)
 
     def _path_of_object(self, layer: Any) -> str:
         path = self._paths_of.get(id(layer))

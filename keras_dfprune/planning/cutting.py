@@ -12,12 +12,19 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 
 from keras_dfprune.inputs.rows import Rows
-from keras_dfprune.inputs.unit_values import unit_values
-from keras_dfprune.locate.groups import UnitGroup
+from keras_dfprune.inputs.unit_values import Observed, observe
+from keras_dfprune.locate.groups import Group, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Curve
-from keras_dfprune.methods.merge import UnitMerge
-from keras_dfprune.planning.group_plan import PREDICTED, SALIENCY, GroupCurve, GroupPlan
+from keras_dfprune.methods.merge import Removal
+from keras_dfprune.planning.group_plan import (
+    DIMENSIONS,
+    PREDICTED,
+    SALIENCY,
+    UNITS,
+    GroupCurve,
+    GroupPlan,
+)
 from keras_dfprune.planning.measure import OutputChange, Yardstick
 from keras_dfprune.planning.request import Request
 from keras_dfprune.planning.scoring_pass import ScoringPass, check_merge
@@ -57,11 +64,12 @@ class Cutter:
         self._method, self._progress, self._rows = request.method, progress, rows
         self.count: WidthCount = count_parameters(self._layout, located.model.count_params())
         wanted = request.has_data or self._method.found_inputs is not None
-        values = _values(located, rows, request.seed) if rows and wanted else {}
+        observed = _observed(located, rows, request.seed) if rows and wanted else Observed({}, {})
+        values, self._inputs = observed.units, observed.inputs
         self._context = Context(
             request.seed,
             values=values,
-            rows=rows.count if rows and values else 0,
+            rows=rows.count if rows and (values or self._inputs) else 0,
             strategy=request.strategy,
             progress=progress,
         )
@@ -80,8 +88,7 @@ class Cutter:
     def curves(self, chosen: Collection[str]) -> dict[str, Curve]:
         """Score every group on the original weights, and return the curves of the chosen."""
         scoring, curves = self._start_pass(), {}
-        names = self._layout.groups if self._method.predicts_error else chosen
-        for name in self._progress.over("Scoring", list(names)):
+        for name in self._progress.over("Scoring", self._scored(chosen)):
             curve = scoring.curve(name)
             scoring.leave_whole(name, curve)
             if name in chosen:
@@ -91,7 +98,7 @@ class Cutter:
     def cut_by_curves(self, curves: Mapping[str, Curve], counts: Mapping[str, int]) -> Cut:
         """Cut groups at given counts by curves that were computed on the original weights."""
         states, groups = LayerStates(self._layout), []
-        for name, group in self._layout.groups.items():
+        for name, group in self._layout.prunable.items():
             if name in curves:
                 merge = curves[name].merge(counts[name])
                 check_merge(self._method, group, merge, counts[name])
@@ -112,10 +119,8 @@ class Cutter:
                 the method's own cut-off.
         """
         scoring, groups = self._start_pass(), []
-        # Groups that stay whole are scored only for the moments that they hand on.
-        names = self._layout.groups if self._method.predicts_error else chosen
-        for name in self._progress.over("Pruning", list(names)):
-            curve, group = scoring.curve(name), self._layout.groups[name]
+        for name in self._progress.over("Pruning", self._scored(chosen)):
+            curve, group = scoring.curve(name), self._layout.prunable[name]
             if name in chosen:
                 asked = count(name, curve)
                 wanted = curve.automatic if asked is None else asked
@@ -128,12 +133,17 @@ class Cutter:
         return Cut(groups, scoring.states)
 
     def _start_pass(self) -> ScoringPass:
-        return ScoringPass(self._located, self._method, self._context, self.count)
+        return ScoringPass(self._located, self._method, self._context, self.count, self._inputs)
 
-    def _group_plan(
-        self, group: UnitGroup, curve: Curve, merge: UnitMerge, asked: bool
-    ) -> GroupPlan:
+    def _scored(self, chosen: Collection[str]) -> list[str]:
+        """Return the groups to score: units that stay whole only for the moments they hand on."""
+        hands_on = self._layout.groups if self._method.predicts_error else ()
+        return [name for name in self._layout.prunable if name in chosen or name in hands_on]
+
+    def _group_plan(self, group: Group, curve: Curve, merge: Removal, asked: bool) -> GroupPlan:
         count = len(merge.removed)
+        # Singular values are expected errors, whatever method orders the units.
+        predicts = self._method.predicts_error or not isinstance(group, UnitGroup)
         order_ends_early = count == len(curve.order) < group.units - group.block_count
         return GroupPlan(
             layer=group.name,
@@ -144,21 +154,20 @@ class Cutter:
             curve=GroupCurve(
                 order=np.asarray(curve.order, np.int64),
                 costs=np.asarray(curve.costs, np.float64),
-                measure=PREDICTED if self._method.predicts_error else SALIENCY,
+                measure=PREDICTED if predicts else SALIENCY,
                 scale=float(curve.scale),
                 lossless=int(curve.lossless),
                 automatic=None if curve.automatic is None else int(curve.automatic),
                 cutoff=None if curve.cutoff is None else float(curve.cutoff),
                 histogram=curve.histogram,
             ),
-            predicted_error=self._predicted_error(curve, count),
+            predicted_error=self._predicted_error(curve, count) if predicts else None,
             note=curve.note if not asked or order_ends_early else None,
             blocks=group.block_count,
+            kind=UNITS if isinstance(group, UnitGroup) else DIMENSIONS,
         )
 
-    def _predicted_error(self, curve: Curve, count: int) -> float | None:
-        if not self._method.predicts_error:
-            return None
+    def _predicted_error(self, curve: Curve, count: int) -> float:
         expected = np.sum(curve.costs[:count]) if curve.error is None else curve.error(count)
         return float(expected / curve.scale)
 
@@ -176,9 +185,9 @@ class Cutter:
         return () if yardstick is None else yardstick.measure(self.rebuilt(cut).model)
 
 
-def _values(located: LocatedModel, rows: Rows, seed: int) -> dict[str, np.ndarray]:
+def _observed(located: LocatedModel, rows: Rows, seed: int) -> Observed:
     try:
-        return unit_values(located, rows.fit, seed)
+        return observe(located, rows.fit, seed)
     except Exception as error:  # whatever a layer raises for rows that don't suit it
         raise ValueError(
             f"Model '{located.model.name}' can't be run on the {rows.source}: "

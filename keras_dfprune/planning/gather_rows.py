@@ -53,7 +53,7 @@ def gather_rows(located: LocatedModel, request: Request, progress: Progress) -> 
     if wanted is None and request.refine_steps:
         wanted = "auto"
     lossless = request.tolerance == 0
-    if not wanted or lossless or not request.asks_for_units or not located.layout.groups:
+    if not wanted or lossless or not request.asks_for_units or not located.layout.prunable:
         return None
     if can_find_inputs(located) is not None:
         return None

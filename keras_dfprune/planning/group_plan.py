@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from keras_dfprune.methods.merge import SurvivorMerge, UnitMerge
+from keras_dfprune.methods.merge import Removal, SurvivorMerge
 
 SALIENCY = "saliency"
 PREDICTED = "expected squared change of the consumers' outputs"
+UNITS, DIMENSIONS = "units", "dimensions"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,14 +42,16 @@ class GroupCurve:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupPlan:
-    """Plan of one group of units.
+    """Plan of one group of units, or of the dimensions of attention heads.
 
     Attributes:
-        layer: Path of the first producer.
+        layer: Path of the first producer. For dimensions of heads the path of the attention layer
+            with `/query_key` or `/value` behind it.
         layers: Paths of all producers.
-        units: Number of units before pruning.
-        merge: The `UnitMerge`.
-        parameters: Parameters of the producers before and after, biases included.
+        units: Number of units before pruning, or of dimensions of each head.
+        merge: The `UnitMerge`, or the maps of the heads.
+        parameters: Parameters of the producers before and after, biases included. For dimensions
+            of heads those of the kernels and biases that get smaller with them.
         curve: The order and the costs of all removals. The first `len(removed)` are those of the
             units that go.
         predicted_error: Expected squared change over the variance at the group's consumers, or
@@ -56,18 +59,20 @@ class GroupPlan:
         note: A sentence for the report, or None.
         multiple: Number that the units that stay are a multiple of, if any goes.
         blocks: Number of blocks of units that lose equally many: `multiple` is a multiple of it.
+        kind: `"units"`, or `"dimensions"` of attention heads.
     """
 
     layer: str
     layers: tuple[str, ...]
     units: int
-    merge: UnitMerge
+    merge: Removal
     parameters: tuple[int, int]
     curve: GroupCurve
     predicted_error: float | None = None
     note: str | None = None
     multiple: int = 1
     blocks: int = 1
+    kind: str = UNITS
 
     @property
     def saliency(self) -> np.ndarray:

@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from keras_dfprune.locate.groups import Refusal
+from keras_dfprune.methods.heads import HeadMerge
 from keras_dfprune.methods.merge import (
     CentroidMerge,
     ChosenUnits,
     LinearMerge,
+    Removal,
     SurvivorMerge,
-    UnitMerge,
 )
 from keras_dfprune.planning.group_plan import GroupCurve, GroupPlan
 from keras_dfprune.planning.measure import OutputChange
@@ -27,12 +28,13 @@ from keras_dfprune.report.archive import opened_archive
 from keras_dfprune.report.staging import written
 
 _FORMAT = "keras_dfprune plan"
-_VERSION = 4
-_MERGES: dict[str, type[UnitMerge]] = {
+_VERSION = 5
+_MERGES: dict[str, type[Removal]] = {
     "survivor": SurvivorMerge,
     "linear": LinearMerge,
     "centroid": CentroidMerge,
     "chosen": ChosenUnits,
+    "heads": HeadMerge,
 }
 _CURVE_FIELDS = ("measure", "scale", "lossless", "automatic", "cutoff")
 _PLAIN_FIELDS = (
@@ -105,6 +107,7 @@ def _pack(group: GroupPlan, prefix: str, arrays: dict[str, np.ndarray]) -> dict[
         "note": group.note,
         "multiple": group.multiple,
         "blocks": group.blocks,
+        "kind": group.kind,
         "curve": {name: getattr(curve, name) for name in _CURVE_FIELDS},
     }
 
@@ -149,4 +152,5 @@ def _unpack(entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Group
         note=entry["note"],
         multiple=entry["multiple"],
         blocks=entry["blocks"],
+        kind=entry["kind"],
     )

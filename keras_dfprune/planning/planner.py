@@ -110,7 +110,7 @@ class Planner:
 
     def _count_alone(self, name: str, curve: Curve) -> int | None:
         """Return how many units of a group go, whatever the others do; None: the method says it."""
-        sparsity, units = self.chosen.sparsity[name], self._layout.groups[name].units
+        sparsity, units = self.chosen.sparsity[name], self._layout.prunable[name].units
         multiple = self.chosen.multiples[name]
         if sparsity is not None:
             return count_for_sparsity(sparsity, units, multiple)
@@ -202,9 +202,10 @@ class Planner:
         biases = {path: bias_length(layout, path, kept) for path in new_biases(layout, states)}
         counted = []
         for group in groups:
-            before = count.of_layers(group.layers, {})
-            after = count.of_layers(group.layers, kept)
-            after += sum(biases.get(path, 0) for path in group.layers)
+            before = count.of_group(group.layer, group.layers, {})
+            after = count.of_group(group.layer, group.layers, kept)
+            if group.layer in group.layers:
+                after += sum(biases.get(path, 0) for path in group.layers)
             multiple = self.chosen.multiples[group.layer]
             counted.append(
                 dataclasses.replace(group, parameters=(before, after), multiple=multiple)

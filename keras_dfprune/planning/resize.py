@@ -6,7 +6,7 @@ from typing import Any
 
 from keras_dfprune.methods.merge import choose_units
 from keras_dfprune.planning.budget import SharedRemovals, count_for_sparsity, to_multiple
-from keras_dfprune.planning.group_plan import GroupPlan
+from keras_dfprune.planning.group_plan import DIMENSIONS, GroupPlan
 from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.read_arguments import limit_of
 from keras_dfprune.planning.request import METHODS, Request
@@ -78,7 +78,9 @@ def _counts(plan: PlanData, request: Request) -> dict[str, int]:
     curves = {group.layer: group.curve for group in plan.groups}
     if isinstance(request.sparsity, float):
         return {
-            group.layer: min(
+            group.layer: 0  # A plain number is about units alone.
+            if group.kind == DIMENSIONS
+            else min(
                 count_for_sparsity(request.sparsity, group.units, group.multiple),
                 len(group.curve.order),
             )
@@ -115,7 +117,7 @@ def _resized(
     return dataclasses.replace(
         group,
         merge=choose_units(group.curve.order, count, group.units),
-        parameters=(group.parameters[0], parameters.of_layers(group.layers, kept)),
+        parameters=(group.parameters[0], parameters.of_group(group.layer, group.layers, kept)),
         predicted_error=None,
         note=None,
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_dfprune.inputs.rows import Rows
-from keras_dfprune.inputs.unit_values import unit_values
+from keras_dfprune.inputs.unit_values import Observed, observe
 from keras_dfprune.locate.locate import LocatedModel
 from keras_dfprune.methods.base import Context, Method
 from keras_dfprune.planning.group_plan import GroupPlan
@@ -27,10 +27,15 @@ def rename_groups(groups: tuple[GroupPlan, ...], names: Mapping[str, str]) -> tu
         groups: The groups.
         names: The other model's paths, by the plan's.
     """
+
+    def renamed(group: GroupPlan) -> str:
+        first = group.layers[0]  # Behind it stands the kind of dimensions of heads.
+        return names.get(first, first) + group.layer.removeprefix(first)
+
     return tuple(
         dataclasses.replace(
             group,
-            layer=names.get(group.layer, group.layer),
+            layer=renamed(group),
             layers=tuple(names.get(path, path) for path in group.layers),
         )
         for group in groups
@@ -59,16 +64,18 @@ def merge_anew(
     Raises:
         ValueError: If the method can't remove these units.
     """
+    observed = Observed({}, {}) if rows is None else observe(located, rows.fit, seed=0)
     context = Context(
-        values={} if rows is None else unit_values(located, rows.fit, seed=0),
+        values=observed.units,
         rows=0 if rows is None else rows.count,
         progress=progress,
     )
     count = count_parameters(located.layout, located.model.count_params())
-    scoring, planned = ScoringPass(located, method, context, count), {g.layer: g for g in groups}
-    merged = []
-    names = located.layout.groups if method.predicts_error else planned
-    for name in progress.over("Merging", list(names)):
+    scoring = ScoringPass(located, method, context, count, observed.inputs)
+    planned, merged = {group.layer: group for group in groups}, []
+    hands_on = located.layout.groups if method.predicts_error else ()
+    names = [name for name in located.layout.prunable if name in planned or name in hands_on]
+    for name in progress.over("Merging", names):
         removed = planned[name].removed if name in planned else np.zeros(0, np.int64)
         curve = scoring.curve(name, removed)
         if name not in planned:

@@ -50,7 +50,7 @@ def most_stays_whole(located: LocatedModel, plan: PlanData) -> list[WholeLayers]
     for group in plan.groups:
         if group.note and group.changes_nothing:
             reasons[group.layer], sizes[group.layer] = group.note, group.parameters[1]
-    groups, total = located.layout.groups, located.model.count_params()
+    groups, total = located.layout.prunable, located.model.count_params()
     outputs = _output_layers(
         located.graph, {*reasons, *(path for group in groups.values() for path in group.layers)}
     )

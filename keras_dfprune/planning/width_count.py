@@ -106,6 +106,19 @@ class WidthCount:
         widths = {**self.widths, **kept}
         return sum(array.cost(widths) for array in self.arrays if array.path in paths)
 
+    def of_group(self, name: str, layers: Collection[str], kept: Mapping[str, int]) -> int:
+        """Return the cost of a group's producers, or of the arrays with its dimensions of heads.
+
+        Args:
+            name: The group.
+            layers: Its layers. A group of units has the name of the first.
+            kept: Number of kept units by group; groups not named stay whole.
+        """
+        if name in layers:
+            return self.of_layers(layers, kept)
+        widths = {**self.widths, **kept}
+        return sum(array.cost(widths) for array in self._touching[name])
+
     def plus(self, fixed: int) -> "WidthCount":
         """Return the same count with something added that depends on no width."""
         return dataclasses.replace(self, fixed=self.fixed + fixed)
@@ -188,7 +201,7 @@ def bias_length(layout: Layout, path: str, kept: Mapping[str, int]) -> int:
 
 
 def _widths(layout: Layout) -> dict[str, int]:
-    return {name: group.units for name, group in layout.groups.items()}
+    return {name: group.units for name, group in layout.prunable.items()}
 
 
 def _with_total(
@@ -212,7 +225,10 @@ def _axes(
     groups = record.rule.channel_groups(record.call.operation)
     for axis, size in enumerate(shape):
         stream, parts = None, 1
-        if axis in roles:
+        if roles.get(axis) in record.heads:
+            yield _Length(0, ((record.heads[roles[axis]].name, 1),))
+            continue
+        if roles.get(axis) in streams:
             stream, parts = streams[roles[axis]], groups if roles[axis] == "in" else 1
         blocks = 0 if stream is None else blocks_of(size, stream.width)
         if stream is not None and size * parts == stream.width:

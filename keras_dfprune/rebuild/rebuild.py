@@ -128,7 +128,13 @@ def _cut_pairs(old: keras.Layer, new: keras.Layer, rule: Rule, cut: Cut) -> list
     config = rule.read(old).config
 
     def cutter(name: str) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda array: rule.narrow(LayerState(config, {name: array}), cut).variables[name]
+        def narrow(array: np.ndarray) -> np.ndarray:
+            array = rule.narrow(LayerState(config, {name: array}), cut).variables[name]
+            roles = {role for _, role in rule.variable_axes(name, array.ndim)}
+            # Rotated dimensions have no counterparts: the optimizer starts anew for them.
+            return np.zeros_like(array) if roles & cut.dimensions.keys() else array
+
+        return narrow
 
     return [
         VariablePair(variable, after[name], cutter(name))

@@ -15,7 +15,7 @@ from keras_dfprune.graph.keras_private import detached
 from keras_dfprune.inputs.draws import input_sampler
 from keras_dfprune.locate.groups import Layout, UnitGroup
 from keras_dfprune.locate.locate import LocatedModel
-from keras_dfprune.methods.merge import UnitMerge
+from keras_dfprune.methods.merge import Removal
 from keras_dfprune.methods.moments.prior import read_prior
 from keras_dfprune.refine.distill import Lessons, Refinement, train_to_follow
 from keras_dfprune.surgery.group_view import view_group
@@ -50,7 +50,7 @@ class Chain:
 def refine_chains(
     located: LocatedModel,
     narrow: Graph,
-    merges: Mapping[str, UnitMerge],
+    merges: Mapping[str, Removal],
     steps: int,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
@@ -114,7 +114,7 @@ def _drawn_lessons(
     )
 
 
-def find_chains(located: LocatedModel, merges: Mapping[str, UnitMerge]) -> list[Chain]:
+def find_chains(located: LocatedModel, merges: Mapping[str, Removal]) -> list[Chain]:
     """Find the chains that can be refined, in the order of the graph.
 
     Args:
@@ -122,7 +122,9 @@ def find_chains(located: LocatedModel, merges: Mapping[str, UnitMerge]) -> list[
         merges: The merge of each pruned group.
     """
     groups = located.layout.groups
-    pruned = [groups[name] for name, merge in merges.items() if len(merge.removed)]
+    pruned = [
+        groups[name] for name, merge in merges.items() if name in groups and len(merge.removed)
+    ]
     # Groups of several producers (residual connections) are not refined yet.
     waiting = {_producer(group): group for group in pruned if len(group.producers) == 1}
     chains = []
@@ -155,7 +157,7 @@ def _connected_groups(producer: Call, groups: Mapping[Call, UnitGroup]) -> list[
 
 
 def _make_chain(
-    located: LocatedModel, groups: Sequence[UnitGroup], merges: Mapping[str, UnitMerge]
+    located: LocatedModel, groups: Sequence[UnitGroup], merges: Mapping[str, Removal]
 ) -> Chain | None:
     """Return the chain of some groups, or None if it can't be refined."""
     if not _can_start(located.layout, groups[0], merges):
@@ -175,7 +177,7 @@ def _make_chain(
     return Chain(tuple(groups), tuple(_needed_calls(reachable, ends)), tuple(ends))
 
 
-def _can_start(layout: Layout, group: UnitGroup, merges: Mapping[str, UnitMerge]) -> bool:
+def _can_start(layout: Layout, group: UnitGroup, merges: Mapping[str, Removal]) -> bool:
     """Return whether a chain can start here: a Dense layer on float vectors of full width."""
     producer = group.producers[0]
     start = producer.call.inputs[0]

@@ -39,7 +39,7 @@ def draw_curve(axes: "Axes", group: ReadableGroup) -> None:
     axes.axvline(len(group.removed), color=CUT, linestyle="--", label="removed")
     if group.curve.cutoff is not None:
         axes.axhline(group.curve.cutoff, color=HINT, linestyle=":", label="cut-off")
-    axes.set(xlabel="units removed", xlim=(0, max(group.units, 1)))
+    axes.set(xlabel=f"{group.kind} removed", xlim=(0, max(group.units, 1)))
     # A measure is text of a method: a dollar sign in it starts no formula.
     axes.set_ylabel(textwrap.fill(measure, _LABEL_WIDTH), parse_math=False)
 

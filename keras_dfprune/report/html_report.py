@@ -15,7 +15,7 @@ from keras_dfprune.report.curves import curve_costs
 from keras_dfprune.report.readable_plan import Profiles, ReadableGroup, ReadablePlan
 from keras_dfprune.report.staging import written
 from keras_dfprune.report.svg import curve_svg, histogram_svg, trials_svg
-from keras_dfprune.report.table import fewer, percent, refined_sentences
+from keras_dfprune.report.table import fewer, is_units, percent, refined_sentences
 from keras_dfprune.report.trials_table import ReadableTrials, trial_rows
 
 _TEMPLATES = importlib.resources.files("keras_dfprune.report") / "templates"
@@ -155,7 +155,8 @@ def _data(plan: ReadablePlan) -> str:
 
 
 def _sizes(plan: ReadablePlan) -> list[dict[str, Any]]:
-    units = sum(group.units for group in plan.groups), sum(len(g.kept) for g in plan.groups)
+    groups = [group for group in plan.groups if is_units(group)]
+    units = sum(group.units for group in groups), sum(len(group.kept) for group in groups)
     pairs = [("Parameters", plan.parameters), ("Multiply-adds of one row", plan.multiply_adds)]
     pairs.append(("Units of the layers below", units))
     return [
@@ -223,10 +224,12 @@ def _group(group: ReadableGroup, number: int) -> dict[str, Any]:
     spread = into.pop(_NO_UNIT, [])
     return {
         "layer": group.layer,
+        "kind": group.kind,
         "others": group.layers[1:],
         "units": group.units,
         "kept": len(group.kept),
         "removed": len(group.removed),
+        "lists_units": is_units(group) and len(group.removed) > 0,
         "share": _share(len(group.kept), group.units),
         "fewer": fewer(group.units, len(group.kept)),
         "parameters": group.parameters,

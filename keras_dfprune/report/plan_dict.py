@@ -50,6 +50,7 @@ def _group(group: ReadableGroup) -> dict[str, Any]:
     return {
         "layer": group.layer,
         "layers": group.layers,
+        "kind": group.kind,
         "units": group.units,
         "kept": group.kept,
         "removed": group.removed,

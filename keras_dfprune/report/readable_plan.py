@@ -31,7 +31,7 @@ class ReadableCurve(Protocol):
 
 
 class ReadableGroup(Protocol):
-    """Group of units in a plan; see `GroupPlan` for the attributes."""
+    """Group of units, or of dimensions of heads, in a plan; see `GroupPlan` for the attributes."""
 
     @property
     def layer(self) -> str: ...
@@ -53,6 +53,8 @@ class ReadableGroup(Protocol):
     def predicted_error(self) -> float | None: ...
     @property
     def note(self) -> str | None: ...
+    @property
+    def kind(self) -> str: ...
 
 
 class ReadableRefusal(Protocol):

@@ -40,8 +40,8 @@ def curve_svg(group: ReadableGroup, name: str) -> str:
         name: A name that no other drawing of the page has.
     """
     label = (
-        f"Cost of each removal in {group.layer}. {len(group.removed):,} of {group.units:,} units "
-        "are removed."
+        f"Cost of each removal in {group.layer}. {len(group.removed):,} of {group.units:,} "
+        f"{group.kind} are removed."
     )
     return _svg(lambda axes: draw_curve(axes, group), name, label, legend=True)
 

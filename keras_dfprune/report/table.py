@@ -138,11 +138,20 @@ def _row(group: ReadableGroup) -> tuple[str, ...]:
     error = group.predicted_error
     return (
         f"{group.layer} (+{further})" if further else group.layer,
-        f"{group.units:,} -> {len(group.kept):,}",
+        f"{group.units:,} -> {len(group.kept):,}{'' if is_units(group) else f' {group.kind}'}",
         f"{100 * len(group.removed) / group.units:.1f} %",
         f"{before:,} -> {after:,}",
         "-" if error is None else percent(error),
     )
+
+
+def is_units(group: ReadableGroup) -> bool:
+    """Return whether a group is of units, and not of something that has to be named.
+
+    Args:
+        group: A group of a plan.
+    """
+    return group.kind == "units"
 
 
 def _measured_sentence(output: ReadableChange) -> str:

@@ -20,7 +20,7 @@ _CLAUSES = {
     "Softmax": _MIXES,
     "SpectralNormalization": "rescales the whole kernel of the layer that it wraps",
     "Masking": "compares all units of its input with a mask value",
-    "GroupedQueryAttention": _LEARNS,
+    "GroupedQueryAttention": "has one head_dim for queries, keys and values alike",
     "Attention": _MIXES,
     "AdditiveAttention": _MIXES,
     "RNN": _LEARNS,

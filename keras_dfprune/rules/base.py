@@ -50,9 +50,10 @@ class Rule(abc.ABC):
         follows_input: Whether the layer's config depends on the width of its input.
         axes: For each variable that grows with the features, what its axes count: "in" (features
             of the input), "out" (features of the output), "own" (features of the output at the
-            step before, which a recurrent layer takes in) or None (anything else). A leading
-            `...` stands for any number of None. An axis may hold all features several times, one
-            block after the other (the gates of a recurrent layer).
+            step before, which a recurrent layer takes in), a kind of dimensions of a `HeadsRule`,
+            or None (anything else). A `...` at the beginning or the end stands for any number of
+            None. An axis may hold all features several times, one block after the other (the gates
+            of a recurrent layer).
     """
 
     types: ClassVar[tuple[type, ...]] = ()
@@ -124,11 +125,11 @@ class Rule(abc.ABC):
 
     def narrow(self, state: LayerState, cut: Cut) -> LayerState:
         """Cut every axis named in `axes`, and the config accordingly."""
-        masks = {"in": cut.inputs, "out": cut.outputs, "own": cut.outputs}
+        masks = {"in": cut.inputs, "out": cut.outputs, "own": cut.outputs, **cut.dimensions}
         variables = dict(state.variables)
         for name in variables:
             for axis, role in self.variable_axes(name, variables[name].ndim):
-                mask = masks[role]
+                mask = masks.get(role)
                 blocks = 0 if mask is None else blocks_of(variables[name].shape[axis], len(mask))
                 if mask is not None and blocks:
                     kept = np.tile(mask, blocks)
@@ -138,8 +139,11 @@ class Rule(abc.ABC):
     def variable_axes(self, name: str, rank: int) -> list[tuple[int, str]]:
         """Return the axes of a variable that count features, each with its role."""
         axes = self.axes[name]
+        others = (None,) * (rank - len(axes) + 1)
         if axes[0] is ...:
-            axes = (None,) * (rank - len(axes) + 1) + axes[1:]
+            axes = others + axes[1:]
+        elif axes[-1] is ...:
+            axes = axes[:-1] + others
         return [(axis, role) for axis, role in enumerate(axes) if role is not None]
 
     def narrow_config(self, config: dict[str, Any], cut: Cut) -> dict[str, Any]:

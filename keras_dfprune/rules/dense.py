@@ -115,7 +115,7 @@ class EinsumDenseRule(DenseRule):
     def barrier(self, operation: keras.Operation) -> str | None:
         if not _contracts_last_axis(operation.equation, operation.bias_axes):
             heads = len(operation.kernel.shape) > 2
-            several = "of several axes, as of attention heads, which are not pruned"
+            several = "of several axes, as of attention heads written by hand"
             difference = several if heads else "in another way than Dense"
             return f"multiplies by a kernel {difference} ({operation.equation})"
         return super().barrier(operation)

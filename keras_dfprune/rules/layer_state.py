@@ -1,6 +1,7 @@
 """Hold a layer as plain arrays with its config, and which of its features are kept."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -33,12 +34,14 @@ class Cut:
         outputs: Bool array, shape `(features,)`, for the features of the output; None for all.
         axis: Feature axis of the input, the batch axis counted.
         output_axis: Feature axis of the output.
+        dimensions: The dimensions of heads that are kept, where some go: bool arrays by kind.
     """
 
     inputs: np.ndarray | None
     outputs: np.ndarray | None
     axis: int
     output_axis: int = 0
+    dimensions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def as_array(value: keras.Variable) -> np.ndarray:

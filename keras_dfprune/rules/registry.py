@@ -12,7 +12,7 @@ from keras_dfprune.graph.keras_private import is_stock
 from keras_dfprune.graph.parts import PART_TYPES
 from keras_dfprune.rules.activation_layers import ActivationRule, PReLURule
 from keras_dfprune.rules.arithmetic import ArithmeticRule, ElementwiseOperationRule
-from keras_dfprune.rules.attention import SelfAttentionRule
+from keras_dfprune.rules.attention import AttentionRule
 from keras_dfprune.rules.axes import (
     MaximumOfPositionsRule,
     MeanRule,
@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     EinsumDenseRule(),
     EmbeddingRule(),
     RecurrentRule(),
-    SelfAttentionRule(),
+    AttentionRule(),
     ConvolutionRule(),
     TransposedConvolutionRule(),
     ActivationRule(),

@@ -12,27 +12,35 @@ is constant goes to the bias.
 
 import numpy as np
 
-from keras_dfprune.locate.groups import Inlet, UnitGroup
-from keras_dfprune.methods.merge import CentroidMerge, UnitMerge
+from keras_dfprune.locate.groups import Group, Inlet, UnitGroup
+from keras_dfprune.locate.head_groups import HeadGroup
+from keras_dfprune.methods.heads import HeadMerge
+from keras_dfprune.methods.merge import CentroidMerge, Removal, UnitMerge
 from keras_dfprune.methods.weighted_sums import summed
 from keras_dfprune.rules.kernels import ProducerRule
 from keras_dfprune.rules.layer_state import LayerState
 from keras_dfprune.rules.normalization import BatchNormalizationRule
 from keras_dfprune.surgery.folding import WeightSets, fold_to_seam
+from keras_dfprune.surgery.heads import map_heads
 from keras_dfprune.surgery.weights import LayerStates, new_positions, take_rows
 
 
-def carry_out(group: UnitGroup, merge: UnitMerge, states: LayerStates) -> None:
+def carry_out(group: Group, merge: Removal, states: LayerStates) -> None:
     """Carry out a merge on the producer, where it changes, and on the consumers.
 
     Args:
         group: The group.
-        merge: Its merge.
+        merge: Its merge: a `HeadMerge` for dimensions of heads, a `UnitMerge` for units.
         states: The states to edit.
 
     Raises:
         ValueError: If the group can't take such a merge.
     """
+    if isinstance(group, HeadGroup) and isinstance(merge, HeadMerge):
+        map_heads(group, merge, states)
+        return
+    if not (isinstance(group, UnitGroup) and isinstance(merge, UnitMerge)):
+        raise TypeError(f"A {type(merge).__name__} doesn't fit group '{group.name}'")
     _check_blocks(group, merge)
     if isinstance(merge, CentroidMerge):
         move_to_centroids(group, merge, states)

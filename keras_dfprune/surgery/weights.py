@@ -64,6 +64,10 @@ class LayerStates:
             raise ValueError(f"Layer '{path}' takes in no units.")
         return inputs.kept(self.kept)
 
+    def remaining_features(self, path: str) -> np.ndarray | None:
+        """Return which input features of a layer remain, or None where none can go."""
+        return None if self._layout.layers[path].inputs is None else self.remaining_inputs(path)
+
     def effect(self, stage: Stage) -> Effect:
         """Return what a stage does to its features with the present weights."""
         call, path = stage.call, stage.call.path

@@ -14,7 +14,7 @@ from keras_dfprune.graph.compare_outputs import compare_output
 from keras_dfprune.inputs.model_inputs import Samples, adapt_samples, model_runner
 from keras_dfprune.inputs.sample_inputs import GivenRows, draw_and_run
 from keras_dfprune.locate.locate import LocatedModel
-from keras_dfprune.methods.merge import UnitMerge
+from keras_dfprune.methods.merge import Removal
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.report.warning import warn
 from keras_dfprune.verify.changed_layer import find_changed_layer
@@ -34,7 +34,7 @@ class VerificationError(RuntimeError):
 def verify_narrow(
     located: LocatedModel,
     narrow: keras.Model,
-    merges: Mapping[str, UnitMerge],
+    merges: Mapping[str, Removal],
     *,
     lossless: bool = False,
     rows: GivenRows | None = None,

@@ -16,8 +16,16 @@ from keras_dfprune.graph.keras_private import detached
 from keras_dfprune.graph.parts import parts_of, whole_config
 from keras_dfprune.graph.recreate import copy_state, is_copied_whole, recreate
 from keras_dfprune.locate.groups import Inlet, Layout, UnitGroup
+from keras_dfprune.locate.head_groups import HeadGroup
 from keras_dfprune.locate.locate import LocatedModel
-from keras_dfprune.methods.merge import CentroidMerge, LinearMerge, SurvivorMerge, UnitMerge
+from keras_dfprune.methods.heads import HeadMerge
+from keras_dfprune.methods.merge import (
+    CentroidMerge,
+    LinearMerge,
+    Removal,
+    SurvivorMerge,
+    UnitMerge,
+)
 from keras_dfprune.report.progress import SILENT, Progress
 from keras_dfprune.rules.effects import Affine
 from keras_dfprune.rules.features import Stage
@@ -77,7 +85,7 @@ def wide_copy(located: LocatedModel, progress: Progress = SILENT) -> tuple[keras
     return twin, operations
 
 
-def edit_twin(layout: Layout, merges: Mapping[str, UnitMerge], operations: Operations) -> None:
+def edit_twin(layout: Layout, merges: Mapping[str, Removal], operations: Operations) -> None:
     """Cut the removed units off in a wide copy and put their replacements in.
 
     Args:
@@ -86,11 +94,33 @@ def edit_twin(layout: Layout, merges: Mapping[str, UnitMerge], operations: Opera
         operations: The copy's operations by path.
     """
     for name, merge in merges.items():
+        if isinstance(merge, HeadMerge):
+            _project_heads(layout.heads[name], merge, operations)
+            continue
+        if not isinstance(merge, UnitMerge):
+            raise TypeError(f"A {type(merge).__name__} says nothing of how others take over")
         group = layout.groups[name]
         if isinstance(merge, CentroidMerge):
             _edit_producer(group, merge, operations)
         for inlet in group.edited_inlets:
             _edit_consumer(inlet, merge, operations)
+
+
+def _project_heads(group: HeadGroup, merge: HeadMerge, operations: Operations) -> None:
+    """Project the left side of each head at its full width, around the mean that is kept."""
+    variables = group.rule.variables(operations[group.path])
+    left = "value" if group.kind == group.rule.output_kind else "query"
+    kernel, bias = (variables.get(f"{left}_{part}") for part in ("kernel", "bias"))
+    if kernel is None:
+        raise TypeError(f"'{group.path}' has no {left} kernel")
+    values = np.asarray(kernel.numpy(), np.float64)
+    projections = [into @ back.T for into, back in zip(merge.into, merge.back, strict=True)]
+    for head, projection in enumerate(projections):
+        values[:, head] = values[:, head] @ projection
+    kernel.assign(values)
+    if bias is not None:
+        rows = zip(np.asarray(bias.numpy(), np.float64), merge.level, projections, strict=True)
+        bias.assign(np.stack([level + (row - level) @ to for row, level, to in rows]))
 
 
 def _edit_producer(group: UnitGroup, merge: CentroidMerge, operations: Operations) -> None:

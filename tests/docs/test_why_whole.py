@@ -38,7 +38,7 @@ def test_reasons_that_are_looked_up_are_collected():
     assert {
         "is called with several tensors", "its units are an output of the model",
         "is quantized; prune first, then quantize", "mixes all units of its input",
-        "mixes its units in attention heads, which are not pruned",
+        "has heads of a single dimension", "gates its heads",
         "rearranges units and positions, some of them of unknown length",
         "shares its weights with …", "takes only a part of the …",
     } <= set(messages())  # fmt: skip

@@ -77,4 +77,3 @@ def test_transformer(capsys):
     assert scores["parameters", 0.5] < 0.7
     out = capsys.readouterr().out
     assert "block0_up (+1)  128 -> 64" in out
-    assert "block1_attend: it mixes its units in attention heads" in out

@@ -80,7 +80,7 @@ def check_planted(model, tokens):
     before = np.asarray(model(tokens))
     plan = dfprune.plan(model, tolerance=0)
     assert [group.layer for group in plan.groups] == groups
-    assert [len(group.removed) for group in plan.groups] == [1, 1]
+    assert all(len(group.removed) == 1 for group in plan.groups)
     pruned = plan.apply(model)
     assert pruned.count_params() == plan.parameters[1]
     assert relative_difference(np.asarray(pruned(tokens)), before) <= 1e-5
@@ -96,17 +96,20 @@ def tokens():
 def test_planted_copies_in_feed_forward_blocks_are_removed_exactly(form, tokens):
     norm_first = FORMS.index(form) % 2 == 0
     plan, pruned = check_planted(transformer(form, norm_first), tokens)
-    for number, group in enumerate(plan.groups):
+    groups = [group for group in plan.groups if group.kind == "units"]
+    for number, group in enumerate(groups):
         assert f"block{number}_up" in group.layers
-    assert {len(group.layers) for group in plan.groups} == {MEMBERS.get(form, 1)}
+    assert {len(group.layers) for group in groups} == {MEMBERS.get(form, 1)}
+    assert [group.layer for group in plan.groups if group not in groups] == [
+        f"attend{number}/{kind}" for number in range(2) for kind in ("query_key", "value")
+    ]
     assert {type(layer).__module__.split(".")[0] for layer in pruned.layers} == {"keras"}
 
 
-def test_heads_and_the_residual_width_stay_whole_with_the_reason():
+def test_the_residual_width_stays_whole_with_the_reason():
     model = transformer(gated, norm_first=True)
     refusals = dfprune.plan(model, sparsity=0.5).refusals
     reasons = {refusal.layer: refusal.reason for refusal in refusals}
-    assert reasons["attend0"] == "it mixes its units in attention heads, which are not pruned"
     assert reasons["words"].endswith("LayerNormalization), which mixes all units of its input")
     down = [reason for name, reason in reasons.items() if name.startswith("dense")]
     assert len(down) == 2  # the second projection of each block
@@ -115,7 +118,7 @@ def test_heads_and_the_residual_width_stay_whole_with_the_reason():
             "(Add), which joins the units, one by one, with a tensor that keeps its width, as a "
             "residual connection does"
         )
-    assert len(reasons) == 6  # also the embedding, the attention of each block, and the head
+    assert len(reasons) == 4  # also the embedding and the head
 
 
 def test_heads_written_by_hand_stay_whole_with_the_reason():
@@ -131,7 +134,7 @@ def test_heads_written_by_hand_stay_whole_with_the_reason():
     assert plan.groups[0].layer == "block_up"
     reasons = {refusal.layer: refusal.reason for refusal in plan.refusals}
     for name in ("query", "value", "out"):
-        assert "of several axes, as of attention heads, which are not pruned" in reasons[name]
+        assert "of several axes, as of attention heads written by hand" in reasons[name]
 
 
 class Block(layers.Layer):
@@ -181,7 +184,7 @@ def test_subclassed_decoders_are_opened_and_pruned(tokens, tmp_path):
     # The position embedding has constant inputs, but stays a layer with weights.
     assert sum(isinstance(layer, layers.Embedding) for layer in functional.layers) == 2
     plan, pruned = check_planted(functional, tokens)
-    assert [group.layers for group in plan.groups] == [
+    assert [group.layers for group in plan.groups if group.kind == "units"] == [
         (f"block{number}_gate", f"block{number}_up") for number in range(2)
     ]
     pruned.save(tmp_path / "pruned.keras")

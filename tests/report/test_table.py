@@ -18,6 +18,7 @@ class Group:
     layers: tuple[str, ...] = ("fc1",)
     predicted_error: float | None = None
     note: str | None = None
+    kind: str = "units"
 
 
 @dataclasses.dataclass(frozen=True)

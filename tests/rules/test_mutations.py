@@ -92,6 +92,23 @@ def with_rolled_cut(rule, state, cut):
     return rule, state, dataclasses.replace(cut, inputs=masks[0], outputs=masks[1])
 
 
+def with_rolled_dimensions(rule, state, cut):
+    dimensions = {kind: np.roll(mask, 1) for kind, mask in cut.dimensions.items()}
+    return rule, state, dataclasses.replace(cut, dimensions=dimensions)
+
+
+def with_doubled_scores(rule, state, kind, into, back, lost):
+    return rule, state, kind, 2 * into if kind == "query_key" else into, back, lost
+
+
+def with_nothing_lost(rule, state, kind, into, back, lost):
+    return rule, state, kind, into, back, 0 * lost
+
+
+def with_something_lost(rule, state, kind, into, back, lost):
+    return rule, state, kind, into, back, lost + (kind == "value")
+
+
 def with_rolled_rows(rule, state, outgoing):
     return rule, state, np.roll(outgoing, 1, axis=0)
 
@@ -196,10 +213,28 @@ FAULTS = {
     ),
     "values forgotten": Fault(
         "attention",
-        replaces(attention.SelfAttentionRule, "kernels", ("query_kernel", "key_kernel")),
+        replaces(attention.AttentionRule, "kernels", ("query_kernel", "key_kernel")),
     ),
     "outputs of attention as wide as its inputs": Fault(
-        "attention", replaces(attention.SelfAttentionRule, "config", base.Rule.config), *MISFIT
+        "attention", replaces(attention.AttentionRule, "config", base.Rule.config), *MISFIT
+    ),
+    "scores of smaller heads not rescaled": Fault(
+        "attention", receives(attention.AttentionRule, "with_maps", with_doubled_scores)
+    ),
+    "means of values lost": Fault(
+        "attention", receives(attention.AttentionRule, "with_maps", with_nothing_lost)
+    ),
+    "means of values kept with dropout": Fault(
+        "attention with dropout",
+        receives(attention.AttentionRule, "with_maps", with_something_lost),
+    ),
+    "dimensions of heads cut elsewhere": Fault(
+        "attention", receives(base.Rule, "narrow", with_rolled_dimensions)
+    ),
+    "sizes of heads forgotten": Fault(
+        "attention",
+        replaces(attention.AttentionRule, "narrow_config", base.Rule.narrow_config),
+        *MISFIT,
     ),
     "a layer's width forgotten": Fault(
         "dense", replaces(dense.DenseRule, "narrow_config", base.Rule.narrow_config), *MISFIT

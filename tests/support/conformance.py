@@ -208,8 +208,12 @@ ROWS = {
         lambda: recurrent(layers.Bidirectional(layers.LSTM(3, use_bias=False), "sum")),
     ),
     "recurrent states": ("RecurrentRule", recurrent_states),
-    "attention": ("SelfAttentionRule", attention),
-    "attention without bias": ("SelfAttentionRule", lambda: attention(use_bias=False)),
+    "attention": ("AttentionRule", attention),
+    "attention with dropout": (
+        "AttentionRule",
+        lambda: attention(dropout=0.1, value_dim=4, output_shape=(2, 3)),
+    ),
+    "attention without bias": ("AttentionRule", lambda: attention(use_bias=False)),
     "convolution": ("ConvolutionRule", convolutions),
     "convolution, padded": (
         "ConvolutionRule",

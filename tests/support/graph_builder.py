@@ -256,8 +256,11 @@ class Builder:
 
     def attention(self):
         tensor = self.recent(self.wide)
-        layer = layers.MultiHeadAttention(2, 3, use_bias=bool(self.random.random() < 0.7))
-        self.wide.append(layer(tensor, tensor))
+        attended = tensor if self.random.random() < 0.7 else self.recent(self.wide)
+        options = self.pick({}, {"value_dim": 4}, {"dropout": 0.1}, {"output_shape": 5})
+        bias = bool(self.random.random() < 0.7)
+        layer = layers.MultiHeadAttention(2, 3, use_bias=bias, **options)
+        self.wide.append(layer(tensor, attended))
 
     def residual(self):
         target = self.pick(self.flat, self.wide)

@@ -103,12 +103,45 @@ def int8_embedding():
     return keras.Model(inputs, Dense(3)(hidden)), lambda: table.quantize("int8")
 
 
-@row("it mixes its units in attention heads, which are not pruned")
-def attention_heads():
+def attention(layer=layers.MultiHeadAttention, sizes=(2, 3), **arguments):
+    """Attention in front of a Dense layer."""
     inputs = keras.Input((4, 6))
-    hidden = Dense(7, "relu", name="copy1")(inputs)
-    attend = layers.MultiHeadAttention(2, 3, name="whole")
-    return keras.Model(inputs, Dense(3)(attend(hidden, hidden)))
+    attended = layer(*sizes, name="whole", **arguments)(inputs, inputs)
+    return keras.Model(inputs, Dense(3)(Dense(7, "relu", name="copy1")(attended)))
+
+
+@row("it has heads of a single dimension")
+def heads_of_one_dimension():
+    return attention(sizes=(2, 1))
+
+
+@row("it has a constraint, which heads with other kernels might break")
+def heads_with_a_constraint():
+    return attention(kernel_constraint="max_norm")
+
+
+@row("it gates its heads")
+def heads_with_a_gate():
+    return attention(use_gate=True)
+
+
+@row("it is quantized; prune first, then quantize")
+def int8_heads():
+    model = attention()
+    layer = model.get_layer("whole")
+    parts = (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
+    return model, lambda: [part.quantize("int8") for part in parts]
+
+
+@row("it is quantized or has adapters")
+def heads_with_adapters():
+    model = attention()
+    return model, lambda: model.get_layer("whole").value_dense.enable_lora(2)
+
+
+@row("it has one head_dim for queries, keys and values alike")
+def grouped_query_attention():
+    return attention(layers.GroupQueryAttention, (4, 4, 2))
 
 
 @row("its activation can't be used.*softmax")

@@ -16,7 +16,8 @@ RAISED = {"Barrier", "NotElementwise", "Together"}
 NOTED = {"_refuse", "setdefault"}  # `_refuse(stream, reason)`, `reasons.setdefault(path, reason)`
 # Functions that return a reason, and tables and attributes that hold some.
 RETURNING = {
-    "barrier", "clause", "explain", "why_not_finite", "why_unfit", "why_units_stay", "why_whole"
+    "barrier", "clause", "explain", "why_heads_stay", "why_not_finite", "why_unfit",
+    "why_units_stay", "why_whole",
 }  # fmt: skip
 TABLES = {"_CLAUSES", "_MIXING"}
 ATTRIBUTES = {"why_not_pruned"}
