@@ -13,7 +13,6 @@ from keras_dfprune import rules
 from keras_dfprune.graph.parts import PART_TYPES
 from keras_dfprune.rules import registry
 from keras_dfprune.rules.barriers import clause
-from keras_dfprune.rules.heads import HeadsRule
 
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "coverage.md"
 HEAD = f"""# Every layer of Keras
@@ -29,10 +28,6 @@ SECTIONS = {
         "Units (neurons, filters, columns) of a **producer** are removed. A **consumer** takes "
         "over what removed units of the layer before did, in the rows of its kernel. Attention "
         "**heads** get fewer dimensions.",
-    ),
-    ("consumer",): (
-        "Take over, without being pruned",
-        "Units of the layer before can be removed. Those of the layer itself stay.",
     ),
     ("carrier",): (
         "Let units pass",
@@ -70,11 +65,7 @@ def role_and_reason(kind: type) -> tuple[str, str]:
     produces = isinstance(rule, rules.ProducerRule)
     if not isinstance(rule, rules.ConsumerRule):
         return "producer" if produces else "carrier", reason
-    if produces:
-        return "producer, consumer", reason
-    if isinstance(rule, HeadsRule):
-        return "heads, consumer", reason
-    return "consumer", f"{reason}; its own units are not pruned: it {rule.why_not_pruned}"
+    return ("producer, consumer" if produces else "heads, consumer"), reason
 
 
 def render() -> str:

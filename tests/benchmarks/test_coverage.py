@@ -16,6 +16,7 @@ def test_the_committed_table_is_current():
 @pytest.mark.parametrize("name, role", [
     ("Dense", "producer, consumer"), ("Embedding", "producer"), ("LSTM", "producer, consumer"),
     ("Dropout", "carrier"), ("Add", "carrier"), ("Softmax", "barrier"),
+    ("MultiHeadAttention", "heads, consumer"),
 ])  # fmt: skip
 def test_roles(name, role):
     assert coverage.role_and_reason(getattr(keras.layers, name))[0] == role
