@@ -18,7 +18,7 @@ import keras_dfprune as dfprune
 from tests.support.models import call_history, dense_chain, operations_of
 
 PACKAGE = str(pathlib.Path(dfprune.__file__).parent)
-MOMENTS = 4
+MOMENTS = 2
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 
 
