@@ -15,9 +15,10 @@ def reader(tmp_path_factory):
 
 @pytest.mark.parametrize("name", corrupt_files.NAMES)
 def test_damage_is_an_error_or_harmless(name, reader):
-    outcomes = [reader.outcome(name, seed) for seed in range(SEEDS)]
+    seeds = SEEDS if name != "model.h5" else SEEDS // 4  # Each takes a process.
+    outcomes = [reader.outcome(name, seed) for seed in range(seeds)]
     assert set(outcomes) <= {"right", "error", "another answer"}
-    assert outcomes.count("error") > SEEDS / 3
+    assert outcomes.count("error") > seeds / 3
 
 
 def test_all_kinds_are_read(reader):

@@ -18,7 +18,7 @@ import keras_dfprune as dfprune
 from tests.support.models import call_history, dense_chain, operations_of
 
 PACKAGE = str(pathlib.Path(dfprune.__file__).parent)
-MOMENTS = 4
+MOMENTS = 2
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 
 
@@ -102,7 +102,7 @@ def test_the_model_is_as_it_was(work, tmp_path):
             interrupted += 1
         assert state_of(model) == before
         assert all(not path.name.startswith(".") for path in folder.iterdir())
-    assert interrupted > MOMENTS / 3  # `search` returns the best so far instead
+    assert interrupted or work is search  # which returns the best so far
     work(model, folder)
 
 

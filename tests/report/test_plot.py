@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -36,8 +37,14 @@ def plan():
 def drawn(plan, monkeypatch):
     """Return the axes of a plan's picture."""
     figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
-    plan.plot("a.png")
+
+    def keep(figure, path, **_):
+        figures.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    with tempfile.TemporaryDirectory() as folder:
+        plan.plot(f"{folder}/a.png")
     return figures[0].axes
 
 
