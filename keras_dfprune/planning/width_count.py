@@ -15,6 +15,7 @@ from keras_dfprune.graph.calls import Graph
 from keras_dfprune.locate.groups import LayerFeatures, Layout
 from keras_dfprune.rules.base import blocks_of
 from keras_dfprune.rules.features import Stream
+from keras_dfprune.rules.heads import HeadsRule
 from keras_dfprune.rules.kernels import ConsumerRule
 from keras_dfprune.rules.multiply_adds import multiply_adds
 
@@ -194,6 +195,10 @@ def bias_length(layout: Layout, path: str, kept: Mapping[str, int]) -> int:
     if not isinstance(record.rule, ConsumerRule):
         raise TypeError(f"Layer '{path}' takes no bias.")
     size = record.rule.bias_size(record.call.operation)
+    if isinstance(record.rule, HeadsRule):
+        entries = record.rule.bias_entries(record.call.operation)
+        for kind, group in record.heads.items():
+            size -= entries[kind] * (group.units - kept.get(group.name, group.units))
     if record.outputs is None:
         return size
     length = _length(record.outputs, widths).times(size // record.outputs.width)

@@ -96,6 +96,10 @@ class AttentionRule(SeveralKernelsRule, HeadsRule):
     def dimensions(self, operation: keras.Operation) -> dict[str, int]:
         return {QUERY_KEY: operation.key_dim, VALUE: operation.value_dim}
 
+    def bias_entries(self, operation: keras.Operation) -> dict[str, int]:
+        heads = operation.num_heads
+        return {QUERY_KEY: 2 * heads, VALUE: heads}
+
     def why_heads_stay(self, operation: keras.Operation) -> str | None:
         variables = self.variables(operation).values()
         if any(variable.constraint is not None for variable in variables):

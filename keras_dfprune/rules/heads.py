@@ -46,6 +46,10 @@ class HeadsRule(Rule):
         """Return the number of dimensions of a head, by kind."""
 
     @abc.abstractmethod
+    def bias_entries(self, operation: keras.Operation) -> dict[str, int]:
+        """Return how many entries of its biases one dimension has, by kind."""
+
+    @abc.abstractmethod
     def why_heads_stay(self, operation: keras.Operation) -> str | None:
         """Return why the heads keep their dimensions, or None; completes "it ..."."""
 

@@ -91,7 +91,8 @@ def _moments(
         mean = (1.0 - share) * seen_mean + share * np.sqrt(factor) * mean
         covariance = (1.0 - share) * seen + share * factor * covariance
     remain = states.remaining_features(group.path)
-    if remain is not None:
+    # Attention from one tensor to another keeps all features of both.
+    if remain is not None and any(source is call.inputs[0] for call in group.calls):
         mean, covariance = mean[remain], covariance[np.ix_(remain, remain)]
     return mean, covariance
 
