@@ -162,3 +162,27 @@ def test_the_wide_twin_agrees(form, sparsity):
     assert pruned.count_params() == plan.parameters[1] < plan.parameters[0]
     if "half" not in form:
         assert all(0 < group.predicted_error < 1 for group in plan.groups)
+
+
+def test_units_in_front_and_heads_are_cut_together():
+    inputs = keras.Input((5, 9))
+    hidden = layers.Dense(16, "relu", name="front")(inputs)
+    hidden = attend(use_bias=False, output_shape=(4,))(hidden, hidden)
+    model = keras.Model(inputs, layers.Dense(3)(hidden))
+    # A constant unit goes into biases, which the heads don't have before.
+    kernel, bias = model.get_layer("front").get_weights()
+    kernel[:, 0], bias[0] = 0.0, 1.0
+    model.get_layer("front").set_weights([kernel, bias])
+    plan = dfprune.plan(model, sparsity={"front": 0.25, "att": 0.5})
+    pruned = plan.apply(model)  # compares with the wide twin
+    assert pruned.get_layer("att").query_dense.bias.shape == (3, DIMENSIONS // 2)
+    assert pruned.count_params() == plan.parameters[1]
+
+
+def test_attention_from_units_to_a_wider_tensor():
+    query, value = keras.Input((5, 9)), keras.Input((7, 16))
+    hidden = layers.Dense(10, "relu", name="front")(query)
+    model = keras.Model([query, value], attend(output_shape=(4,))(hidden, value))
+    plan = dfprune.plan(model, sparsity={"att": 0.5})
+    assert [group.layer for group in plan.groups] == ["att/query_key", "att/value"]
+    assert plan.apply(model).count_params() == plan.parameters[1]
