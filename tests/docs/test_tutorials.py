@@ -33,8 +33,8 @@ def shape_of(text):
 
     Lines that only differ behind it, one for each round, count once.
     """
-    lines = [re.split(r"\d|\(|  +", line.strip())[0] for line in text.splitlines()]
-    lines = [line.strip("- ") for line in lines if line.strip("- ")]
+    lines = [re.split(r"_?\d|\(|  +", line.strip())[0] for line in text.splitlines()]
+    lines = [line.strip("- ") for line in lines if line.strip("-| ")]
     return [line for line, _ in itertools.groupby(lines)]
 
 

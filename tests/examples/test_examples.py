@@ -21,7 +21,7 @@ def test_every_example_is_run_here():
     pages = EXAMPLES.parent / "docs" / "tutorials"  # tests/docs/test_tutorials.py runs these
     tutorials = {path.stem for path in pages.glob("*.txt")}
     names = {path.stem for path in EXAMPLES.glob("*.py")} - tutorials
-    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist", "transformer",
+    assert names == {"quickstart", "callback", "export_tflite", "lenet_mnist",
                      "report"}  # fmt: skip
 
 
@@ -69,11 +69,3 @@ def test_lenet_mnist(tfds_data_dir, tmp_path, capsys):
     assert keras.saving.load_model(file).count_params() == 431_080
     again = run("lenet_mnist", "--data-dir", tfds_data_dir, "--model", file)
     assert again == rows
-
-
-def test_transformer(capsys):
-    scores = run("transformer")["gated"]
-    assert scores["moments", 0.5] > 0.3  # of ten classes, after two epochs
-    assert scores["parameters", 0.5] < 0.7
-    out = capsys.readouterr().out
-    assert "block0_up (+1)  128 -> 64" in out
