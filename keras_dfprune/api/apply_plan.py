@@ -3,7 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
+from keras_dfprune.api.image_weights import image_weights
+from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.graph.fingerprint import (
     find_digest_mismatch,
     layer_digests,
@@ -20,10 +23,29 @@ from keras_dfprune.planning.plan_data import PlanData
 from keras_dfprune.planning.request import read_request
 from keras_dfprune.planning.reuse import rename_groups
 from keras_dfprune.report.progress import Progress
+from keras_dfprune.report.silence import without_keras_warnings
 from keras_dfprune.report.warning import warn
 
 if TYPE_CHECKING:
     from keras_dfprune.api.pruning_plan import PruningPlan
+
+
+def images_for(plan: PlanData, model: keras.Model | None) -> dict[str, np.ndarray]:
+    """Return the weight-sets of groups that read an image, as `image_weights`; {} without a model.
+
+    Args:
+        plan: The plan.
+        model: The model that was planned for, or None.
+
+    Raises:
+        ValueError: If the plan was made for another model.
+    """
+    if model is None:
+        return {}
+    with without_keras_warnings():
+        located = locate_in_any(model)
+        groups_for(plan, located, reuse=False)
+        return image_weights(located)
 
 
 def groups_for(

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_dfprune.api.apply_plan import groups_for, rows_for, tell_of_other_merges
+from keras_dfprune.api.apply_plan import groups_for, images_for, rows_for, tell_of_other_merges
 from keras_dfprune.api.narrow_model import narrow_model
 from keras_dfprune.api.open_model import locate_in_any
 from keras_dfprune.api.plan_again import plan_again
@@ -247,6 +247,7 @@ class PruningPlan(PlanData):
         self,
         path: str | os.PathLike[str],
         *,
+        model: keras.Model | None = None,
         profiles: tuple[Profile, Profile] | None = None,
     ) -> None:
         """Write a report that explains the plan to others: one HTML file that needs no network.
@@ -258,11 +259,13 @@ class PruningPlan(PlanData):
         Args:
             path: The file, such as `"report.html"`. An old one is replaced when the new one is
                 complete.
+            model: The model that was planned for, to show the weights of layers that read images.
             profiles: Results of `profile` before and after the cut, of the models or of files: the
                 page then shows bytes, memory and, where it was measured, LiteRT's latency.
 
         Raises:
             TypeError: If `profiles` isn't a pair of them.
+            ValueError: If the plan was made for another model.
             ImportError: If jinja2 or matplotlib is not installed.
             OSError: If the file can't be written. An old one then stays as it is.
 
@@ -275,7 +278,7 @@ class PruningPlan(PlanData):
             ...     path.read_text(encoding="utf-8")[:15]
             '<!doctype html>'
         """
-        write_report(self, path, profiles=profiles)
+        write_report(self, path, profiles=profiles, images=images_for(self, model))
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the plan says in plain values, for `json.dumps`.

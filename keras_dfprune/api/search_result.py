@@ -5,6 +5,7 @@ import os
 
 import keras
 
+from keras_dfprune.api.apply_plan import images_for
 from keras_dfprune.api.profile import Profile
 from keras_dfprune.api.pruning_plan import PruningPlan
 from keras_dfprune.api.trials import Trial
@@ -66,15 +67,18 @@ class SearchResult:
         self,
         path: str | os.PathLike[str],
         *,
+        model: keras.Model | None = None,
         profiles: tuple[Profile, Profile] | None = None,
     ) -> None:
         """Write the chosen plan and all trials as one HTML file, as `PruningPlan.report` does.
 
         Args:
             path: The file.
+            model: The original, as in `PruningPlan.report`.
             profiles: As in `PruningPlan.report`.
 
         Raises:
             ImportError: If the packages of the extra `report` are not installed.
         """
-        write_report(self.plan, path, search=self, profiles=profiles)
+        images = images_for(self.plan, model)
+        write_report(self.plan, path, search=self, profiles=profiles, images=images)

@@ -88,7 +88,7 @@ def prune(options: argparse.Namespace) -> None:
     if options.plot:
         plan.plot(options.plot)
     if options.report:
-        plan.report(options.report, profiles=_profiles(model, pruned))
+        plan.report(options.report, model=model, profiles=_profiles(model, pruned))
     if not options.verbose or options.plan:
         print(plan)
         print()
@@ -122,7 +122,7 @@ def search(options: argparse.Namespace) -> None:
     if options.plot:
         result.plot(options.plot)
     if options.report:
-        result.report(options.report, profiles=_profiles(model, result.model))
+        result.report(options.report, model=model, profiles=_profiles(model, result.model))
     print(result)
     print()
     print(f"{written.path}: {written.bytes:,} bytes")

@@ -6,17 +6,21 @@ import importlib.resources
 import importlib.util
 import os
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from keras_dfprune.report.command import repeat_code, shown
 from keras_dfprune.report.curves import curve_costs
+from keras_dfprune.report.profile_rows import check_pair, profile_rows
 from keras_dfprune.report.readable_plan import Profiles, ReadableGroup, ReadablePlan
 from keras_dfprune.report.staging import written
 from keras_dfprune.report.svg import curve_svg, histogram_svg, trials_svg
 from keras_dfprune.report.table import fewer, is_units, percent, refined_sentences
 from keras_dfprune.report.trials_table import ReadableTrials, trial_rows
+from keras_dfprune.report.weight_images import MOST_SHOWN, picture
 
 _TEMPLATES = importlib.resources.files("keras_dfprune.report") / "templates"
 _NO_UNIT = -1
@@ -43,6 +47,7 @@ def write_report(
     path: str | os.PathLike[str],
     search: ReadableTrials | None = None,
     profiles: Profiles | None = None,
+    images: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write the report of a plan to a file, whole or not at all.
 
@@ -51,6 +56,7 @@ def write_report(
         path: The file.
         search: The `SearchResult` that the plan comes from, or None.
         profiles: A `Profile` of the model before and one after the cut, or None.
+        images: Weight-sets that can be shown, by group: `(units, height, width, 1 or 3)`.
 
     Raises:
         TypeError: If `profiles` isn't a pair.
@@ -59,19 +65,22 @@ def write_report(
     """
     require_report()
     if profiles is not None:
-        _check_pair(profiles)
+        check_pair(profiles)
     target = pathlib.Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"No such folder: {target.parent} (for {target}). Create it first.")
     if target.is_dir():
         raise IsADirectoryError(f"{target} is a folder. Give a file, such as report.html.")
-    text = render_report(plan, search, profiles)
+    text = render_report(plan, search, profiles, images or {})
     with written(target) as staged:
         staged.write_text(text, encoding="utf-8")
 
 
 def render_report(
-    plan: ReadablePlan, search: ReadableTrials | None = None, profiles: Profiles | None = None
+    plan: ReadablePlan,
+    search: ReadableTrials | None = None,
+    profiles: Profiles | None = None,
+    images: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> str:
     """Return the HTML of a report.
 
@@ -82,6 +91,7 @@ def render_report(
         plan: A `PruningPlan`.
         search: The `SearchResult` that the plan comes from, or None.
         profiles: A `Profile` of the model before and one after the cut, or None.
+        images: As in `write_report`.
     """
     import jinja2
     from markupsafe import Markup
@@ -98,8 +108,11 @@ def render_report(
         script=Markup(script),
         script_digest=digest,
         asked=_asked(plan, search is not None),
-        sizes=_sizes(plan) + _profiled(profiles),
-        groups=[_group(group, number) for number, group in enumerate(plan.groups)],
+        sizes=_sizes(plan) + profile_rows(profiles),
+        groups=[
+            {**_group(group, number), "pictures": _pictures(group, images.get(group.layer))}
+            for number, group in enumerate(plan.groups)
+        ],
         no_change=_why_nothing_is_measured(plan),
         refined=refined_sentences(plan.refined),
         code=repeat_code(plan),
@@ -172,45 +185,6 @@ def _sizes(plan: ReadablePlan) -> list[dict[str, Any]]:
     ]
 
 
-def _check_pair(profiles: Any) -> None:
-    pair = isinstance(profiles, tuple | list) and len(profiles) == 2
-    if not pair or not all(hasattr(profile, "latency") for profile in profiles):
-        raise TypeError(
-            "`profiles` must be two results of keras_dfprune.profile: one of the model before the "
-            f"cut and one of the narrow model. Received: {profiles!r}"
-        )
-
-
-def _profiled(profiles: Profiles | None) -> list[dict[str, Any]]:
-    """Return the sizes that were measured on the models or on their files."""
-    if profiles is None:
-        return []
-    before, after = profiles
-    in_memory = before.format == after.format == "model"
-    rows: list[tuple[str, float | None, float | None, str]] = [
-        ("Bytes of the weights" if in_memory else "Bytes", before.bytes, after.bytes, ",.0f"),
-        (
-            "Peak activation bytes of one row",
-            before.peak_activation_bytes,
-            after.peak_activation_bytes,
-            ",.0f",
-        ),
-    ]
-    if before.latency is not None and after.latency is not None:
-        name = "LiteRT latency in ms (median, 1 thread)"
-        rows.append((name, before.latency.median, after.latency.median, ".3g"))
-    return [
-        {
-            "name": name,
-            "before": format(first, form),
-            "after": format(second, form),
-            "fewer": fewer(first, second),
-        }
-        for name, first, second, form in rows
-        if first is not None and second is not None
-    ]
-
-
 def _share(part: int, whole: int) -> str:
     """Return a share in percent, as CSS writes it."""
     return f"{100 * part / whole:.2f}%" if whole else "100%"
@@ -264,6 +238,22 @@ def _merges(group: ReadableGroup) -> dict[int, list[int]]:
     for unit, kept in zip(removed[:_MOST_LISTED], survivor[:_MOST_LISTED], strict=True):
         into.setdefault(int(kept), []).append(int(unit))
     return into
+
+
+def _pictures(group: ReadableGroup, weights: np.ndarray | None) -> list[dict[str, Any]]:
+    """Return pictures of removed units, each beside the kept unit that takes over for it."""
+    if weights is None:
+        return []
+    pairs = zip(group.removed[:MOST_SHOWN], group.survivor[:MOST_SHOWN], strict=True)
+    return [
+        {
+            "unit": int(unit),
+            "picture": picture(weights[unit]),
+            "kept": int(kept),
+            "beside": None if kept == _NO_UNIT else picture(weights[kept]),
+        }
+        for unit, kept in pairs
+    ]
 
 
 def _listed(units: list[int]) -> str:

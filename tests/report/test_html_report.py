@@ -1,11 +1,14 @@
 """The report of a plan as a page: its numbers, its texts escaped, its file whole or not at all."""
 
+import base64
 import html
 import html.parser
+import io
 import os
 import re
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,9 +18,10 @@ from tests.support.models import plant_copy
 from tests.support.plans import HOSTILE, hostile, small_model, small_plan
 
 pytest.importorskip("jinja2")
+plt = pytest.importorskip("matplotlib.pyplot")
 
 # Elements without an end, as HTML defines them; those of SVG are closed where they start.
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "img"}
 
 
 class Outline(html.parser.HTMLParser):
@@ -121,6 +125,36 @@ def test_profiles_add_bytes_memory_and_latency(tmp_path):
     assert f"LiteRT latency in ms (median, 1 thread) {median} {median} 0.0 %" in text
     with pytest.raises(TypeError, match="two results of keras_dfprune.profile"):
         plan.report(tmp_path / "report.html", profiles=profiles[0])
+
+
+def image_model(channels):
+    layers = keras.layers
+    inputs = keras.Input((6, 5, channels), name="image")
+    hidden = layers.Dense(7, "relu", name="read")(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(3)(hidden))
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(1, True), (3, True), (2, False)])
+def test_weights_of_images_are_pictures(channels, shown, tmp_path):
+    model = image_model(channels)
+    plant_copy(model.get_layer("read"), 0, 2)
+    plan = dfprune.plan(model, method="saliency", tolerance=0)
+    plan.report(tmp_path / "report.html", model=model)
+    page = Outline((tmp_path / "report.html").read_text(encoding="utf-8"))
+    pictures = [dict(values) for tag, values in page.attributes if tag == "img"]
+    (group,) = plan.groups
+    names = [
+        f"Weights of removed unit {group.removed[0]}",
+        f"Weights of kept unit {group.survivor[0]}",
+    ]
+    assert [image["alt"] for image in pictures] == (names if shown else [])
+    if shown:
+        assert pictures[0]["src"] == pictures[1]["src"]  # they are copies
+        data = base64.b64decode(pictures[0]["src"].removeprefix("data:image/png;base64,"))
+        pixels = plt.imread(io.BytesIO(data))
+        assert pixels.shape[:2] == (48, 40)
+    with pytest.raises(ValueError, match="made for another model"):
+        plan.report(tmp_path / "report.html", model=image_model(channels))
 
 
 def test_units_are_shown_with_those_that_replace_them(tmp_path):
