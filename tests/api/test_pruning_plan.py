@@ -155,7 +155,7 @@ def edited(tmp_path, edit):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda header: header.update(version=99), "it has version 99 and not 4; plan again"),
+        (lambda header: header.update(version=99), "it has version 99 and not 5; plan again"),
         (lambda header: header.update(format="other"), "it has another header"),
         (lambda header: header.pop("refusals"), "'refusals'"),
         (lambda header: header["refusals"].append({"x": 1}), "unexpected keyword argument 'x'"),
