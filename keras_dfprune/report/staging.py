@@ -20,7 +20,7 @@ _LOCK = ".lock"
 _REPLACED = "replaced"
 # A file name has at most 255 bytes, and tempfile adds letters to it.
 _LONGEST_START = 200
-_TRIES = 5
+_TRIES = 10
 _MOVED_BY_ANOTHER = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
 
@@ -103,18 +103,24 @@ def _start(target: pathlib.Path) -> str:
 
 def _locked_folder(target: pathlib.Path) -> tuple[pathlib.Path, IO[str] | None]:
     """Make a folder with a lock; None for the lock where the file system has none."""
+    lock = None
     for _ in range(_TRIES):
         folder = pathlib.Path(tempfile.mkdtemp(_ENDING, _start(target), target.parent))
-        lock = _lock(folder)
-        if lock is not None:
-            return folder, lock
-        if folder.exists():  # No locks here. Else another process took it for abandoned.
+        try:
+            lock = _lock(folder)
+        except BlockingIOError:  # Another process took it for abandoned, and removes it.
+            continue
+        if lock is not None or folder.exists():
             break
-    return folder, None
+    return folder, lock
 
 
 def _lock(folder: pathlib.Path) -> IO[str] | None:
-    """Lock a staging folder; return None if it is in use, is gone, or can't be locked."""
+    """Lock a staging folder; return None if it is gone, or can't be locked here.
+
+    Raises:
+        BlockingIOError: If another process holds the lock.
+    """
     if sys.platform == "win32":
         return None
     try:
@@ -123,6 +129,9 @@ def _lock(folder: pathlib.Path) -> IO[str] | None:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise
     except OSError:
         lock.close()
         return None
@@ -137,10 +146,11 @@ def _remove_abandoned(target: pathlib.Path) -> None:
     start = _start(target)
     for folder in target.parent.glob(f".*-*{_ENDING}"):
         if folder.name.startswith(start):
-            lock = _lock(folder)
-            if lock is not None:
-                with lock:
-                    _remove(folder, target)
+            with contextlib.suppress(BlockingIOError):
+                lock = _lock(folder)
+                if lock is not None:
+                    with lock:
+                        _remove(folder, target)
 
 
 def _remove(folder: pathlib.Path, target: pathlib.Path) -> None:
