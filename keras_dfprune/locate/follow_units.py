@@ -110,6 +110,9 @@ class _Follower:
                 raise Barrier(explain(call.operation))
             check_registered(rule, call, arriving[0] if arriving else None)
             leaving = rule.carry(call, arriving)
+            one_output = len(call.outputs) == 1 or rule.fills_all_outputs
+            if leaving is not None and not one_output:
+                raise Barrier("has several outputs")
             if isinstance(rule, ElementwiseRule) and leaving is not None:
                 self.units.effects[call.path] = rule.effect(call, rule.read(call.operation))
             return leaving

@@ -98,6 +98,7 @@ class SplitRule(Rule):
     """`keras.ops.split` of positions, which leaves all units in each part."""
 
     names = ("Split",)
+    fills_all_outputs = True
 
     def carry(self, call: Call, streams: list[Stream | None]) -> Stream | None:
         stream = single(call, streams)

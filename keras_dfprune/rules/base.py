@@ -48,6 +48,8 @@ class Rule(abc.ABC):
         names: Names of the Keras operation classes that the rule covers (`keras.ops.relu` is a
             call of a `Relu` operation).
         follows_input: Whether the layer's config depends on the width of its input.
+        fills_all_outputs: Whether each of several outputs has the same units. Else units stay whole
+            in front of a call with several outputs.
         axes: For each variable that grows with the features, what its axes count: "in" (features
             of the input), "out" (features of the output), "own" (features of the output at the
             step before, which a recurrent layer takes in), a kind of dimensions of a `HeadsRule`,
@@ -59,6 +61,7 @@ class Rule(abc.ABC):
     types: ClassVar[tuple[type, ...]] = ()
     names: ClassVar[tuple[str, ...]] = ()
     follows_input: ClassVar[bool] = False
+    fills_all_outputs: ClassVar[bool] = False
     axes: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 
     @abc.abstractmethod

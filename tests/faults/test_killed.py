@@ -1,4 +1,4 @@
-"""A process that is killed at any step leaves the old file or the new one, and the next clears up.
+"""Kill a process at any step: the old file or the new one is left, and the next one clears up.
 
 A killed process leaves on the disk what is there at that moment. So the folder is copied before
 each step that changes it, and each copy is looked at as if the process had ended there.
@@ -52,7 +52,7 @@ def copies_of(folder, copies):
 
 
 def test_an_old_folder_that_was_moved_away_comes_back(tmp_path, monkeypatch):
-    """Where the system can't exchange folders, there is a moment without any."""
+    """Bring the old folder back where the system can't exchange folders."""
     monkeypatch.setattr(staging_module, "exchange", lambda one, other: False)
     (writer,) = (writer for writer in WRITERS if writer.name == "export")
     test_each_step_leaves_the_old_file_or_the_new_one(writer, tmp_path)

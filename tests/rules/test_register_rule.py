@@ -170,3 +170,24 @@ def test_registering_twice_and_removing_twice():
     dfprune.unregister_rule(LayerScale)
     with pytest.raises(ValueError, match="No rule was registered.*registered rule: none"):
         dfprune.unregister_rule(LayerScale)
+
+
+class Twice(layers.Layer):
+    def call(self, x):
+        return x, 2.0 * x
+
+
+class TwiceRule(rules.PassRule):
+    types = (Twice,)
+
+
+def test_a_rule_speaks_of_one_output_only():
+    inputs = keras.Input((5,))
+    _, doubled = Twice()(Dense(8, "relu", name="fc")(inputs))
+    model = keras.Model(inputs, Dense(3)(doubled))
+    dfprune.register_rule(TwiceRule())
+    try:
+        reasons = {each.layer: each.reason for each in dfprune.plan(model, tolerance=0).refusals}
+    finally:
+        dfprune.unregister_rule(Twice)
+    assert "has several outputs" in reasons["fc"]

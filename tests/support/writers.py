@@ -22,7 +22,7 @@ X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 
 @dataclasses.dataclass(frozen=True)
 class Writer:
-    """A file or folder that the package writes.
+    """File or folder that the package writes.
 
     Attributes:
         name: Its name.
